@@ -1,0 +1,293 @@
+"""What a request changes: from meshes and a request to the records to write, or an error.
+
+No function here writes. The caller commits the records with the revision that the decision was
+made on; when another commit was faster, it decides again on the newer state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hmac import compare_digest
+from ipaddress import ip_network
+
+from nmk.core.mesh import Mesh
+from nmk.core.parse import Range, label_from, parse_endpoint, parse_label, parse_range, quote
+from nmk.core.records import AccessKey, Facts, Network, Node, Record, hash_secret
+from nmk.core.settings import parse_settings
+from nmk.errors import (
+    BadInput,
+    KeyExpired,
+    KeyRefused,
+    KeyRevoked,
+    KeyUsedUp,
+    NameTaken,
+    NodeDeleted,
+    NotFound,
+    RangeOverlaps,
+    Stale,
+    StaleSequence,
+)
+
+QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
+_TEN = ip_network("10.0.0.0/8")
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """What a machine asks for: to be the node `identity`, let in by a key's secret."""
+
+    identity: str
+    key_id: str
+    secret: bytes
+    name: str | None
+    host_name: str
+    address: str | None
+    facts: Facts
+
+
+def create_network(
+    meshes: Mapping[str, Mesh],
+    name: str,
+    cidrs: list[str],
+    settings: Mapping[str, str | int],
+    random: bytes,
+    now: int,
+) -> Network:
+    """A new network. Without ranges a free IPv4 /16 and IPv6 ULA /64 (RFC 4193) are picked.
+
+    `random`: at least 7 bytes, from which the picks are derived.
+    """
+    parse_label(name, "network name")
+    live = {m.name: m.network for m in meshes.values() if m.network}
+    if name in live:
+        raise NameTaken(f"a network named {quote(name)} exists", "nmk network list")
+    taken = {
+        ip_network(c): n.name for n in live.values() for c in (n.cidr4, n.cidr6) if c is not None
+    }
+    chosen = [parse_range(text) for text in cidrs] or pick_ranges(list(taken), random)
+    by_family: dict[int, Range] = {}
+    for cidr in chosen:
+        if cidr.version in by_family:
+            raise BadInput(
+                f"{quote(cidr)} is a second IPv{cidr.version} range",
+                "give one IPv4 range, one IPv6 range or one of each",
+            )
+        by_family[cidr.version] = cidr
+        for other, owner in taken.items():
+            if _overlap(other, cidr):
+                raise RangeOverlaps(f"{cidr} overlaps {other} of network {quote(owner)}")
+    cidr4, cidr6 = by_family.get(4), by_family.get(6)
+    return Network(
+        name=name,
+        cidr4=str(cidr4) if cidr4 else None,
+        cidr6=str(cidr6) if cidr6 else None,
+        settings=parse_settings(settings),
+        created_at=now,
+    )
+
+
+def pick_ranges(taken: list[Range], random: bytes) -> list[Range]:
+    """An unused 10.x.0.0/16 and a random ULA /64; the choice starts at a random x."""
+    for step in range(256):
+        cidr = ip_network(f"10.{(random[0] + step) % 256}.0.0/16")
+        if not any(_overlap(cidr, t) for t in taken):
+            break
+    else:
+        raise RangeOverlaps(f"no /16 of {_TEN} is free", "give a range of your own")
+    groups = (b"\xfd" + random[1:6] + b"\0" + random[6:7]).hex(":", 2)
+    return [cidr, ip_network(f"{groups}::/64")]
+
+
+def set_network(mesh: Mesh, settings: Mapping[str, str | int], revision: int | None) -> Network:
+    """The network with settings changed; `revision`: what the editor saw, None for whatever is."""
+    network = live_network(mesh)
+    _fresh(network.revision, revision, f"network {quote(network.name)}")
+    return replace(network, settings={**network.settings, **parse_settings(settings)})
+
+
+def delete_network(mesh: Mesh, revision: int | None, now: int) -> list[Record]:
+    """Tombstones of the network, its nodes and its keys."""
+    network = live_network(mesh)
+    _fresh(network.revision, revision, f"network {quote(network.name)}")
+    return [
+        replace(network, deleted_at=now),
+        *(replace(n, deleted_at=now) for n in mesh.nodes.values()),
+        *(replace(k, deleted_at=now) for k in mesh.keys.values() if k.deleted_at is None),
+    ]
+
+
+def live_network(mesh: Mesh) -> Network:
+    """The mesh's network; NotFound when it was deleted."""
+    if mesh.network is None or mesh.network.deleted_at is not None:
+        raise NotFound(f"there is no network {quote(mesh.name)}", "nmk network list")
+    return mesh.network
+
+
+def find_key(mesh: Mesh, key_id: str) -> AccessKey:
+    """A live access key by its id."""
+    key = mesh.keys.get(key_id)
+    if key is None or key.deleted_at is not None:
+        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list")
+    return key
+
+
+def find_node(mesh: Mesh, name: str) -> Node:
+    """A live node by its name."""
+    node = mesh.by_name.get(name)
+    if node is None:
+        raise NotFound(
+            f"there is no node {quote(name)} in {mesh.name}", f"nmk node list -n {mesh.name}"
+        )
+    return node
+
+
+def join(mesh: Mesh, request: JoinRequest, observed: tuple[str, ...], now: int) -> list[Record]:
+    """The records that let a machine in: its node and the key with one more use.
+
+    The same identity again is the same node and no second use: a join whose reply was lost is
+    repeated. Then only its facts are taken in, and nothing at all where they are the same.
+    """
+    if request.identity in mesh.deleted:
+        raise NodeDeleted("this machine's node was deleted")
+    live_network(mesh)
+    key = admit(mesh, request, now)
+    node = mesh.nodes.get(request.identity)
+    if node is not None:
+        again = replace(node, facts=request.facts, observed=observed or node.observed)
+        return [again] if again != node else []
+    name = free_name(mesh, request)
+    addresses = free_addresses(mesh, request.address, now)
+    node = Node(
+        identity=request.identity,
+        network=mesh.name,
+        name=name,
+        address4=addresses.get(4),
+        address6=addresses.get(6),
+        facts=request.facts,
+        observed=observed,
+        key_id=key.id,
+        created_at=now,
+    )
+    return [node, replace(key, uses=key.uses + 1)]
+
+
+def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
+    """The access key of the request: its secret right, not revoked, expired or used up.
+
+    A machine that is a node already comes in again whatever has become of its key since.
+    """
+    key = mesh.keys.get(request.key_id)
+    if key is None or not compare_digest(key.secret_hash, hash_secret(request.secret)):
+        raise KeyRefused("the access key is not one of this network's")
+    if request.identity in mesh.nodes:
+        return key
+    if key.deleted_at is not None:
+        raise KeyRevoked("the access key was revoked")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise KeyExpired("the access key has expired")
+    if key.uses_max is not None and key.uses >= key.uses_max:
+        raise KeyUsedUp(f"the access key has been used {key.uses} of {key.uses_max} times")
+    return key
+
+
+def free_name(mesh: Mesh, request: JoinRequest) -> str:
+    """The name asked for, or one made from the host's: with a number where that is taken."""
+    if request.name is not None:
+        parse_label(request.name, "node name")
+        if request.name in mesh.by_name:
+            raise NameTaken(
+                f"{mesh.name} has a node named {quote(request.name)}",
+                "choose another with --name, or: nmk node delete on the controller",
+            )
+        return request.name
+    base = label_from(request.host_name)
+    name, number = base, 1
+    while name in mesh.by_name:
+        number += 1
+        name = f"{base[:58]}-{number}"
+    return name
+
+
+def free_addresses(mesh: Mesh, asked: str | None, now: int) -> dict[int, str]:
+    """An address of each of the network's families; one of them may have been asked for."""
+    given: dict[int, str] = {}
+    for family, pool in mesh.pools.items():
+        pool.settle(now - QUARANTINE)
+        if asked is None or (":" in asked) != (family == 6):
+            given[family] = pool.next()
+        else:
+            given[family] = pool.check(asked)
+    if asked is not None and asked not in given.values():
+        family = 6 if ":" in asked else 4
+        if family not in given:
+            raise BadInput(f"{quote(asked)}: {mesh.name} has no IPv{family} range")
+    return given
+
+
+def report(
+    mesh: Mesh, identity: str, seq: int, facts: Facts | None, observed: tuple[str, ...]
+) -> list[Record]:
+    """The node with what its agent reported. `facts` None: only `observed` is new.
+
+    A report's number must be above the last one stored; the same facts again change nothing.
+    """
+    node = mesh.nodes[identity]
+    if facts is not None and seq <= node.seq:
+        raise StaleSequence(f"report {seq} came after report {node.seq}")
+    if facts is None:
+        after = replace(node, observed=observed)
+    elif facts == node.facts and observed == node.observed:
+        return []
+    else:
+        after = replace(node, facts=facts, observed=observed, seq=seq)
+    return [after] if after != node else []
+
+
+def set_node(
+    mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None, now: int
+) -> Node:
+    """The node with admin's wishes: `name`, `address` (either family), `endpoint` ("" unpins)."""
+    node = find_node(mesh, name)
+    _fresh(node.revision, revision, f"node {quote(name)}")
+    for field, value in changes.items():
+        match field:
+            case "name":
+                if parse_label(value, "node name") != name and value in mesh.by_name:
+                    raise NameTaken(f"{mesh.name} has a node named {quote(value)}")
+                node = replace(node, name=value)
+            case "address":
+                if value not in node.addresses:
+                    given = free_addresses(mesh, value, now)
+                    if ":" in value:
+                        node = replace(node, address6=given[6])
+                    else:
+                        node = replace(node, address4=given[4])
+            case "endpoint":
+                node = replace(node, endpoint=parse_endpoint(value) if value else None)
+            case _:
+                raise BadInput(
+                    f"{quote(field)} is no setting of a node", "there are: name, address, endpoint"
+                )
+    return node
+
+
+def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
+    """The node's tombstone."""
+    node = find_node(mesh, name)
+    _fresh(node.revision, revision, f"node {quote(name)}")
+    return replace(node, deleted_at=now)
+
+
+def delete_key(mesh: Mesh, key_id: str, now: int) -> AccessKey:
+    """The key's tombstone. Nodes that it let in stay."""
+    return replace(find_key(mesh, key_id), deleted_at=now)
+
+
+def _fresh(current: int, seen: int | None, what: str) -> None:
+    if seen is not None and seen != current:
+        raise Stale(f"{what} is at revision {current}, the change was made on revision {seen}")
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    return one.version == other.version and one.overlaps(other)

@@ -1,0 +1,46 @@
+"""Where to send a peer's packets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface
+
+from nmk.core.parse import Address, join_endpoint
+
+
+def choose_endpoint(
+    my_lan: Sequence[str],
+    my_observed: Sequence[str],
+    static: str | None,
+    lan: Sequence[str],
+    observed: Sequence[str],
+    port: int,
+) -> tuple[str, str] | None:
+    """The kind and the endpoint to try for a peer; None where it can only call us.
+
+    In this order: `lan`, an address in a subnet of ours where both of us are seen from one public
+    address (or are seen by that very address, without NAT); `static`, which somebody pinned; a
+    global address of the peer's own; `observed`, where its check-ins come from; then any address
+    in a subnet of ours. A family that this machine has no address of is left out.
+    """
+    mine = [ip_interface(a) for a in my_lan]
+    theirs = [ip_interface(a).ip for a in lan]
+    seen = [ip_address(a) for a in observed]
+    families = {a.version for a in mine} or {4, 6}
+    near = [a for a in theirs if any(a.version == m.version and a in m.network for m in mine)]
+    together = bool(set(observed) & set(my_observed))
+    mapped: list[Address] = [a for a in near if together or a in seen]
+    if mapped:
+        return "lan", join_endpoint(mapped[0], port)
+    if static:
+        return "static", static
+    for kind, addresses in (
+        ("lan", [a for a in theirs if a.is_global]),
+        ("observed", [a for a in seen if not a.is_loopback]),
+        ("lan", near),
+        ("lan", theirs),
+    ):
+        for address in addresses:
+            if address.version in families:
+                return kind, join_endpoint(address, port)
+    return None

@@ -1,0 +1,154 @@
+"""Text to value. Every function names the culprit when it refuses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from nmk.errors import BadInput
+
+Address = IPv4Address | IPv6Address
+Range = IPv4Network | IPv6Network
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}", re.ASCII)  # wg-quick(8); IFNAMSIZ - 1 bytes
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+MAX_PORT = 65535
+KEY_BYTES = 32
+_LONGEST_QUOTE = 80
+_WIDEST = {4: 8, 6: 32}  # a range wider than this is a slip of the keyboard
+_NARROWEST = {4: 30, 6: 126}  # room for two machines
+
+
+def quote(text: object) -> str:
+    """The culprit as an error shows it: quoted, escaped, never long."""
+    shown = str(text)
+    if len(shown) > _LONGEST_QUOTE:
+        shown = shown[: _LONGEST_QUOTE - 3] + "..."
+    return repr(shown)
+
+
+def parse_label(text: str, what: str = "name") -> str:
+    """A DNS label in lower case (RFC 1123, 2.1): networks and nodes are named so."""
+    if not _LABEL.fullmatch(text):
+        raise BadInput(
+            f"{quote(text)} cannot be a {what}",
+            "use a-z, 0-9 and inner hyphens, at most 63 characters",
+        )
+    return text
+
+
+def label_from(text: str) -> str:
+    """The label nearest to a free text such as a host name; "node" where nothing is left."""
+    label = re.sub(r"[^a-z0-9-]+", "-", text.split(".", maxsplit=1)[0].lower())[:63].strip("-")
+    return label or "node"
+
+
+def parse_interface(text: str) -> str:
+    """A network interface's name, 15 bytes at most."""
+    if not _INTERFACE.fullmatch(text) or text in {".", ".."}:
+        raise BadInput(
+            f"{quote(text)} cannot be an interface name",
+            "use at most 15 letters, digits and _=+.-",
+        )
+    return text
+
+
+def parse_int(text: str | int, low: int, high: int, what: str) -> int:
+    """A whole number within bounds, both included."""
+    try:
+        value = int(text) if isinstance(text, int) or text.isascii() else None
+    except ValueError:
+        value = None
+    if value is None or isinstance(text, bool) or not low <= value <= high:
+        raise BadInput(f"{quote(text)} cannot be the {what}", f"use a number from {low} to {high}")
+    return value
+
+
+def parse_port(text: str | int) -> int:
+    """A UDP or TCP port, 1-65535."""
+    return parse_int(text, 1, MAX_PORT, "port")
+
+
+def parse_address(text: str) -> Address:
+    """An IPv4 or IPv6 address without zone, IPv4-mapped ones refused."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise BadInput(f"{quote(text)} is no IP address", "write it like 10.20.0.7") from None
+    if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
+        raise BadInput(f"{quote(text)} cannot be used here", "write the plain address")
+    return address
+
+
+def parse_range(text: str) -> Range:
+    """A network's range in CIDR form: no host bits, unicast, room for two machines or more."""
+    try:
+        cidr = ip_network(text)
+    except ValueError as error:
+        hint = "write it like 10.20.0.0/16 or fd12:3456:789a::/64"
+        if "host bits" in str(error):
+            hint = f"the range that holds it is {ip_network(text, strict=False)}"
+        raise BadInput(f"{quote(text)} is no range: {error}", hint) from None
+    low, high = _WIDEST[cidr.version], _NARROWEST[cidr.version]
+    if "/" not in text or not low <= cidr.prefixlen <= high:
+        raise BadInput(
+            f"{quote(text)} has the wrong size for a network",
+            f"use a prefix from /{low} to /{high}",
+        )
+    if cidr.is_multicast or cidr.is_loopback or cidr.is_link_local or cidr.is_unspecified:
+        raise BadInput(
+            f"{quote(text)} is reserved and cannot carry a network",
+            "use a private range such as 10.20.0.0/16",
+        )
+    return cidr
+
+
+def parse_endpoint(text: str) -> str:
+    """`ADDRESS:PORT` or `[ADDRESS6]:PORT`, in canonical form."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host) != (host.startswith("[") and host.endswith("]")):
+        raise BadInput(
+            f"{quote(text)} is no endpoint",
+            "write it like 198.51.100.7:51821 or [2001:db8::7]:51821",
+        )
+    address = parse_address(host.strip("[]"))
+    if address.is_unspecified or address.is_multicast:
+        raise BadInput(f"{quote(text)} cannot be reached", "use the machine's own address")
+    return join_endpoint(address, parse_port(port))
+
+
+def join_endpoint(address: Address | str, port: int) -> str:
+    """The text form of an endpoint, as `wg` reads and prints it."""
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
+
+def parse_key(text: str) -> str:
+    """A Curve25519 public key in base64, as `wg pubkey` prints it; all zeros are refused."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES or not any(raw) or base64.b64encode(raw).decode() != text:
+        raise BadInput(f"{quote(text)} is no WireGuard key", "copy the 44 characters whole")
+    return text
+
+
+def parse_duration(text: str) -> int | None:
+    """Seconds of `90s`, `15m`, `24h`, `7d`, `2w`; None for `never`."""
+    if text == "never":
+        return None
+    found = _DURATION.fullmatch(text)
+    if not found or not int(found[1]):
+        raise BadInput(f"{quote(text)} is no time span", "write it like 30m, 24h, 7d or never")
+    return int(found[1]) * _SECONDS[found[2]]

@@ -1,0 +1,146 @@
+"""A view as its agent holds it: the network, the node itself and its peers, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from nmk.core.parse import (
+    parse_address,
+    parse_endpoint,
+    parse_key,
+    parse_label,
+    parse_port,
+    parse_range,
+    quote,
+)
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.errors import BadInput, BadView
+
+Json = dict[str, Any]  # as parsed from outside; every use checks what it takes
+_MOST_ADDRESSES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node. `lan` holds its machine's addresses with prefix lengths."""
+
+    id: str
+    name: str
+    key: str
+    addresses: tuple[str, ...]
+    port: int
+    lan: tuple[str, ...]
+    observed: tuple[str, ...]
+    static: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that one node must know. `settings` as in `core.settings`; `peers` by their ids."""
+
+    network: str
+    cidrs: tuple[str, ...]
+    settings: Mapping[str, int]
+    id: str
+    name: str
+    addresses: tuple[str, ...]
+    observed: tuple[str, ...]
+    peers: Mapping[str, Peer]
+
+
+def merge_view(old: Json | None, reply: Json) -> Json:
+    """The stored view with a reply taken in, both as JSON; the reply is a full view or a delta.
+
+    Raises BadView when a delta meets no view to add to, or the reply has not the form of either.
+    """
+    try:
+        me = reply["self"]["id"]
+        known = {} if reply["full"] else dict((old or {})["peers"])
+        for gone in reply.get("gone", ()):
+            known.pop(gone, None)
+        known.update((entry["id"], entry) for entry in reply["peers"])
+        known.pop(me, None)
+        return {"network": reply["network"], "self": reply["self"], "peers": known}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadView(f"the controller's view lacks something: {error!r}") from None
+
+
+def parse_view(view: Json, network: str) -> View:
+    """The merged view, with everything in it checked. Raises BadView that quotes the culprit.
+
+    A controller is trusted to say who is in the network, with no more than that: addresses must
+    lie in the network's ranges and belong to one node, keys and ports must be what they should.
+    """
+    try:
+        head, me = view["network"], view["self"]
+        if head["name"] != network:
+            raise BadView(f"the controller sent a view of {quote(head['name'])}, not of {network}")
+        cidrs = tuple(str(parse_range(c)) for c in head["cidrs"])
+        found = View(
+            network=network,
+            cidrs=cidrs,
+            settings={name: s.parse(head[name]) for name, s in NETWORK_SETTINGS.items()},
+            id=_id(me["id"]),
+            name=parse_label(me["name"], "node name"),
+            addresses=_inside(me["addresses"], cidrs),
+            observed=_addresses(me["observed"]),
+            peers={_id(k): _parse_peer(k, p, cidrs) for k, p in view["peers"].items()},
+        )
+    except BadInput as error:
+        raise BadView(f"the controller's view is not usable: {error.message}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadView(f"the controller's view is not usable: {error!r}") from None
+    if not found.addresses or not cidrs:
+        raise BadView("the controller's view gives this node no address")
+    _check_unique(found)
+    return found
+
+
+def _parse_peer(key: str, peer: Json, cidrs: tuple[str, ...]) -> Peer:
+    if peer["id"] != key:
+        raise BadView(f"the controller's view has {quote(peer['id'])} in the place of {quote(key)}")
+    static = peer.get("static")
+    return Peer(
+        id=key,
+        name=parse_label(peer["name"], "node name"),
+        key=parse_key(peer["key"]),
+        addresses=_inside(peer["addresses"], cidrs),
+        port=parse_port(peer["port"]),
+        lan=tuple(str(ip_interface(a)) for a in peer["lan"][:_MOST_ADDRESSES]),
+        observed=_addresses(peer["observed"]),
+        static=parse_endpoint(static) if static else None,
+    )
+
+
+def _id(text: str) -> str:
+    if len(text) != 16 or not all(c in "0123456789abcdef" for c in text):
+        raise BadInput(f"{quote(text)} is no node id")
+    return text
+
+
+def _addresses(texts: list[str]) -> tuple[str, ...]:
+    return tuple(str(parse_address(a)) for a in texts[:_MOST_ADDRESSES])
+
+
+def _inside(texts: list[str], cidrs: tuple[str, ...]) -> tuple[str, ...]:
+    ranges = [ip_network(c) for c in cidrs]
+    for text in texts:
+        address = ip_address(text)
+        if not any(address.version == r.version and address in r for r in ranges):
+            raise BadInput(f"{quote(text)} is outside {', '.join(cidrs)}")
+    return tuple(texts)
+
+
+def _check_unique(view: View) -> None:
+    owners: dict[str, str] = dict.fromkeys(view.addresses, view.id)
+    keys: set[str] = set()
+    for peer in view.peers.values():
+        for address in peer.addresses:
+            if owners.setdefault(address, peer.id) != peer.id:
+                raise BadView(f"the controller gives {address} to two nodes")
+        if peer.key in keys:
+            raise BadView(f"the controller gives the key {quote(peer.key)} to two nodes")
+        keys.add(peer.key)

@@ -1,0 +1,111 @@
+"""What the controller stores, as plain values: one class a table, one field a column.
+
+`revision` is the network's revision that wrote the row last. Times are whole seconds since 1970
+(UTC); `deleted_at` marks a tombstone. Secrets appear only as hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One overlay. At least one of the two ranges is set; `settings` holds what was set only."""
+
+    name: str
+    cidr4: str | None
+    cidr6: str | None
+    settings: Mapping[str, int] = field(default_factory=dict)
+    created_at: int = 0
+    deleted_at: int | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A secret that lets machines join. `uses_max`, `expires_at` None: without limit, never."""
+
+    id: str
+    network: str
+    secret_hash: str
+    uses: int = 0
+    uses_max: int | None = 1
+    expires_at: int | None = None
+    created_at: int = 0
+    deleted_at: int | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an agent says of its machine.
+
+    `lan` holds the machine's own addresses with prefix lengths ("192.168.1.7/24"), `interval`
+    the seconds between its check-ins, `endpoint` what its owner pinned.
+    """
+
+    wg_key: str
+    listen_port: int
+    lan: tuple[str, ...] = ()
+    interval: int = 60
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine's membership. `identity` is the machine's X25519 public key, in base64.
+
+    `observed` holds the addresses that check-ins came from, one a family; `endpoint` is what an
+    admin pinned; `seq` numbers the agent's reports.
+    """
+
+    identity: str
+    network: str
+    name: str
+    address4: str | None
+    address6: str | None
+    facts: Facts
+    observed: tuple[str, ...] = ()
+    endpoint: str | None = None
+    seq: int = 0
+    key_id: str = ""
+    created_at: int = 0
+    deleted_at: int | None = None
+    revision: int = 0
+
+    @property
+    def id(self) -> str:
+        """A short name for the identity: 16 hex digits, the same everywhere."""
+        return node_id(self.identity)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses inside the network, IPv4 first."""
+        return tuple(a for a in (self.address4, self.address6) if a)
+
+
+Record = Network | AccessKey | Node
+
+
+def node_id(identity: str) -> str:
+    """The id of the node with that identity."""
+    return blake2b(identity.encode(), digest_size=8).hexdigest()
+
+
+def hash_secret(secret: bytes) -> str:
+    """What is stored of an access key's secret (32 random bytes, so a plain hash does)."""
+    return sha256(secret).hexdigest()
+
+
+def key_of(record: Record) -> str:
+    """A record's primary key within its table."""
+    match record:
+        case Network():
+            return record.name
+        case AccessKey():
+            return record.id
+        case Node():
+            return record.identity

@@ -1,0 +1,61 @@
+"""The table of network settings: it drives the CLI, the API, the files and the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nmk.core.parse import parse_int, quote
+from nmk.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One number that a network stores and a machine may override for itself.
+
+    `low` and `high` bound it, both included; `zero` says whether 0 (off) is allowed besides.
+    """
+
+    name: str
+    default: int
+    low: int
+    high: int
+    unit: str
+    help: str
+    zero: bool = False
+
+    def parse(self, text: str | int) -> int:
+        """The value, or BadInput that quotes the text."""
+        if self.zero and str(text) == "0":
+            return 0
+        return parse_int(text, self.low, self.high, self.name)
+
+
+NETWORK_SETTINGS: dict[str, Setting] = {
+    s.name: s
+    for s in (
+        Setting("mtu", 1420, 1280, 9000, "bytes", "MTU of the WireGuard interface"),
+        Setting(
+            "keepalive", 25, 10, 3600, "seconds", "WireGuard's persistent keepalive, 0 is off", True
+        ),
+        Setting("interval", 60, 5, 86400, "seconds", "time between two check-ins of a node"),
+        Setting("listen-port", 51821, 1, 65535, "port", "first UDP port that a joining node tries"),
+    )
+}
+
+
+def parse_settings(pairs: Mapping[str, str | int]) -> dict[str, int]:
+    """Known settings with their values parsed; BadInput names the first that is not known."""
+    return {name: find_setting(name).parse(value) for name, value in pairs.items()}
+
+
+def find_setting(name: str) -> Setting:
+    """The setting of that name, or BadInput that lists what there is."""
+    if name not in NETWORK_SETTINGS:
+        raise BadInput(f"{quote(name)} is no setting", "there are: " + ", ".join(NETWORK_SETTINGS))
+    return NETWORK_SETTINGS[name]
+
+
+def effective(stored: Mapping[str, int]) -> dict[str, int]:
+    """Every setting's value: what is stored, else the default."""
+    return {name: stored.get(name, s.default) for name, s in NETWORK_SETTINGS.items()}

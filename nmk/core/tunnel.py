@@ -1,0 +1,227 @@
+"""A WireGuard interface as a value: what we want, what is there, and how one becomes the other.
+
+`compile_tunnel` says what is wanted, `diff_tunnel` names each difference to the live interface,
+`plan_changes` turns the differences into as few commands as can be. Only what we own is compared:
+addresses outside the network's ranges and an endpoint that has roamed are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_interface, ip_network
+
+from nmk.core.endpoints import choose_endpoint
+from nmk.core.peers import View
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPeer:
+    """A peer on the interface. `endpoint` None: it calls us, or WireGuard knows better."""
+
+    key: str
+    allowed_ips: tuple[str, ...]
+    keepalive: int = 0
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An interface. `addresses` carry prefix lengths; `peers` are by public key.
+
+    `private_key` is "" where a live interface has none yet.
+    """
+
+    interface: str
+    private_key: str = field(repr=False)
+    listen_port: int
+    mtu: int
+    addresses: tuple[str, ...]
+    peers: Mapping[str, TunnelPeer]
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between the wanted and the live interface, with a line for people."""
+
+    what: str  # "create", "configure", "peer", "remove-peer", "address", "remove-address", "link"
+    line: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that changes the machine. `stdin` may hold secrets and is never shown."""
+
+    argv: tuple[str, ...]
+    stdin: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        shown = " ".join(self.argv)
+        return f"{shown} < (stdin)" if self.stdin and self.argv[0] == "wg" else shown
+
+
+def compile_tunnel(
+    view: View,
+    interface: str,
+    private_key: str,
+    listen_port: int,
+    lan: tuple[str, ...],
+    local: Mapping[str, int],
+) -> Tunnel:
+    """What the interface should be. `lan`: this machine's addresses; `local`: its own settings."""
+    settings = {**view.settings, **local}
+    prefixes = {r.version: r.prefixlen for r in map(ip_network, view.cidrs)}
+    peers = {}
+    for peer in view.peers.values():
+        chosen = choose_endpoint(
+            lan, view.observed, peer.static, peer.lan, peer.observed, peer.port
+        )
+        peers[peer.key] = TunnelPeer(
+            key=peer.key,
+            allowed_ips=host_ranges(peer.addresses),
+            keepalive=settings["keepalive"],
+            endpoint=chosen[1] if chosen else None,
+        )
+    return Tunnel(
+        interface=interface,
+        private_key=private_key,
+        listen_port=listen_port,
+        mtu=settings["mtu"],
+        addresses=tuple(f"{a}/{prefixes[ip_interface(a).version]}" for a in view.addresses),
+        peers=peers,
+    )
+
+
+def host_ranges(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses as the single-host ranges that `wg` calls allowed-ips, sorted."""
+    return tuple(sorted(f"{a}/128" if ":" in a else f"{a}/32" for a in addresses))
+
+
+def diff_tunnel(
+    want: Tunnel, live: Tunnel | None, cidrs: tuple[str, ...], set_before: Mapping[str, str]
+) -> list[Change]:
+    """The changes that turn `live` (None: no such interface) into `want`; empty when they agree.
+
+    `set_before`: the endpoint that we last gave each peer. WireGuard follows a peer that roams, so
+    a live endpoint is only overwritten when our own choice has changed.
+    """
+    changes = []
+    if live is None:
+        changes.append(Change("create", f"create {want.interface}"))
+        live = Tunnel(want.interface, "", 0, 0, (), {}, up=False)
+    if live.private_key != want.private_key or live.listen_port != want.listen_port:
+        changes.append(Change("configure", f"listen on UDP {want.listen_port}"))
+    changes += diff_peers(want.peers, live.peers, set_before)
+    changes += diff_addresses(want.addresses, live.addresses, cidrs)
+    if live.mtu != want.mtu or not live.up:
+        changes.append(Change("link", f"set MTU {want.mtu}, up"))
+    return changes
+
+
+def diff_peers(
+    want: Mapping[str, TunnelPeer], live: Mapping[str, TunnelPeer], set_before: Mapping[str, str]
+) -> list[Change]:
+    """Peers to add, to change and to remove, each kind in the order of the keys."""
+    added = [
+        Change("peer", f"add peer {_describe(p)}", k)
+        for k, p in sorted(want.items())
+        if k not in live
+    ]
+    changed = [
+        Change("peer", f"change peer {_describe(p)}", k)
+        for k, p in sorted(want.items())
+        if k in live and not _agree(p, live[k], set_before)
+    ]
+    gone = sorted(live.keys() - want.keys())
+    return added + changed + [Change("remove-peer", f"remove peer {k}", k) for k in gone]
+
+
+def diff_addresses(
+    want: tuple[str, ...], live: tuple[str, ...], cidrs: tuple[str, ...]
+) -> list[Change]:
+    """Addresses to add, and those in the network's ranges to remove."""
+    ranges = [ip_network(c) for c in cidrs]
+    missing = sorted(set(want) - set(live))
+    extra = [
+        text
+        for text in sorted(set(live) - set(want))
+        if any(ip_interface(text).ip in r for r in ranges)
+    ]
+    return [Change("address", f"add address {a}", a) for a in missing] + [
+        Change("remove-address", f"remove address {a}", a) for a in extra
+    ]
+
+
+def plan_changes(
+    want: Tunnel,
+    live: Tunnel | None,
+    changes: list[Change],
+    set_before: Mapping[str, str],
+    create: tuple[str, ...],
+) -> list[Command]:
+    """The commands for the changes: at most four, however many peers. `create` makes the interface.
+
+    Peers that only come or change are added to what is there (`wg addconf`); anything else
+    replaces the configuration whole (`wg syncconf`), which keeps the sessions of those that stay.
+    """
+    kinds = {c.what for c in changes}
+    commands = [Command(create)] if "create" in kinds else []
+    if kinds & {"create", "configure", "remove-peer"}:
+        text = render_config(want, live, set_before)
+        commands.append(Command(("wg", "syncconf", want.interface, "/dev/stdin"), text))
+    elif "peer" in kinds:
+        keys = [c.subject for c in changes if c.what == "peer"]
+        text = "\n".join(_render_peer(want.peers[k], live, set_before) for k in keys)
+        commands.append(Command(("wg", "addconf", want.interface, "/dev/stdin"), text))
+    batch = [
+        f"address {verb} {c.subject} dev {want.interface}"
+        for kind, verb in (("address", "add"), ("remove-address", "del"))
+        for c in changes
+        if c.what == kind
+    ]
+    if "link" in kinds:
+        batch.append(f"link set dev {want.interface} mtu {want.mtu} up")
+    if batch:
+        commands.append(Command(("ip", "-batch", "-"), "\n".join(batch) + "\n"))
+    return commands
+
+
+def render_config(want: Tunnel, live: Tunnel | None, set_before: Mapping[str, str]) -> str:
+    """The interface's configuration for `wg syncconf` (wg(8), configuration file format)."""
+    head = f"[Interface]\nPrivateKey = {want.private_key}\nListenPort = {want.listen_port}\n"
+    peers = (_render_peer(p, live, set_before) for _, p in sorted(want.peers.items()))
+    return head + "".join(f"\n{peer}" for peer in peers)
+
+
+def render_quick(want: Tunnel) -> str:
+    """A file for `wg-quick up` that makes the same interface without nmk (wg-quick(8))."""
+    return (
+        f"[Interface]\nPrivateKey = {want.private_key}\nListenPort = {want.listen_port}\n"
+        f"Address = {', '.join(want.addresses)}\nMTU = {want.mtu}\n"
+    ) + "".join(f"\n{_render_peer(p, None, {})}" for _, p in sorted(want.peers.items()))
+
+
+def _render_peer(peer: TunnelPeer, live: Tunnel | None, set_before: Mapping[str, str]) -> str:
+    before = live.peers.get(peer.key) if live else None
+    lines = ["[Peer]", f"PublicKey = {peer.key}", f"AllowedIPs = {', '.join(peer.allowed_ips)}"]
+    if peer.endpoint and (before is None or _new_endpoint(peer, before, set_before)):
+        lines.append(f"Endpoint = {peer.endpoint}")
+    lines.append(f"PersistentKeepalive = {peer.keepalive}")
+    return "\n".join(lines) + "\n"
+
+
+def _agree(want: TunnelPeer, live: TunnelPeer, set_before: Mapping[str, str]) -> bool:
+    same = (want.allowed_ips, want.keepalive) == (live.allowed_ips, live.keepalive)
+    return same and not _new_endpoint(want, live, set_before)
+
+
+def _new_endpoint(peer: TunnelPeer, before: TunnelPeer, set_before: Mapping[str, str]) -> bool:
+    if peer.endpoint is None:
+        return False
+    return before.endpoint is None or set_before.get(peer.key) != peer.endpoint
+
+
+def _describe(peer: TunnelPeer) -> str:
+    return f"{peer.key} ({', '.join(peer.allowed_ips)}) at {peer.endpoint or 'no known endpoint'}"

@@ -1,0 +1,1 @@
+"""What both ends of the control channel share: join token, envelope, messages."""

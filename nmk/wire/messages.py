@@ -1,0 +1,183 @@
+"""The JSON bodies inside the envelope, both ways; whatever comes in is checked here.
+
+The controller's replies are cut in `core.view` and taken apart in `core.peers`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from typing import Any
+
+from nmk.core.decisions import JoinRequest
+from nmk.core.parse import parse_endpoint, parse_int, parse_key, parse_port, quote
+from nmk.core.records import Facts
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.errors import BadInput, BadReply, NmkError, from_code
+
+_MOST_ADDRESSES = 64
+_LONGEST_TEXT = 255
+_HIGHEST_SEQ = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """Where the agent stands, and with `facts` a numbered report of what changed with it."""
+
+    revision: int
+    commit_id: str
+    seq: int = 0
+    facts: Facts | None = None
+
+
+def encode_join(request: JoinRequest) -> bytes:
+    """The body of a JOIN."""
+    return _json(
+        {
+            "key": request.key_id,
+            "secret": base64.b64encode(request.secret).decode(),
+            "name": request.name,
+            "host": request.host_name,
+            "address": request.address,
+            "facts": facts_json(request.facts),
+        }
+    )
+
+
+def parse_join(body: bytes, identity: bytes) -> JoinRequest:
+    """A JOIN's body. Raises BadInput."""
+    data = _object(body)
+    try:
+        secret = base64.b64decode(_text(data, "secret"), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput("the access key's secret is not base64") from None
+    return JoinRequest(
+        identity=base64.b64encode(identity).decode(),
+        key_id=_text(data, "key"),
+        secret=secret,
+        name=_optional(data, "name"),
+        host_name=_text(data, "host"),
+        address=_optional(data, "address"),
+        facts=parse_facts(data.get("facts")),
+    )
+
+
+def encode_check_in(message: CheckIn) -> bytes:
+    """The body of a CHECK_IN."""
+    body: dict[str, Any] = {"at": [message.revision, message.commit_id]}
+    if message.facts is not None:
+        body |= {"seq": message.seq, "facts": facts_json(message.facts)}
+    return _json(body)
+
+
+def parse_check_in(body: bytes) -> CheckIn:
+    """A CHECK_IN's body. Raises BadInput."""
+    data = _object(body)
+    at = data.get("at")
+    if not isinstance(at, list) or len(at) != 2 or not isinstance(at[1], str):
+        raise BadInput("a check-in does not say where it stands")
+    revision = _number(at[0], "revision")
+    if "facts" not in data:
+        return CheckIn(revision, at[1])
+    return CheckIn(revision, at[1], _number(data.get("seq"), "seq"), parse_facts(data["facts"]))
+
+
+def facts_json(facts: Facts) -> dict[str, Any]:
+    """Facts as they travel and as they are stored."""
+    return {
+        "wg_key": facts.wg_key,
+        "listen_port": facts.listen_port,
+        "lan": list(facts.lan),
+        "interval": facts.interval,
+        "endpoint": facts.endpoint,
+    }
+
+
+def parse_facts(data: object) -> Facts:
+    """What an agent says of its machine. Raises BadInput that quotes the culprit."""
+    if not isinstance(data, dict):
+        raise BadInput(f"{quote(data)} are no facts")
+    lan = data.get("lan")
+    if not isinstance(lan, list) or len(lan) > _MOST_ADDRESSES:
+        raise BadInput(f"{quote(lan)} is no list of addresses")
+    pinned = _optional(data, "endpoint")
+    return Facts(
+        wg_key=parse_key(_text(data, "wg_key")),
+        listen_port=parse_port(_number(data.get("listen_port"), "port")),
+        lan=tuple(_interface_address(a) for a in lan),
+        interval=NETWORK_SETTINGS["interval"].parse(_number(data.get("interval"), "interval")),
+        endpoint=parse_endpoint(pinned) if pinned else None,
+    )
+
+
+def encode_error(error: NmkError, **more: object) -> bytes:
+    """The body of an ERROR; `more` holds what a particular error tells besides."""
+    return _json({"error": error.code, "message": error.message, "hint": error.hint, **more})
+
+
+def parse_error(body: bytes) -> tuple[NmkError, dict[str, Any]]:
+    """The error that the controller reported under seal, and the whole object."""
+    data = parse_reply(body)
+    try:
+        error = from_code(
+            _text(data, "error"), _printable(data, "message"), _printable(data, "hint")
+        )
+    except BadInput as error:
+        raise BadReply(f"the controller's error makes no sense: {error.message}") from None
+    return error, data
+
+
+def parse_reply(body: bytes) -> dict[str, Any]:
+    """A reply's JSON object. Raises BadReply."""
+    try:
+        return _object(body)
+    except BadInput as error:
+        raise BadReply(f"the controller's reply makes no sense: {error.message}") from None
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadInput("a message is no JSON") from None
+    if not isinstance(data, dict):
+        raise BadInput("a message is no JSON object")
+    return data
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise BadInput(f"{quote(value)} cannot be the {name} of a message")
+    return value
+
+
+def _optional(data: dict[str, Any], name: str) -> str | None:
+    return None if data.get(name) is None else _text(data, name)
+
+
+def _printable(data: dict[str, Any], name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(data.get(name, ""))[:_LONGEST_TEXT])
+
+
+def _number(value: object, what: str) -> int:
+    if not isinstance(value, int):
+        raise BadInput(f"{quote(value)} cannot be the {what} of a message")
+    return parse_int(value, 0, _HIGHEST_SEQ, what)
+
+
+def _interface_address(text: object) -> str:
+    try:
+        address = ip_interface(text if isinstance(text, str) else "")
+    except ValueError:
+        raise BadInput(f"{quote(text)} is no address with a prefix length") from None
+    if "%" in str(address):
+        raise BadInput(f"{quote(text)} has a zone")
+    return str(address)
