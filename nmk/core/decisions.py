@@ -152,6 +152,7 @@ def join(mesh: Mesh, request: JoinRequest, observed: tuple[str, ...], now: int) 
         raise NodeDeleted("this machine's node was deleted")
     live_network(mesh)
     key = admit(mesh, request, now)
+    _check_wg_key(mesh, request.identity, request.facts)
     node = mesh.nodes.get(request.identity)
     if node is not None:
         again = replace(node, facts=request.facts, observed=observed or node.observed)
@@ -235,6 +236,8 @@ def report(
     node = mesh.nodes[identity]
     if facts is not None and seq <= node.seq:
         raise StaleSequence(f"report {seq} came after report {node.seq}")
+    if facts is not None:
+        _check_wg_key(mesh, identity, facts)
     if facts is None:
         after = replace(node, observed=observed)
     elif facts == node.facts and observed == node.observed:
@@ -282,6 +285,15 @@ def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
 def delete_key(mesh: Mesh, key_id: str, now: int) -> AccessKey:
     """The key's tombstone. Nodes that it let in stay."""
     return replace(find_key(mesh, key_id), deleted_at=now)
+
+
+def _check_wg_key(mesh: Mesh, identity: str, facts: Facts) -> None:
+    owner = mesh.by_wg_key.get(facts.wg_key)
+    if owner is not None and owner.identity != identity:
+        raise BadInput(
+            f"the WireGuard key {facts.wg_key} is another node's",
+            "join anew with keys of its own: nmk leave --force, then nmk join -",
+        )
 
 
 def _fresh(current: int, seen: int | None, what: str) -> None:

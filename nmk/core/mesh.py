@@ -30,6 +30,7 @@ class Mesh:
         self.nodes: dict[str, Node] = {}
         self.deleted: dict[str, Node] = {}
         self.by_name: dict[str, Node] = {}
+        self.by_wg_key: dict[str, Node] = {}
         self.pools: dict[int, Pool] = {}
         self.settings: dict[str, int] = effective({})
         self._entries: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
@@ -102,6 +103,7 @@ class Mesh:
         before = self.nodes.pop(node.identity, None)
         if before:
             self.by_name.pop(before.name, None)
+            self.by_wg_key.pop(before.facts.wg_key, None)
             self._free(before, at)
         if node.deleted_at is not None:
             self._free(node, node.deleted_at)
@@ -111,6 +113,7 @@ class Mesh:
             return
         self.nodes[node.identity] = node
         self.by_name[node.name] = node
+        self.by_wg_key[node.facts.wg_key] = node
         for address, pool in self._homes(node):
             pool.take(address)
         entry = encode_entry(node)

@@ -1,0 +1,1 @@
+"""The database: peewee models, the atomic commit, engines and migrations."""

@@ -1,0 +1,61 @@
+"""SQLite: the default engine, a file beside the controller's key.
+
+Write-ahead log, so that readers never wait; `synchronous=FULL`, so that what was acknowledged
+survives a power cut (sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from peewee import DatabaseError, IntegrityError, OperationalError, PeeweeException, SqliteDatabase
+
+from nmk.errors import StoreUnavailable, StoreUnusable
+from nmk.store.engine import Collision, Statement
+
+BUSY_SECONDS = 5
+
+
+class SqliteEngine:
+    """A database file. Raises StoreUnavailable when it cannot be opened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.dialect: Any = SqliteDatabase(  # peewee's own methods have no types
+            path,
+            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1},
+            timeout=BUSY_SECONDS,
+        )
+
+    def read(self, statement: Statement) -> list[tuple[Any, ...]]:
+        """See Engine."""
+        with self._errors():
+            return list(self.dialect.execute_sql(*statement).fetchall())
+
+    def write(self, batch: Sequence[Statement]) -> None:
+        """See Engine. A local file is never Uncertain: the commit returned or it did not happen."""
+        with self._errors(), self.dialect.atomic("IMMEDIATE"):
+            for statement in batch:
+                self.dialect.execute_sql(*statement)
+
+    def tables(self) -> set[str]:
+        """See Engine."""
+        with self._errors():
+            return set(self.dialect.get_tables())
+
+    def close(self) -> None:
+        """See Engine."""
+        self.dialect.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise Collision(str(error)) from None
+        except OperationalError as error:
+            raise StoreUnavailable(f"the database {self.path}: {error}") from None
+        except (DatabaseError, PeeweeException) as error:
+            raise StoreUnusable(f"the database {self.path}: {error}") from None

@@ -1,0 +1,197 @@
+"""The store: the revision log over an engine.
+
+Every change to a network is one atomic batch: the touched rows, stamped with the new revision,
+and a row in `changes` whose primary key (network, revision) makes the batch a compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import Model, fn
+from peewee import Node as Query
+
+from nmk.core.records import AccessKey, Network, Node, Record
+from nmk.errors import StoreUnusable
+from nmk.store.engine import Collision, Engine, Statement, Uncertain, compile_query
+from nmk.store.migrations import MIGRATIONS
+from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow, from_row, to_row
+
+KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One change to one network. `what` holds the touched rows before and after, as JSON."""
+
+    network: str
+    revision: int
+    id: str
+    at: int
+    actor: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A commit as the memory keeps it: where it is in the log, and when it was made."""
+
+    revision: int
+    commit_id: str
+    at: int
+
+
+class Store:
+    """The database behind the controller. Raises StoreUnusable when its schema is a newer one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._migrate()
+        self.epoch = self._meta()["epoch"]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.close()
+
+    def commit(self, commits: Iterable[Commit], records: Iterable[Record]) -> None:
+        """Write the records and the log, all or nothing. Raises Collision.
+
+        After an uncertain end the log is asked whether the commit is in it.
+        """
+        commits = list(commits)
+        batch = [self._insert(ChangeRow, _change_row(c)) for c in commits]
+        batch += [self._upsert(record) for record in sorted(records, key=_table_order)]
+        try:
+            self._engine.write(batch)
+        except Uncertain as lost:
+            if not self._has(commits[0].id):
+                raise Collision("the connection was lost before the commit") from lost
+
+    def log_since(self, network: str, revision: int, limit: int) -> list[Point]:
+        """The newest `limit` commits above a revision, in their order."""
+        query = (
+            ChangeRow.select(ChangeRow.revision, ChangeRow.commit_id, ChangeRow.at)
+            .where((ChangeRow.network == network) & (ChangeRow.revision > revision))
+            .order_by(ChangeRow.revision.desc())
+            .limit(limit)
+        )
+        return [Point(*row) for row in reversed(self._read(query))]
+
+    def heads(self) -> dict[str, int]:
+        """Every network's newest revision."""
+        query = ChangeRow.select(ChangeRow.network, fn.MAX(ChangeRow.revision)).group_by(
+            ChangeRow.network
+        )
+        return dict(self._read(query))
+
+    def records_since(self, network: str, revision: int) -> list[Record]:
+        """The network's rows that were written after a revision, in revision order."""
+        found: list[Record] = []
+        for kind in KINDS:
+            table = TABLES[kind]
+            owner = table.name if kind is Network else table.network
+            query = table.select().where((owner == network) & (table.revision > revision))
+            columns = list(table._meta.sorted_field_names)  # noqa: SLF001  # peewee's documented door
+            found += [
+                from_row(kind, dict(zip(columns, row, strict=True)))
+                for row in self._read(query.order_by(table.revision))
+            ]
+        return found
+
+    def presence(self) -> dict[str, int]:
+        """When each identity was last heard of."""
+        return dict(self._read(PresenceRow.select()))
+
+    def save_presence(self, seen: Mapping[str, int]) -> None:
+        """Remember when identities were last heard of; the later of two times stays."""
+        batch = []
+        for identity, at in seen.items():
+            query = PresenceRow.insert(identity=identity, last_seen=at).on_conflict(
+                conflict_target=[PresenceRow.identity],
+                preserve=[PresenceRow.last_seen],
+            )
+            batch.append(compile_query(self._engine, query))
+        if batch:
+            self._engine.write(batch)
+
+    def forget_changes(self, before: int) -> None:
+        """Drop log rows older than that time, each network's newest kept."""
+        newest = ChangeRow.alias()
+        top = newest.select(fn.MAX(newest.revision)).where(newest.network == ChangeRow.network)
+        old = (ChangeRow.at < before) & (ChangeRow.revision < top)
+        self._engine.write([compile_query(self._engine, ChangeRow.delete().where(old))])
+
+    def _migrate(self) -> None:
+        fresh = "meta" not in self._engine.tables()
+        version = 0 if fresh else int(self._meta()["schema"])
+        if version > len(MIGRATIONS):
+            raise StoreUnusable(
+                f"the database has schema {version}, this nmk knows schemas up to {len(MIGRATIONS)}"
+            )
+        for number in range(version, len(MIGRATIONS)):
+            batch: list[Statement] = [(sql, ()) for sql in MIGRATIONS[number]]
+            if number == 0:
+                batch.append(
+                    self._insert(MetaRow, {"name": "epoch", "value": secrets.token_hex(8)})
+                )
+                batch.append(self._insert(MetaRow, {"name": "schema", "value": "1"}))
+            else:
+                update = MetaRow.update(value=str(number + 1)).where(MetaRow.name == "schema")
+                batch.append(compile_query(self._engine, update))
+            self._engine.write(batch)
+
+    def _meta(self) -> dict[str, str]:
+        return dict(self._read(MetaRow.select()))
+
+    def _has(self, commit_id: str) -> bool:
+        query = ChangeRow.select(ChangeRow.revision).where(ChangeRow.commit_id == commit_id)
+        return bool(self._read(query))
+
+    def _read(self, query: Query) -> list[tuple[Any, ...]]:
+        return self._engine.read(compile_query(self._engine, query))
+
+    def _insert(self, table: type[Model], row: Mapping[str, Any]) -> Statement:
+        return compile_query(self._engine, table.insert(**row))
+
+    def _upsert(self, record: Record) -> Statement:
+        table = TABLES[type(record)]
+        primary = table._meta.primary_key  # noqa: SLF001  # peewee's documented door
+        others = [f for f in table._meta.sorted_fields if f is not primary]  # noqa: SLF001  # same
+        query = table.insert(**to_row(record)).on_conflict(
+            conflict_target=[primary], preserve=others
+        )
+        return compile_query(self._engine, query)
+
+
+def describe_change(pairs: Iterable[tuple[Record | None, Record]]) -> str:
+    """The log's `what`: each touched row before and after. Secrets are hashes in both."""
+    return json.dumps(
+        [
+            {
+                "table": TABLES[type(after)]._meta.table_name,  # noqa: SLF001  # peewee's door
+                "before": to_row(before) if before else None,
+                "after": to_row(after),
+            }
+            for before, after in pairs
+        ],
+        separators=(",", ":"),
+    )
+
+
+def _change_row(commit: Commit) -> dict[str, Any]:
+    return {
+        "network": commit.network,
+        "revision": commit.revision,
+        "commit_id": commit.id,
+        "at": commit.at,
+        "actor": commit.actor,
+        "what": commit.what,
+    }
+
+
+def _table_order(record: Record) -> int:
+    return KINDS.index(type(record))
