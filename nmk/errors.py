@@ -80,6 +80,7 @@ class StaleSequence(NmkError):
 
     code, status = "stale-sequence", 409
     default_hint = "nmk checkin"
+    stored = 0  # the last number that was taken in
 
 
 class TokenMalformed(NmkError):
@@ -251,6 +252,13 @@ class StateNewer(StateDamaged):
 
     code = "state-newer"
     default_hint = "use that newer nmk"
+
+
+class StateUnwritable(NmkError):
+    """The state directory cannot be written."""
+
+    code = "state-unwritable"
+    default_hint = "make room or make it writable, or choose another place with NMK_STATE_DIR"
 
 
 class BadView(NmkError):

@@ -235,7 +235,9 @@ def report(
     """
     node = mesh.nodes[identity]
     if facts is not None and seq <= node.seq:
-        raise StaleSequence(f"report {seq} came after report {node.seq}")
+        stale = StaleSequence(f"report {seq} came after report {node.seq}")
+        stale.stored = node.seq
+        raise stale
     if facts is not None:
         _check_wg_key(mesh, identity, facts)
     if facts is None:

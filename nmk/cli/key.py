@@ -1,0 +1,137 @@
+"""`nmk key`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import click
+
+from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.nouns import Noun, dry_run_option
+from nmk.cli.output import output_option, say, show
+
+COLUMNS = {
+    "ID": "id",
+    "STATE": "state",
+    "USES": "uses",
+    "OF": "uses_max",
+    "EXPIRES": "expires_at",
+    "NODES": "nodes",
+}
+
+
+@click.group(cls=Noun)
+def key() -> None:
+    """Access keys: create, list, show, delete (revoke)."""
+
+
+@key.command(epilog="Example: nmk key create -n home --uses 5 --expires 7d")
+@network_option
+@click.option("--uses", metavar="N", default="1", show_default=True, help="Machines it lets in.")
+@click.option("--unlimited", is_flag=True, help="As many machines as come.")
+@click.option(
+    "--expires", metavar="TIME", default="24h", show_default=True, help="30m, 24h, 7d or never."
+)
+@dry_run_option
+@output_option
+@server_options
+def create(
+    api: AdminApi,
+    network: str | None,
+    uses: str,
+    unlimited: bool,
+    expires: str,
+    dry_run: bool,
+    output: str,
+) -> None:
+    """Create an access key and print its join token.
+
+    The token is a secret and is shown this once.
+    """
+    name = api.network(network)
+    body = {"uses": None if unlimited else uses, "expires": expires}
+    made = api.call("POST", f"/networks/{segment(name)}/keys", body, dry_run=dry_run)
+    if output == "table":
+        click.echo(made["token"])
+    else:
+        show(made, output, COLUMNS, "id")
+    _explain(made)
+
+
+def _explain(made: Json) -> None:
+    """What to do with the token, and who can use it."""
+    times = {None: "any number of machines", 1: "one machine"}.get(
+        made["uses_max"], f"{made['uses_max']} machines"
+    )
+    say(f"access key {made['id']} lets {times} join {made['network']}"
+        + (f" until {made['expires_at']}" if made["expires_at"] else ""))  # fmt: skip
+    say("on a machine that has nmk:  nmk join -   (paste the token, then Ctrl-D)")
+    if made["install"]:
+        say(f"on a machine that has nothing, paste this line:\n\n{made['install']}\n")
+    warning = reach_warning(made["urls"])
+    if warning:
+        say(warning)
+
+
+def reach_warning(urls: list[str]) -> str | None:
+    """Who can join by these URLs, where that is not everybody."""
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    if not all(_is_private(h) for h in hosts):
+        return None
+    if all(_is_loopback(h) for h in hosts):
+        who = "only this host"
+    else:
+        who = "only machines in the same local networks"
+    return (
+        f"note: {who} can join, the token leads to {', '.join(urls)}\n"
+        "  for others: start the controller with --public-url http://ADDRESS:50051"
+    )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@key.command("list", epilog="Example: nmk key list -n home")
+@network_option
+@output_option
+@server_options
+def list_(api: AdminApi, network: str | None, output: str) -> None:
+    """List a network's access keys and who used them."""
+    name = api.network(network)
+    show(api.call("GET", f"/networks/{segment(name)}/keys"), output, COLUMNS, "id")
+
+
+@key.command("show", epilog="Example: nmk key show 4f2a91c3")
+@click.argument("key_id", metavar="ID")
+@network_option
+@output_option
+@server_options
+def show_(api: AdminApi, network: str | None, key_id: str, output: str) -> None:
+    """Show an access key. Its secret is not known any more."""
+    path = f"/networks/{segment(api.network(network))}/keys/{segment(key_id)}"
+    show(api.call("GET", path), output, COLUMNS, "id")
+
+
+@key.command(epilog="Example: nmk key delete 4f2a91c3")
+@click.argument("key_id", metavar="ID")
+@network_option
+@dry_run_option
+@server_options
+def delete(api: AdminApi, network: str | None, key_id: str, dry_run: bool) -> None:
+    """Revoke an access key; the machines that it let in stay."""
+    path = f"/networks/{segment(api.network(network))}/keys/{segment(key_id)}"
+    api.call("DELETE", path, dry_run=dry_run)
+    if dry_run:
+        say(f"would revoke access key {key_id}")

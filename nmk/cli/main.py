@@ -1,0 +1,114 @@
+"""The entry point: which commands there are, and how errors leave."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from nmk.cli import output
+from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError
+
+EVERYDAY = ("server", "join", "checkin", "network", "key", "node")
+AREAS: dict[str, tuple[str, ...]] = {
+    "Everyday": EVERYDAY,
+    "This machine": ("leave", "up", "down", "status", "showconf"),
+    "Install": ("uninstall", "version"),
+}
+COMMANDS = {
+    "server": "nmk.cli.server:server",
+    "network": "nmk.cli.network:network",
+    "key": "nmk.cli.key:key",
+    "node": "nmk.cli.node:node",
+    **{
+        name: f"nmk.cli.machine:{name}"
+        for name in (
+            "join", "checkin", "leave", "up", "down", "status", "showconf", "uninstall", "version"
+        )
+    },
+}  # fmt: skip
+ALIASES = {"networks": "network", "keys": "key", "nodes": "node"}
+
+
+class LazyCommands(click.Group):
+    """A group that imports a command when it is used: start-up time counts for `nmk checkin`."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """All commands, in the order of the help page."""
+        return [name for names in AREAS.values() for name in names]
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """The command of a name or alias."""
+        target = COMMANDS.get(ALIASES.get(name, name))
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by area."""
+        for area, names in AREAS.items():
+            with formatter.section(area):
+                commands = [(n, self.get_command(ctx, n)) for n in names]
+                formatter.write_dl([(n, c.get_short_help_str(80)) for n, c in commands if c])
+
+
+@click.group(
+    cls=LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: nmk network create home",
+)
+def nmk() -> None:
+    """Create and manage WireGuard mesh networks.
+
+    One command is the controller (nmk server), the agent on every machine (nmk join, nmk checkin)
+    and the admin's tool (nmk network, nmk key, nmk node).
+
+    Exit codes: 0 done, 1 failed and a person is needed, 2 wrong usage, 75 try again later.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line, and leave with its exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `nmk node list | head` ends quietly
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command; the exit code. Errors are printed, none escapes."""
+    try:
+        result = nmk.main(args, prog_name="nmk", standalone_mode=False)
+    except NmkError as error:
+        output.fail(error.code, error.message, error.hint)
+        return error.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "nmk"
+        output.fail("usage", error.format_message(), f"{command} --help")
+        return EXIT_USAGE
+    except click.ClickException as error:
+        output.fail("usage", error.format_message(), "nmk --help")
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        output.fail("interrupted", "interrupted", "run the same command again")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if os.environ.get("NMK_DEBUG"):
+            raise
+        output.fail(
+            "internal-error", f"a mistake in nmk: {error!r}", "NMK_DEBUG=1 with the same command"
+        )
+        return EXIT_FAILED
+    return _exit_code(result)
+
+
+def _exit_code(result: Any) -> int:  # noqa: ANN401  # whatever a command returned
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()

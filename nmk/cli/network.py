@@ -1,0 +1,103 @@
+"""`nmk network`."""
+
+from __future__ import annotations
+
+import click
+
+from nmk.cli.api import AdminApi, segment, server_options
+from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.output import output_option, say, show
+from nmk.core.settings import NETWORK_SETTINGS
+
+COLUMNS = {
+    "NAME": "name",
+    "IPV4": "cidr4",
+    "IPV6": "cidr6",
+    "NODES": "nodes",
+    "REVISION": "revision",
+}
+SETTINGS = "\n".join(
+    f"  {s.name}  {s.help}; {s.low} to {s.high} {s.unit}, {s.default} by default"
+    for s in NETWORK_SETTINGS.values()
+)
+
+
+@click.group(cls=Noun)
+def network() -> None:
+    """Networks: create, list, show, set, delete."""
+
+
+@network.command(epilog="Example: nmk network create home 10.20.0.0/16 fd20::/64")
+@click.argument("name")
+@click.argument("cidrs", metavar="[CIDR] [CIDR6]", nargs=-1)
+@dry_run_option
+@output_option
+@server_options
+def create(api: AdminApi, name: str, cidrs: tuple[str, ...], dry_run: bool, output: str) -> None:
+    """Create a network.
+
+    Without ranges a free IPv4 /16 and a random IPv6 /64 (ULA) are picked.
+    """
+    made = api.call("POST", "/networks", {"name": name, "cidrs": list(cidrs)}, dry_run=dry_run)
+    show(made, output, COLUMNS, "name")
+    ranges = " and ".join(c for c in (made["cidr4"], made["cidr6"]) if c)
+    if dry_run:
+        say(f"would create network {name} with {ranges}")
+    else:
+        say(f"created network {name} with {ranges}\n  next: nmk key create -n {name}")
+
+
+@network.command("list", epilog="Example: nmk network list -o json | jq -r '.[].name'")
+@output_option
+@server_options
+def list_(api: AdminApi, output: str) -> None:
+    """List all networks."""
+    show(api.call("GET", "/networks"), output, COLUMNS, "name")
+
+
+@network.command("show", epilog="Example: nmk network show home")
+@click.argument("name")
+@output_option
+@server_options
+def show_(api: AdminApi, name: str, output: str) -> None:
+    """Show a network with its settings."""
+    show(api.call("GET", f"/networks/{segment(name)}"), output, COLUMNS, "name")
+
+
+@network.command(
+    "set", epilog="Example: nmk network set home mtu=1380 keepalive=0", help=f"""
+Change settings of a network; agents follow at their next check-in.
+
+\b
+{SETTINGS}
+"""
+)  # fmt: skip
+@click.argument("name")
+@click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
+@dry_run_option
+@output_option
+@server_options
+def set_(api: AdminApi, name: str, settings: tuple[str, ...], dry_run: bool, output: str) -> None:
+    """Change settings of a network."""
+    path = f"/networks/{segment(name)}"
+    body = {"settings": parse_pairs(settings)}
+    seen = api.call("GET", path)
+    changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
+    show(changed, output, COLUMNS, "name")
+
+
+@network.command(epilog="Example: nmk network delete home --yes")
+@click.argument("name")
+@yes_option
+@dry_run_option
+@server_options
+def delete(api: AdminApi, name: str, yes: bool, dry_run: bool) -> None:
+    """Delete a network, its nodes and its keys, for good."""
+    path = f"/networks/{segment(name)}"
+    seen = api.call("GET", path)
+    what = f"network {name} with its {seen['nodes']} nodes"
+    if dry_run:
+        say(f"would delete {what}")
+    else:
+        confirm(f"Delete {what}?", yes=yes)
+    api.call("DELETE", path, revision=seen["revision"], dry_run=dry_run)

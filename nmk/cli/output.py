@@ -1,0 +1,94 @@
+"""What commands print: data on standard output, talk and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Json = dict[str, Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
+FORMATS = ("table", "json", "name")
+_mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same form
+
+
+def output_option(command: Command) -> Command:
+    """`-o table|json|name`, as the parameter `output`."""
+
+    def remember(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+        _mode["output"] = value
+        return value
+
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        callback=remember,
+        is_eager=True,
+        help="Form of the output.",
+    )(command)
+
+
+def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name: str) -> None:
+    """Print an object or a list of them.
+
+    `columns`: the table's headings and the fields under them; `name`: the field that `-o name`
+    prints. JSON has every field.
+    """
+    if output == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif output == "name":
+        for item in value if isinstance(value, list) else [value]:
+            click.echo(item[name])
+    elif isinstance(value, list):
+        show_table(list(columns), [[cell(i.get(f)) for f in columns.values()] for i in value])
+    else:
+        rows = [[label, cell(content)] for label, content in _flat(value)]
+        show_table([], rows)
+
+
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; headings only where there are rows or a person looks."""
+    if not rows and not sys.stdout.isatty():
+        return
+    from tabulate import tabulate
+
+    click.echo(tabulate(rows, headings, tablefmt="plain", disable_numparse=True))
+
+
+def cell(value: object) -> str:
+    """A value in a table."""
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value)
+    return str(value)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Talk: a line on standard error."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def fail(code: str, message: str, hint: str) -> None:
+    """An error: what is wrong, then the next command to try."""
+    if _mode.get("output") == "json":
+        say(json.dumps({"error": code, "message": message, "hint": hint}))
+    else:
+        say(f"nmk: {message}\n  try: {hint}")
+
+
+def _flat(value: Json) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for name, content in value.items():
+        if isinstance(content, dict):
+            pairs += list(content.items())
+        else:
+            pairs.append((name, content))
+    return pairs

@@ -1,0 +1,112 @@
+"""`nmk server`: run the controller, wait for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nmk.cli.api import DATA_DIR, AdminApi, server_options
+from nmk.cli.output import output_option, say, show
+from nmk.errors import Unreachable
+
+if TYPE_CHECKING:
+    from nmk.server.run import ServerOptions
+
+_POLL_SECONDS = 0.05
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"auto_envvar_prefix": "NMK"},
+    epilog="Example: nmk server --public-url http://198.51.100.7:50051",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=DATA_DIR,
+    show_default=True,
+    help="Keys, database and socket.",
+)
+@click.option("--db", metavar="URL", help="Database.  [default: sqlite://DATA_DIR/nmk.db]")
+@click.option(
+    "--listen", default="*:50051", show_default=True, help="Node API: every agent must reach it."
+)
+@click.option(
+    "--admin-listen", default="127.0.0.1:8081", show_default=True, help="Admin API; off: none."
+)
+@click.option(
+    "--public-url",
+    "public_urls",
+    multiple=True,
+    metavar="URL",
+    help="Node API as machines reach it, for tokens; may be repeated.  [default: all addresses]",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.pass_context
+def server(
+    ctx: click.Context,
+    data_dir: Path,
+    db: str | None,
+    listen: str,
+    admin_listen: str,
+    public_urls: tuple[str, ...],
+    log_format: str,
+) -> None:
+    """Run the controller in the foreground, until SIGTERM or Ctrl-C.
+
+    The first start makes its key and its database. Every option can stand in
+    /etc/nmk/server.toml (data-dir = "...") or the environment (NMK_DATA_DIR).
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from nmk.server.run import ServerOptions, run_server
+
+    options = ServerOptions(data_dir, db, listen, admin_listen, public_urls, log_format)
+    run_server(options, _own_addresses, lambda new: _introduce(options, new=new))
+
+
+def _own_addresses() -> list[str]:
+    from nmk.system.facts import own_addresses
+
+    return [a.split("/")[0] for a in own_addresses()]
+
+
+def _introduce(options: ServerOptions, *, new: bool) -> None:
+    """Tell who looks at the terminal what is there and what comes next."""
+    say(f"nmk controller: node API on {options.listen}, admin API on {options.admin_listen}")
+    port = options.listen.rpartition(":")[2]
+    if new:
+        say(
+            f"made a new key and database in {options.data_dir}\n"
+            f"  open TCP port {port}: every machine must reach it\n"
+            "  next, in another terminal: nmk network create home"
+        )
+
+
+@server.command(epilog="Example: nmk server & nmk server wait && nmk network create home")
+@click.option("--timeout", metavar="SECONDS", type=float, default=30, show_default=True)
+@server_options
+def wait(api: AdminApi, timeout: float) -> None:
+    """Wait until the controller answers; exit code 75 when it does not in time."""
+    deadline = time.monotonic() + timeout
+    while not api.is_healthy():
+        if time.monotonic() >= deadline:
+            raise Unreachable(
+                f"no controller answered at {api.server} within {timeout:g} s",
+                "start one with `nmk server`, or name another with --server",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+@server.command(epilog="Example: nmk server status -o json")
+@output_option
+@server_options
+def status(api: AdminApi, output: str) -> None:
+    """Show what the controller is and serves."""
+    columns = {"VERSION": "version", "NETWORKS": "networks", "NODES": "nodes"}
+    show(api.call("GET", "/status"), output, columns, "version")

@@ -1,0 +1,1 @@
+"""The controller: use cases over a snapshot in memory, behind two HTTP listeners."""

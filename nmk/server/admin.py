@@ -1,0 +1,280 @@
+"""The use cases of the admin: networks, access keys, nodes. JSON-ready values out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from nmk import __version__
+from nmk.archive import pasted_line
+from nmk.core import decisions
+from nmk.core.mesh import Mesh
+from nmk.core.parse import parse_duration, parse_int, quote
+from nmk.core.records import AccessKey, Network, Node, Record, hash_secret
+from nmk.core.settings import effective
+from nmk.errors import BadInput
+from nmk.server.controller import EVERYWHERE, Controller, Decide
+from nmk.server.log import iso_time, log_event
+from nmk.wire.token import Token, encode_token
+
+Json = dict[str, Any]
+_DEFAULT_EXPIRY = "24h"
+_MOST_USES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Who changes something, on what revision it was made (None: any), and whether only to try."""
+
+    actor: str
+    revision: int | None = None
+    dry_run: bool = False
+
+
+class Admin:
+    """The admin API's side of the controller.
+
+    `urls` gives the node API's URLs as machines elsewhere reach it; `script_sha256` the checksum
+    of the install script, None where there is nothing to install from here.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        urls: Callable[[], tuple[str, ...]],
+        script_sha256: str | None,
+    ) -> None:
+        self._controller = controller
+        self._urls = urls
+        self._script_sha256 = script_sha256
+
+    def status(self) -> Json:
+        """What this controller is and has."""
+        with self._controller.lock:
+            live = [m for m in self._controller.meshes.values() if _is_live(m.network)]
+            return {
+                "version": __version__,
+                "epoch": self._controller.epoch,
+                "urls": list(self._urls()),
+                "networks": len(live),
+                "nodes": sum(len(m.nodes) for m in live),
+            }
+
+    def create_network(self, edit: Edit, body: Json) -> Json:
+        """A new network; `cidrs` may be left out."""
+        name = _text(body, "name")
+        cidrs = [_text({"range": c}, "range") for c in _list(body, "cidrs")]
+        settings = _map(body, "settings")
+        random = secrets.token_bytes(16)
+
+        def decide(meshes: Mapping[str, Mesh]) -> list[Record]:
+            now = self._controller.now()
+            return [decisions.create_network(meshes, name, cidrs, settings, random, now)]
+
+        [network] = self._commit(edit, (EVERYWHERE, name), decide)
+        _log("network-created", edit, network=name)
+        return _network_json(cast(Network, network), 0)
+
+    def list_networks(self) -> list[Json]:
+        """All live networks, by name."""
+        with self._controller.lock:
+            live = [m for m in self._controller.meshes.values() if _is_live(m.network)]
+            meshes = sorted(live, key=lambda m: m.name)
+            return [_network_json(decisions.live_network(m), len(m.nodes)) for m in meshes]
+
+    def show_network(self, name: str) -> Json:
+        """One network."""
+        with self._controller.lock:
+            mesh = self._controller.mesh(name)
+            return _network_json(decisions.live_network(mesh), len(mesh.nodes))
+
+    def set_network(self, edit: Edit, name: str, body: Json) -> Json:
+        """Change settings of a network."""
+        settings = _map(body, "settings")
+        [network] = self._commit_to(
+            edit, name, lambda m: [decisions.set_network(m, settings, edit.revision)]
+        )
+        _log("network-set", edit, network=name, **settings)
+        with self._controller.lock:
+            return _network_json(cast(Network, network), len(self._controller.mesh(name).nodes))
+
+    def delete_network(self, edit: Edit, name: str) -> None:
+        """Delete a network with its nodes and keys."""
+
+        def decide(_: object) -> list[Record]:
+            mesh = self._controller.mesh(name)
+            return decisions.delete_network(mesh, edit.revision, self._controller.now())
+
+        self._commit(edit, (EVERYWHERE, name), decide)
+        _log("network-deleted", edit, network=name)
+
+    def create_key(self, edit: Edit, network: str, body: Json) -> Json:
+        """A new access key. Its token is in this answer and nowhere else, ever."""
+        uses_max = None
+        if body.get("uses", 1) is not None:
+            uses_max = parse_int(body.get("uses", 1), 1, _MOST_USES, "number of uses")
+        lasts = parse_duration(_text({"expires": _DEFAULT_EXPIRY} | body, "expires"))
+        secret = secrets.token_bytes(32)
+        now = self._controller.now()
+        wanted = AccessKey(
+            id=secrets.token_hex(4),
+            network=network,
+            secret_hash=hash_secret(secret),
+            uses_max=uses_max,
+            expires_at=None if lasts is None else now + lasts,
+            created_at=now,
+        )
+        [key] = self._commit_to(edit, network, lambda _: [wanted])
+        _log("key-created", edit, network=network, key=wanted.id)
+        urls = self._urls()
+        token = encode_token(
+            Token(urls, self._controller.identity.public, network, wanted.id, secret)
+        )
+        install = pasted_line(urls[0], self._script_sha256, token) if self._script_sha256 else None
+        shown = self._key_json(cast(AccessKey, key), [])
+        return {**shown, "token": token, "urls": list(urls), "install": install}
+
+    def list_keys(self, network: str) -> list[Json]:
+        """A network's access keys that were not revoked, the newest last."""
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            keys = sorted(mesh.keys.values(), key=lambda k: (k.created_at, k.id))
+            used_by: dict[str, list[str]] = {}
+            for node in mesh.nodes.values():
+                used_by.setdefault(node.key_id, []).append(node.name)
+        return [self._key_json(k, used_by.get(k.id, [])) for k in keys if k.deleted_at is None]
+
+    def show_key(self, network: str, key_id: str) -> Json:
+        """One key."""
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            key = decisions.find_key(mesh, key_id)
+            return self._key_json(key, [n.name for n in mesh.nodes.values() if n.key_id == key_id])
+
+    def delete_key(self, edit: Edit, network: str, key_id: str) -> None:
+        """Revoke a key; the nodes that it let in stay."""
+        now = self._controller.now()
+        self._commit_to(edit, network, lambda m: [decisions.delete_key(m, key_id, now)])
+        _log("key-revoked", edit, network=network, key=key_id)
+
+    def list_nodes(self, network: str) -> list[Json]:
+        """A network's nodes, by name."""
+        with self._controller.lock:
+            nodes = list(self._controller.mesh(network).nodes.values())
+        return [self._node_json(n) for n in sorted(nodes, key=lambda n: n.name)]
+
+    def show_node(self, network: str, name: str) -> Json:
+        """One node."""
+        with self._controller.lock:
+            return self._node_json(decisions.find_node(self._controller.mesh(network), name))
+
+    def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
+        """Change what an admin decides of a node."""
+        changes = {k: _text(body, k, empty=True) for k in body}
+        now = self._controller.now()
+        [node] = self._commit_to(
+            edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision, now)]
+        )
+        _log("node-set", edit, network=network, node=name, **changes)
+        return self._node_json(cast(Node, node))
+
+    def delete_node(self, edit: Edit, network: str, name: str) -> None:
+        """Delete a node, for good: its identity is refused from now on."""
+        now = self._controller.now()
+        self._commit_to(
+            edit, network, lambda m: [decisions.delete_node(m, name, edit.revision, now)]
+        )
+        _log("node-deleted", edit, network=network, node=name)
+
+    def _commit_to(
+        self, edit: Edit, network: str, decide: Callable[[Mesh], list[Record]]
+    ) -> list[Record]:
+        return self._commit(edit, (network,), lambda _: decide(self._controller.mesh(network)))
+
+    def _commit(self, edit: Edit, networks: tuple[str, ...], decide: Decide) -> list[Record]:
+        return self._controller.commit(edit.actor, networks, decide, dry_run=edit.dry_run)
+
+    def _key_json(self, key: AccessKey, nodes: list[str]) -> Json:
+        return {
+            "id": key.id,
+            "network": key.network,
+            "state": _key_state(key, self._controller.now()),
+            "uses": key.uses,
+            "uses_max": key.uses_max,
+            "expires_at": iso_time(key.expires_at),
+            "created_at": iso_time(key.created_at),
+            "nodes": sorted(nodes),
+            "revision": key.revision,
+        }
+
+    def _node_json(self, node: Node) -> Json:
+        presence = self._controller.presence
+        return {
+            "name": node.name,
+            "id": node.id,
+            "network": node.network,
+            "addresses": list(node.addresses),
+            "state": presence.state(node.identity, node.facts.interval),
+            "last_seen": iso_time(presence.last_seen(node.identity)),
+            "endpoint": node.endpoint or node.facts.endpoint,
+            "observed": list(node.observed),
+            "lan": list(node.facts.lan),
+            "listen_port": node.facts.listen_port,
+            "public_key": node.facts.wg_key,
+            "interval": node.facts.interval,
+            "key": node.key_id,
+            "created_at": iso_time(node.created_at),
+            "revision": node.revision,
+        }
+
+
+def _network_json(network: Network, nodes: int) -> Json:
+    return {
+        "name": network.name,
+        "cidr4": network.cidr4,
+        "cidr6": network.cidr6,
+        "nodes": nodes,
+        "settings": effective(network.settings),
+        "created_at": iso_time(network.created_at),
+        "revision": network.revision,
+    }
+
+
+def _is_live(network: Network | None) -> bool:
+    return network is not None and network.deleted_at is None
+
+
+def _log(event: str, edit: Edit, **fields: object) -> None:
+    if not edit.dry_run:
+        log_event(event, **fields, actor=edit.actor)
+
+
+def _key_state(key: AccessKey, now: int) -> str:
+    if key.expires_at is not None and key.expires_at <= now:
+        return "expired"
+    if key.uses_max is not None and key.uses >= key.uses_max:
+        return "used-up"
+    return "live"
+
+
+def _text(body: Json, name: str, *, empty: bool = False) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not (value or empty):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as text")
+    return value
+
+
+def _list(body: Json, name: str) -> Iterable[object]:
+    value = body.get(name, [])
+    if not isinstance(value, list):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as a list")
+    return value
+
+
+def _map(body: Json, name: str) -> dict[str, str | int]:
+    value = body.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(v, str | int) for v in value.values()):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as an object")
+    return value

@@ -1,0 +1,131 @@
+"""The controller's memory and the one way to change it.
+
+All networks live in memory as meshes. A change is decided on them by a pure function, stored as a
+commit, and applied to them when it is stored; when another writer was faster, the memory is
+brought up to date and the decision made again. Readers take `lock` for as long as they look.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from nmk.core.decisions import live_network
+from nmk.core.mesh import KEPT_COMMITS, Mesh
+from nmk.core.records import Network, Record
+from nmk.errors import StoreUnavailable
+from nmk.server.presence import Presence
+from nmk.store.engine import Collision
+from nmk.store.store import Commit, Store, describe_change
+from nmk.wire.envelope import Identity
+
+EVERYWHERE = "*"  # the pseudo-network whose revision guards what crosses networks
+_ATTEMPTS = 20
+Decide = Callable[[Mapping[str, Mesh]], list[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where the time comes from: wall-clock seconds since 1970, and monotonic seconds."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Controller:
+    """Networks, their nodes and keys, as they are now."""
+
+    def __init__(self, store: Store, identity: Identity, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.identity = identity
+        self.epoch = store.epoch
+        self.lock = threading.Lock()
+        self.meshes: dict[str, Mesh] = {}
+        self.presence = Presence(store.presence(), self.clock.wall, self.clock.monotonic)
+        self._store = store
+        self._writer = threading.Lock()
+        self.refresh()
+
+    def now(self) -> int:
+        """Wall-clock time, whole seconds."""
+        return int(self.clock.wall())
+
+    def mesh(self, network: str) -> Mesh:
+        """The mesh of a live network; NotFound when there is none. Hold `lock`."""
+        mesh = self.meshes.get(network) or Mesh(network)
+        live_network(mesh)
+        return mesh
+
+    def commit(
+        self, actor: str, networks: tuple[str, ...], decide: Decide, *, dry_run: bool = False
+    ) -> list[Record]:
+        """Store what `decide` makes of the present, as one commit to each of the networks.
+
+        Gives the records as stored; none, and no commit, where nothing was to change. Whatever
+        `decide` raises passes through and nothing has happened; with `dry_run` nothing happens
+        either, and the records are what would have been stored.
+        """
+        with self._writer:
+            for _ in range(_ATTEMPTS):
+                with self.lock:
+                    records = decide(self.meshes)
+                    if dry_run or not records:
+                        return records
+                    bases = {n: self.meshes.setdefault(n, Mesh(n)).revision for n in networks}
+                    stored = [replace(r, revision=bases[_network(r)] + 1) for r in records]
+                    commits = self._commits(actor, bases, stored)
+                try:
+                    self._store.commit(commits, stored)
+                except Collision:
+                    self.refresh()
+                    continue
+                with self.lock:
+                    for c in commits:
+                        own = [r for r in stored if _network(r) == c.network]
+                        self.meshes[c.network].apply(c.revision, c.id, c.at, own)
+                return stored
+        raise StoreUnavailable("the database has too many writers at the moment")
+
+    def refresh(self) -> None:
+        """Take in what others have committed."""
+        for network, head in self._store.heads().items():
+            mesh = self.meshes.get(network) or Mesh(network)
+            if head <= mesh.revision:
+                continue
+            points = self._store.log_since(network, mesh.revision, KEPT_COMMITS)
+            records = self._store.records_since(network, mesh.revision)
+            with self.lock:
+                for point in points[:-1]:
+                    mesh.apply(point.revision, point.commit_id, point.at, ())
+                last = points[-1]
+                mesh.apply(last.revision, last.commit_id, last.at, records)
+                self.meshes[network] = mesh
+
+    def save_presence(self) -> None:
+        """Write down who was heard of since the last time."""
+        seen = self.presence.take_unsaved()
+        try:
+            self._store.save_presence(seen)
+        except StoreUnavailable:
+            self.presence.put_back(seen)
+            raise
+
+    def forget_changes(self, older_than: int) -> None:
+        """Drop log entries that are older than so many seconds."""
+        self._store.forget_changes(self.now() - older_than)
+
+    def _commits(self, actor: str, bases: dict[str, int], stored: list[Record]) -> list[Commit]:
+        commits = []
+        for network, base in bases.items():
+            mesh = self.meshes[network]
+            pairs = [(mesh.find(r), r) for r in stored if _network(r) == network]
+            what = describe_change(pairs)
+            commits.append(Commit(network, base + 1, secrets.token_hex(8), self.now(), actor, what))
+        return commits
+
+
+def _network(record: Record) -> str:
+    return record.name if isinstance(record, Network) else record.network

@@ -1,0 +1,87 @@
+"""The controller's data directory: its key, its admin key, its database, its socket, its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+from nmk.core.parse import quote
+from nmk.errors import BadInput, Locked, StoreUnavailable, StoreUnusable
+from nmk.files import write_private
+from nmk.wire.envelope import Identity
+
+_LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
+
+
+class DataDir:
+    """The directory, made when it is not there, and locked for this process.
+
+    Raises Locked when another controller runs on it, StoreUnavailable when it cannot be written,
+    StoreUnusable when the database is there and the key that its nodes know is not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if len(os.fsencode(self.socket)) > _LONGEST_SOCKET:
+            raise BadInput(
+                f"the path {quote(path)} is too long for a socket in it", "use a shorter --data-dir"
+            )
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+            self.is_new = not self.key_file.exists()
+            if self.is_new and self.database.exists():
+                raise StoreUnusable(
+                    f"{self.database} is there and {self.key_file} is not",
+                    "restore the key file from a backup: the nodes know the controller by it",
+                )
+            self.identity = Identity.from_secret(self._secret(self.key_file))
+            self.admin_key = self._secret(self.admin_key_file).hex()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the data directory {path}: {error.strerror}", "choose another with --data-dir"
+            ) from None
+
+    @property
+    def key_file(self) -> Path:
+        """The controller's identity, in hex. Whoever has it can speak as the controller."""
+        return self.path / "controller.key"
+
+    @property
+    def admin_key_file(self) -> Path:
+        """What the admin API over TCP asks for, in hex."""
+        return self.path / "admin.key"
+
+    @property
+    def database(self) -> Path:
+        """The default SQLite database."""
+        return self.path / "nmk.db"
+
+    @property
+    def socket(self) -> Path:
+        """The admin API for root on this host."""
+        return self.path / "admin.sock"
+
+    def _take_lock(self) -> IO[bytes]:
+        lock = (self.path / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(
+                f"another controller runs on {self.path}",
+                "stop it first, or give this one a --data-dir",
+            ) from None
+        return lock
+
+    def _secret(self, path: Path) -> bytes:
+        if not path.exists():
+            write_private(path, secrets.token_bytes(32).hex().encode() + b"\n")
+        try:
+            return bytes.fromhex(path.read_text(encoding="ascii"))
+        except ValueError:
+            raise StoreUnusable(
+                f"{path} does not hold a key", "restore the file from a backup"
+            ) from None

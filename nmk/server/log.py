@@ -1,0 +1,62 @@
+"""The controller's log: one line per event, as text or JSON, on standard error. No secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+
+_LOGGER = logging.getLogger("nmk")
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Write one event with its fields."""
+    _LOGGER.info(event, extra={"fields": fields})
+
+
+def log_trouble(event: str, **fields: object) -> None:
+    """Write one event that somebody should look at."""
+    _LOGGER.warning(event, extra={"fields": fields})
+
+
+def iso_time(at: float | None) -> str | None:
+    """Seconds since 1970 as RFC 3339 in UTC, whole seconds; None stays None."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(int(at), timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = getattr(record, "fields", {})
+        if record.exc_info:
+            fields = {**fields, "traceback": self.formatException(record.exc_info)}
+        time = iso_time(record.created)
+        if self._as_json:
+            line = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+            return json.dumps(line | fields, default=str)
+        pairs = (
+            f"{k}={json.dumps(str(v)) if _needs_quotes(str(v)) else v}" for k, v in fields.items()
+        )
+        return " ".join([f"{time} {record.getMessage()}", *pairs])
+
+
+def start_log(log_format: str) -> None:
+    """Send events to standard error, `log_format` being text or json."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(as_json=log_format == "json"))
+    _LOGGER.handlers = [handler]
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    logging.getLogger("waitress").handlers = [handler]
+    logging.getLogger("waitress").propagate = False
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line per queued request
+
+
+def _needs_quotes(text: str) -> bool:
+    return not text or not text.isprintable() or any(c in ' "=\\' for c in text)

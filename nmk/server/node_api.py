@@ -1,0 +1,78 @@
+"""The node API: what agents and new machines ask for, as one plain WSGI callable.
+
+No framework: a check-in costs a few microseconds beside its cryptography, and there are five
+routes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nmk.errors import NmkError, NotFound, TooLarge
+from nmk.server.agents import Agents
+from nmk.server.downloads import Downloads
+from nmk.server.problem import CONTENT_TYPE as PROBLEM
+from nmk.server.problem import problem
+from nmk.wire.envelope import MAX_REQUEST
+
+Environ = dict[str, Any]  # PEP 3333
+StartResponse = Callable[..., object]
+_SEALED = "application/octet-stream"
+
+
+class MethodNotAllowed(NmkError):
+    """The path exists, with another method."""
+
+    code, status = "method-not-allowed", 405
+
+
+class NodeApi:
+    """The WSGI application behind port 50051."""
+
+    def __init__(self, agents: Agents, downloads: Downloads) -> None:
+        self._messages = {
+            "/v1/checkin": agents.check_in,
+            "/v1/join": agents.join,
+            "/v1/leave": agents.leave,
+        }
+        self._downloads = downloads
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        try:
+            content_type, body = self._answer(environ)
+            status = "200 OK"
+        except NmkError as error:
+            content_type = PROBLEM
+            status, body = problem(error)
+        except Exception:
+            logging.getLogger("nmk").exception("internal-error")
+            content_type = PROBLEM
+            status, body = problem(NmkError("the controller made a mistake; its log has more"))
+        headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [body]
+
+    def _answer(self, environ: Environ) -> tuple[str, bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        message = self._messages.get(path)
+        if message is not None:
+            if method != "POST":
+                raise MethodNotAllowed(f"{path} takes POST")
+            return _SEALED, message(_body(environ), environ["REMOTE_ADDR"])
+        page = self._downloads.pages.get(path)
+        if page is None:
+            raise NotFound(f"there is nothing at {path[:80]!r}", "GET /healthz")
+        if method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(f"{path} takes GET")
+        return page()
+
+
+def _body(environ: Environ) -> bytes:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > MAX_REQUEST:
+        raise TooLarge(f"a message of {length} bytes")
+    body: bytes = environ["wsgi.input"].read(length)
+    return body

@@ -1,0 +1,55 @@
+"""Who was heard of and when: kept in memory, written down in batches.
+
+Silence is measured on the monotonic clock and only while this controller serves, so that neither
+an outage of its own nor a jump of the clock makes nodes look lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
+LATE_INTERVALS = 10
+
+
+class Presence:
+    """Last check-ins by identity. Thread-safe: every step is one operation on a dict."""
+
+    def __init__(
+        self,
+        saved: Mapping[str, int],
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._last_seen = dict(saved)
+        self._heard: dict[str, float] = {}
+        self._unsaved: dict[str, int] = {}
+
+    def hear(self, identity: str) -> None:
+        """A check-in of this identity has just been opened."""
+        self._heard[identity] = self._monotonic()
+        self._unsaved[identity] = int(self._wall())
+
+    def last_seen(self, identity: str) -> int | None:
+        """Wall-clock time of the last check-in, also from before this controller started."""
+        return self._unsaved.get(identity) or self._last_seen.get(identity)
+
+    def state(self, identity: str, interval: int) -> str:
+        """`healthy`, `late` or `lost`, by the node's own interval in seconds."""
+        silence = self._monotonic() - self._heard.get(identity, self._started)
+        if silence <= HEALTHY_INTERVALS * interval:
+            return "healthy"
+        return "late" if silence <= LATE_INTERVALS * interval else "lost"
+
+    def take_unsaved(self) -> dict[str, int]:
+        """What has not been written down yet, handed over to be."""
+        taken, self._unsaved = self._unsaved, {}
+        self._last_seen.update(taken)
+        return taken
+
+    def put_back(self, taken: Mapping[str, int]) -> None:
+        """What could not be written down after all."""
+        self._unsaved = {**taken, **self._unsaved}

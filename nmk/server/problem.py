@@ -1,0 +1,24 @@
+"""Errors as `application/problem+json` (RFC 9457), with our codes."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from nmk.errors import NmkError
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem(error: NmkError) -> tuple[str, bytes]:
+    """The HTTP status line and the body for an error."""
+    status = HTTPStatus(error.status)
+    body = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": error.message,
+        "code": error.code,
+        "hint": error.hint,
+    }
+    return f"{status.value} {status.phrase}", json.dumps(body).encode() + b"\n"

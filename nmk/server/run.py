@@ -1,0 +1,85 @@
+"""Put the controller together and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmk.core.parse import join_endpoint
+from nmk.errors import StoreUnavailable
+from nmk.server.admin import Admin
+from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
+from nmk.server.agents import Agents
+from nmk.server.controller import Controller
+from nmk.server.datadir import DataDir
+from nmk.server.downloads import Downloads
+from nmk.server.log import log_event, log_trouble, start_log
+from nmk.server.node_api import NodeApi
+from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
+from nmk.store.engine import open_engine
+from nmk.store.store import Store
+from nmk.wire.envelope import MAX_REQUEST
+from nmk.wire.token import parse_url
+
+KEPT_CHANGES = 90 * 86400  # seconds that the log of changes reaches back
+_NODE_THREADS = 8
+_ADMIN_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What `nmk server` was told."""
+
+    data_dir: Path
+    db: str | None
+    listen: str
+    admin_listen: str
+    public_urls: tuple[str, ...]
+    log_format: str
+
+
+def run_server(
+    options: ServerOptions,
+    own_addresses: Callable[[], list[str]],
+    started: Callable[[bool], None],
+) -> None:
+    """Run the controller until a signal stops it.
+
+    `own_addresses` tells the host's addresses, for tokens; `started` is called when it listens,
+    with whether this was the first start.
+    """
+    start_log(options.log_format)
+    host, port = parse_listen(options.listen)
+    public = tuple(parse_url(url) for url in options.public_urls)
+
+    def urls() -> tuple[str, ...]:
+        hosts = own_addresses() if host in {"*", "0.0.0.0", "::"} else [host]  # noqa: S104  # a name
+        return public or tuple(f"http://{join_endpoint(h, port)}" for h in hosts or ["127.0.0.1"])
+
+    data = DataDir(options.data_dir)
+    store = Store(open_engine(options.db or f"sqlite://{data.database}"))
+    controller = Controller(store, data.identity)
+    controller.forget_changes(KEPT_CHANGES)
+    downloads = Downloads()
+    admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)
+    node_api = NodeApi(Agents(controller), downloads)
+    listeners = [
+        Listener(node_api, open_tcp(options.listen), MAX_REQUEST, _NODE_THREADS),
+        Listener(as_local(admin_api, "root"), [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS),
+    ]
+    if options.admin_listen != "off":
+        sockets = open_tcp(options.admin_listen)
+        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS))
+    log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
+    started(data.is_new)
+    serve(listeners, lambda: _housekeeping(controller))
+    store.close()
+    log_event("stopped")
+
+
+def _housekeeping(controller: Controller) -> None:
+    try:
+        controller.save_presence()
+    except StoreUnavailable as error:
+        log_trouble("presence-not-saved", reason=error.message)

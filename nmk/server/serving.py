@@ -1,0 +1,152 @@
+"""Listeners and the loop that serves them, until a signal asks to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from nmk.core.parse import parse_address, parse_port, quote
+from nmk.errors import BadInput, NmkError
+
+_DRAIN_SECONDS = 10  # how long requests under way may take after a stop was asked for
+_HOUSEKEEPING_SECONDS = 10
+_MOST_CONNECTIONS = 1000
+_IDLE_SECONDS = 30
+
+
+class PortInUse(NmkError):
+    """Another program listens there."""
+
+    code = "listen-failed"
+    default_hint = "stop the other program, or choose another with --listen or --admin-listen"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`ADDRESS:PORT`, `[ADDRESS6]:PORT`, or `*:PORT` for all addresses of both families."""
+    host, _, port = text.rpartition(":")
+    if host != "*":
+        host = str(parse_address(host.strip("[]"))) if host else ""
+    if not host:
+        raise BadInput(f"{quote(text)} is no listener", "write it like *:50051 or 127.0.0.1:8081")
+    return host, parse_port(port)
+
+
+def open_tcp(listen: str) -> list[socket.socket]:
+    """Listening sockets: one, or for `*` one a family that this host has. Raises PortInUse."""
+    host, port = parse_listen(listen)
+    hosts = ["0.0.0.0", "::"] if host == "*" else [host]  # noqa: S104  # agents come from anywhere
+    return [s for h in hosts if (s := _open_one(h, port, optional=host == "*" and h == "::"))]
+
+
+def open_unix(path: Path) -> socket.socket:
+    """A socket file that only this user can connect to; one that is left over is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        if optional and error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+            return None
+        raise PortInUse(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    return listener
+
+
+class Stopped(Exception):
+    """A signal asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An application and the sockets it is served on. `body_limit`: bytes of one request."""
+
+    app: Any
+    sockets: list[socket.socket]
+    body_limit: int
+    threads: int
+
+
+def serve(listeners: list[Listener], housekeeping: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests that are under way.
+
+    `housekeeping` is called every ten seconds and once more at the end.
+    """
+    channels: dict[int, Any] = {}
+    servers: list[Any] = [
+        create_server(
+            listener.app,
+            map=channels,
+            sockets=[s],
+            threads=listener.threads,
+            max_request_body_size=listener.body_limit,
+            connection_limit=_MOST_CONNECTIONS,
+            channel_timeout=_IDLE_SECONDS,
+            cleanup_interval=5,
+            clear_untrusted_proxy_headers=False,  # nothing here reads such headers
+            ident="nmk",
+        )
+        for listener in listeners
+        for s in listener.sockets
+    ]
+    with _stop_signals(), contextlib.suppress(Stopped):
+        _loop(channels, housekeeping)
+    for server in servers:
+        server.del_channel()
+        server.socket.close()
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while any(_busy(c) for c in list(channels.values())) and time.monotonic() < deadline:
+        wasyncore.loop(timeout=0.1, map=channels, use_poll=True, count=1)
+    for server in servers:
+        server.task_dispatcher.shutdown()
+    housekeeping()
+
+
+def _loop(channels: dict[int, Any], housekeeping: Callable[[], None]) -> None:
+    due = time.monotonic() + _HOUSEKEEPING_SECONDS
+    while True:
+        wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)
+        if time.monotonic() >= due:
+            housekeeping()
+            due = time.monotonic() + _HOUSEKEEPING_SECONDS
+
+
+def _busy(channel: object) -> bool:
+    """Whether a connection has a request under way or a reply to send."""
+    return bool(getattr(channel, "requests", None) or getattr(channel, "total_outbufs_len", 0))
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    def stop(_signal: int, _frame: object) -> None:
+        raise Stopped
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
