@@ -1,9 +1,30 @@
-"""Files that hold secrets or state: written whole or not at all."""
+"""Files: secrets and state are written whole or not at all, settings are read as TOML."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
+
+from nmk.errors import BadInput
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A settings file's content; empty where there is no file. Raises BadInput that names it."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no TOML: {error}") from None
+    return content
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nmk.agent.places import config_directory
 from nmk.cli.api import DATA_DIR, AdminApi, server_options
 from nmk.cli.output import output_option, say, show
-from nmk.errors import Unreachable
+from nmk.core.parse import quote
+from nmk.errors import BadInput, Unreachable
+from nmk.files import read_toml
 
 if TYPE_CHECKING:
     from nmk.server.run import ServerOptions
@@ -18,7 +21,33 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 
 
+class _Configured(click.Group):
+    """A group whose options may stand in /etc/nmk/server.toml as well."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401  # click's own
+    ) -> click.Context:
+        """The context with the file's values as defaults. Raises BadInput that names the file."""
+        path = config_directory() / "server.toml"
+        names = {_file_name(p): p.name for p in self.params if p.name}
+        found = {}
+        for key, value in read_toml(path).items():
+            if key not in names:
+                raise BadInput(f"{path}: {quote(key)} is no option of nmk server")
+            found[names[key]] = value
+        return super().make_context(info_name, args, parent, default_map=found, **extra)
+
+
+def _file_name(parameter: click.Parameter) -> str:
+    return max(parameter.opts, key=len).lstrip("-")
+
+
 @click.group(
+    cls=_Configured,
     invoke_without_command=True,
     context_settings={"auto_envvar_prefix": "NMK"},
     epilog="Example: nmk server --public-url http://198.51.100.7:50051",

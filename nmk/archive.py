@@ -1,0 +1,59 @@
+"""The file `nmk` itself, and the script that installs it: what the controller hands to machines."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+_PLACEHOLDER = b"@NMK_SHA256@"
+
+
+def running_file() -> Path | None:
+    """The zipapp that this process was started from; None in a source tree."""
+    started: str | None = getattr(sys.modules["__main__"], "NMK_FILE", None)
+    return Path(started) if started else None
+
+
+def cache_directory() -> Path | None:
+    """The directory that holds all unpacked builds, for `nmk uninstall` to remove.
+
+    None in a source tree, and where this build was unpacked for this process alone.
+    """
+    directory = Path(__file__).parents[2]
+    return directory if running_file() and directory.name == "nmk" else None
+
+
+def install_script() -> bytes:
+    """`install.sh` as it is in the repository, with no checksum filled in."""
+    here = Path(__file__).parent
+    packaged = here / "install.sh"
+    return (packaged if packaged.exists() else here.parent / "install.sh").read_bytes()
+
+
+def served_script(nmk_sha256: str) -> bytes:
+    """`install.sh` as a controller serves it: it installs the `nmk` with that checksum only."""
+    return install_script().replace(_PLACEHOLDER, nmk_sha256.encode("ascii"), 1)
+
+
+_FETCH_CHECK_RUN = (
+    "u=$1 h=$2; shift 2; "
+    's=$(if command -v curl >/dev/null; then curl -gfsS "$u/install.sh"; '
+    'else wget -qO- "$u/install.sh"; fi) || exit; '
+    'printf "%s\\n" "$s" | sha256sum | grep -q "^$h " || '
+    '{ echo "nmk: $u/install.sh has the wrong checksum" >&2; exit 1; }; '
+    '$([ "$(id -u)" = 0 ] || echo sudo) '
+    'env NMK_SOURCE="$u" sh -c "$s" install.sh join - "$@"'
+)
+
+
+def pasted_line(url: str, script_sha256: str, token: str) -> str:
+    """The shell line that makes a machine join: options of `nmk join` may be added at its end.
+
+    `url` is the node API as the new machine reaches it, `script_sha256` the checksum of what
+    `served_script` gave. Nothing is run that does not have that checksum; it is kept in a variable,
+    so that nobody can change it after the check. It needs curl or wget, and sudo or root.
+    The token travels on standard input, where other users of the machine cannot read it.
+    """
+    fetch = shlex.join(["sh", "-c", _FETCH_CHECK_RUN, "-", url.rstrip("/"), script_sha256])
+    return f"echo {shlex.quote(token)} | {fetch}"

@@ -1,0 +1,281 @@
+"""The `__main__` of the file `nmk`: unpacks it on its first start, and runs it from there.
+
+C extensions cannot be imported from inside a zip file, so what the file carries is kept unpacked,
+in a directory named by the build. What is in there runs as whoever starts nmk, root too: it must
+belong to them or to root, and nobody else may be able to write to it.
+
+    /var/cache/nmk/        root's; $XDG_CACHE_HOME/nmk or ~/.cache/nmk for others
+        <build id>/        complete: it got this name when it was
+        .new-<random>/     being unpacked or removed, or left so by a process that was killed
+
+A process keeps a shared lock on the directory that it runs from, and an exclusive one on what it
+unpacks or removes. Locks end with their process, so what nobody has locked may go: `.new-*` always,
+builds when there are newer ones. Where there is no such place, each process unpacks for itself.
+
+This file is read by whatever `python3` is, so it must parse in Pythons that are too old for nmk
+(3.6 and later do). It runs at every start, so as long as nothing must be unpacked it imports only
+what costs no time.
+"""
+
+import os
+import sys
+
+# Filled in by build_zipapp.py.
+BUILD_ID = "@BUILD_ID@"
+ABI = "@ABI@"
+
+BUILDS_KEPT = 3
+TEMPORARY = "a temporary directory"
+
+NMK_FILE = os.path.dirname(os.path.abspath(__file__))
+"""The file that was started; `nmk.archive` looks for this name in `__main__`."""
+
+_held: "list[int]" = []
+"""Descriptors of locked directories, open until the process ends."""
+
+
+class CannotStart(Exception):
+    """What keeps nmk from starting, what to try, and the exit code."""
+
+
+def main() -> None:
+    """Run the nmk in this file, and end the process with its exit code."""
+    try:
+        if abi() != ABI:
+            raise wrong_python()
+        isolate()
+        sys.path.insert(0, unpacked())
+    except CannotStart as error:
+        text, hint, exit_code = error.args
+        sys.stderr.write(f"nmk: {text}\n  try: {hint}\n")
+        sys.exit(exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    from nmk.cli.main import main as nmk
+
+    sys.exit(nmk())
+
+
+def abi() -> str:
+    """What this Python wants its C extensions to end with: it names version, CPU and libc."""
+    import _imp  # always there and loaded, unlike importlib.machinery
+
+    return _imp.extension_suffixes()[0]
+
+
+def describe(ending: str) -> str:
+    """Say what `.cpython-311-x86_64-linux-gnu.so` means."""
+    parts = ending.strip(".").split("-")
+    if parts[0] != "cpython" or len(parts) != 5:
+        return f"{sys.implementation.name} {sys.version.split()[0]} ({ending})"
+    version, cpu = parts[1], parts[2]
+    libc = "musl" if parts[4].startswith("musl") else "glibc"
+    return f"Python {version[0]}.{version[1:]} on {cpu} ({libc})"
+
+
+def wrong_python() -> CannotStart:
+    """Explain that this Python cannot load what is in the file."""
+    import shutil
+
+    wanted, present = describe(ABI), describe(abi())
+    text = f"this file is for {wanted}; this is {present}"
+    version = wanted.split()[1]
+    if version not in present.split() and shutil.which("python" + version):
+        return CannotStart(text, f"python{version} {NMK_FILE}", 1)
+    return CannotStart(text, "python3 build_zipapp.py, on a machine like this one", 1)
+
+
+def isolate() -> None:
+    """Import from the standard library only, whatever PYTHONPATH and site-packages offer."""
+    stdlib = os.path.dirname(os.__file__)
+    sys.path[:] = [p for p in sys.path if p == stdlib or os.path.basename(p) == "lib-dynload"]
+    sys.dont_write_bytecode = True  # it is all there
+    sys.pycache_prefix = None
+
+
+def unpacked() -> str:
+    """Return the directory with this build, locked. Unpacks it where there is none yet."""
+    places = cache_directories()
+    for place in places:
+        directory = os.path.join(place, BUILD_ID)
+        if is_ours(place) and hold(directory):
+            return directory
+    umask = os.umask(0o022)
+    problems = []
+    try:
+        for place in [*places, TEMPORARY]:
+            try:
+                return unpack_once() if place == TEMPORARY else unpack_into(place)
+            except OSError as error:
+                problems.append(f"{place}: {error.strerror or error}")
+    finally:
+        os.umask(umask)
+    raise CannotStart("nowhere to unpack to (" + ", ".join(problems) + ")", "df -h", 1)
+
+
+def cache_directories() -> "list[str]":
+    """List where builds are kept, best first. Not by root's $HOME: sudo may leave it a user's."""
+    if os.geteuid() == 0:
+        return ["/var/cache/nmk", "/run/nmk"]
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        cache = os.path.join(os.path.expanduser("~"), ".cache")
+    return [os.path.join(os.path.abspath(cache), "nmk")]
+
+
+def is_ours(path: "str | int") -> bool:
+    """Tell whether it is a directory to which only this user and root can have written."""
+    try:
+        status = os.fstat(path) if isinstance(path, int) else os.lstat(path)
+    except OSError:
+        return False
+    is_directory = status.st_mode & 0o170000 == 0o040000
+    return is_directory and status.st_uid in {0, os.geteuid()} and not status.st_mode & 0o022
+
+
+def hold(directory: str) -> bool:
+    """Lock it for as long as this process lives; False where it is absent or not ours."""
+    import fcntl
+
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if is_ours(lock) and os.path.samestat(os.fstat(lock), os.lstat(directory)):
+            _held.append(lock)
+            return True
+    except OSError:
+        pass  # it is just being removed
+    os.close(lock)
+    return False
+
+
+def unpack_into(place: str) -> str:
+    """Unpack below `place` for all starts to come. OSError where that cannot be done safely."""
+    import contextlib
+    import shutil
+
+    os.makedirs(place, exist_ok=True)
+    if not is_ours(place):
+        raise PermissionError(0, "other users can write there")
+    directory = os.path.join(place, BUILD_ID)
+    new, lock = make_locked(place)
+    try:
+        extract(new)
+        os.sync()  # after a power cut, a directory of that name must have its files
+        with contextlib.suppress(OSError):  # another process was faster
+            os.rename(new, directory)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        os.close(lock)
+    if not hold(directory):
+        raise PermissionError(0, f"{BUILD_ID} is in the way")
+    remove_leftovers(place)
+    return directory
+
+
+def unpack_once() -> str:
+    """Unpack for this process alone."""
+    import atexit
+    import shutil
+    import tempfile
+
+    # Not by root's $TMPDIR: whoever owns the parent can put another directory in its place.
+    parent = "/tmp" if os.geteuid() == 0 else None  # noqa: S108
+    directory = tempfile.mkdtemp(prefix="nmk-", dir=parent)
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not at the end of a forked child
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+    extract(directory)
+    return directory
+
+
+def make_locked(place: str) -> "tuple[str, int]":
+    """Make a new directory with an exclusive lock: its path and the lock's descriptor."""
+    import fcntl
+
+    while True:
+        new = os.path.join(place, ".new-" + os.urandom(8).hex())
+        os.mkdir(new)
+        try:
+            lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # another process tidied up before we could lock it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(new):
+            return new, lock
+        os.close(lock)
+
+
+def extract(directory: str) -> None:
+    """Write what the file carries into `directory`, compiled to bytecode. OSError, CannotStart."""
+    import compileall
+    import io
+    import py_compile
+    import warnings
+    import zipfile
+
+    if os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        raise PermissionError(0, "mounted noexec")
+    try:
+        with zipfile.ZipFile(NMK_FILE) as outer:
+            carried = outer.read(BUILD_ID + ".zip")
+    except KeyError:
+        text = f"{NMK_FILE} was replaced while it started"
+        raise CannotStart(text, "start it again", 75) from None
+    except Exception as error:  # noqa: BLE001 - each way to compress has errors of its own
+        raise CannotStart(f"cannot read {NMK_FILE}: {error}", "download it again", 1) from None
+    with zipfile.ZipFile(io.BytesIO(carried)) as inner:
+        inner.extractall(directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Never compared with the source again: nobody but us writes here.
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        compileall.compile_dir(directory, quiet=2, invalidation_mode=mode)
+
+
+def remove_leftovers(place: str) -> None:
+    """Remove what killed processes left, and old builds from which nothing runs."""
+
+    def age(name: str) -> float:
+        return -os.lstat(os.path.join(place, name)).st_mtime
+
+    names = os.listdir(place)
+    left = [name for name in names if name.startswith(".new-")]
+    builds = [name for name in names if not name.startswith(".")]
+    try:
+        builds.sort(key=age)
+    except OSError:
+        return  # another process is at it
+    for name in left + builds[BUILDS_KEPT:]:
+        remove_unlocked(os.path.join(place, name))
+
+
+def remove_unlocked(directory: str) -> None:
+    """Remove it unless a process uses it."""
+    import fcntl
+    import shutil
+
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        doomed = os.path.join(os.path.dirname(directory), ".new-" + os.urandom(8).hex())
+        os.rename(directory, doomed)  # whole to the last: it vanishes at once, not file by file
+        shutil.rmtree(doomed)
+    except OSError:
+        pass
+    finally:
+        os.close(lock)
+
+
+if __name__ == "__main__":
+    main()

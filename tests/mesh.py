@@ -1,0 +1,91 @@
+"""A controller and machines in the lab, driven by the one file as their owners would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.lab import CommandFailed, Host, Lab, Network, Process, poll
+
+NMK = Path(__file__).parent.parent / "dist" / "nmk"
+PORT = 50051
+
+
+class Mesh:
+    """A controller on a host of the internet, and the network `home`.
+
+    Machines join with `join`; each runs the installed file, `nmk`.
+    """
+
+    def __init__(self, lab: Lab, *ranges: str, settings: tuple[str, ...] = ()) -> None:
+        self.lab = lab
+        self.internet: Network = lab.internet()
+        self.controller = self.machine("controller")
+        self.server: Process | None = None
+        self.start()
+        self.admin("network", "create", "home", *ranges)
+        if settings:
+            self.admin("network", "set", "home", *settings)
+
+    def machine(self, name: str, on: Network | None = None, **options: Any) -> Host:
+        """A host with the file installed, not joined yet."""
+        host = self.lab.host(name, on=on or self.internet, **options)
+        host.run("install", "-m", "755", str(NMK), "/usr/local/bin/nmk")
+        return host
+
+    def start(self, *options: str) -> None:
+        """Start the controller and wait until it answers."""
+        self.server = self.controller.start("nmk", "server", *options)
+        try:
+            self.controller.run("nmk", "server", "wait")
+        except CommandFailed as error:
+            raise AssertionError(self.server.output) from error
+
+    def stop(self) -> None:
+        """Stop the controller as systemd would; it must end cleanly."""
+        assert self.server
+        self.server.terminate()
+        assert self.server.wait() == 0, self.server.output
+        self.server = None
+
+    def admin(self, *command: str) -> str:
+        """What an admin's command prints on the controller's host."""
+        return self.controller.run("nmk", *command).stdout
+
+    def json(self, *command: str) -> Any:
+        """The same as JSON."""
+        return json.loads(self.admin(*command, "-o", "json"))
+
+    def token(self, *options: str) -> str:
+        """A new key's join token."""
+        return self.admin("key", "create", "-n", "home", *options).strip()
+
+    def join(self, host: Host, *options: str, token: str | None = None) -> Host:
+        """Let a machine join; gives it back."""
+        host.run("nmk", "join", "-", *options, input=token or self.token())
+        return host
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """All nodes by name, as the controller lists them."""
+        return {node["name"]: node for node in self.json("node", "list", "-n", "home")}
+
+    def address(self, name: str, family: int = 4) -> str:
+        """A node's address in the network."""
+        addresses: list[str] = self.nodes()[name]["addresses"]
+        return next(a for a in addresses if (":" in a) == (family == 6))
+
+
+def reaches(source: Host, address: str, deadline_seconds: float = 30) -> None:
+    """Wait until a ping through the mesh is answered."""
+
+    def answered() -> bool:
+        return source.run("ping", "-n", "-c1", "-W1", address, check=False).returncode == 0
+
+    poll(answered, deadline_seconds, f"{source.name} reaches {address}")
+
+
+def live_addresses(host: Host, interface: str = "nmk-home") -> list[str]:
+    """What `ip` shows on the interface, link-local addresses left out."""
+    [link] = json.loads(host.run("ip", "-j", "addr", "show", "dev", interface).stdout)
+    return [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
