@@ -1,16 +1,15 @@
 """One network in memory: its records and the indexes that every decision reads.
 
 A `Mesh` is changed only by `apply`, with records that a commit has stored. Views are cut from it
-without a look at the database: `entries` holds each node as the bytes that all its peers get,
-ordered by the revision that wrote them, so that a delta is a walk from the newest back.
+without a look at the database.
 """
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from nmk.core.entries import Entries
 from nmk.core.pool import Pool
 from nmk.core.records import AccessKey, Network, Node, Record
 from nmk.core.settings import effective
@@ -33,8 +32,8 @@ class Mesh:
         self.by_wg_key: dict[str, Node] = {}
         self.pools: dict[int, Pool] = {}
         self.settings: dict[str, int] = effective({})
-        self._entries: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
-        self._gone: OrderedDict[str, int] = OrderedDict()
+        self.entries = Entries()
+        self._gone: dict[str, int] = {}
 
     @property
     def commit_id(self) -> str:
@@ -66,19 +65,6 @@ class Mesh:
             case Node():
                 return self.nodes.get(record.identity) or self.deleted.get(record.identity)
 
-    def entries(self) -> Iterator[bytes]:
-        """All nodes as their peers see them."""
-        return (entry for _, entry in self._entries.values())
-
-    def entries_since(self, revision: int) -> list[bytes]:
-        """Nodes whose entry is newer than a revision."""
-        newer = []
-        for at, entry in reversed(self._entries.values()):
-            if at <= revision:
-                break
-            newer.append(entry)
-        return newer
-
     def gone_since(self, revision: int) -> list[str]:
         """Ids of nodes deleted after a revision."""
         newer = []
@@ -108,7 +94,7 @@ class Mesh:
         if node.deleted_at is not None:
             self._free(node, node.deleted_at)
             self.deleted[node.identity] = node
-            self._entries.pop(node.id, None)
+            self.entries.remove(node.id)
             self._gone[node.id] = node.revision
             return
         self.nodes[node.identity] = node
@@ -116,11 +102,7 @@ class Mesh:
         self.by_wg_key[node.facts.wg_key] = node
         for address, pool in self._homes(node):
             pool.take(address)
-        entry = encode_entry(node)
-        old = self._entries.get(node.id)
-        if old is None or old[1] != entry:
-            self._entries[node.id] = (node.revision, entry)
-            self._entries.move_to_end(node.id)
+        self.entries.put(node.id, node.revision, encode_entry(node))
 
     def _free(self, node: Node, at: int) -> None:
         for address, pool in self._homes(node):

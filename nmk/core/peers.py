@@ -61,7 +61,7 @@ def merge_view(old: Json | None, reply: Json) -> Json:
         known = {} if reply["full"] else dict((old or {})["peers"])
         for gone in reply.get("gone", ()):
             known.pop(gone, None)
-        known.update((entry["id"], entry) for entry in reply["peers"])
+        known.update((entry["id"], entry) for block in reply["peers"] for entry in block)
         known.pop(me, None)
         return {"network": reply["network"], "self": reply["self"], "peers": known}
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,18 +1,29 @@
 """What one node must know, cut from a mesh as the bytes that travel.
 
-The reply to a check-in is one JSON object. Entries go into it as the bytes they are, so that a
-view costs a join of byte strings, whatever the number of viewers.
+The reply to a check-in is one JSON object, packed as `wire.envelope` opens it: a flag byte, then
+plain JSON or a raw deflate stream.
 """
 
 from __future__ import annotations
 
 import json
 
+from nmk.core.entries import deflate
 from nmk.core.mesh import Mesh
 from nmk.core.records import Node
 
+PLAIN, DEFLATED = b"\0", b"\1"
+_WORTH_DEFLATING = 512  # bytes; below, deflating costs more than it saves
 
-def encode_reply(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -> bytes:
+
+def pack(body: bytes) -> bytes:
+    """JSON bytes as they are sealed: deflated where that pays."""
+    if len(body) < _WORTH_DEFLATING:
+        return PLAIN + body
+    return DEFLATED + deflate(body, last=True)
+
+
+def pack_view(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -> bytes:
     """The view of `node`, as much of it as an agent that stands at `at` does not have yet.
 
     `at` is the agent's (epoch, revision, commit id). Where these name no point in this mesh's
@@ -20,7 +31,7 @@ def encode_reply(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -
     """
     here = (epoch, mesh.revision, mesh.commit_id)
     if at == here:
-        return _json({"at": here[1:]})
+        return pack(_json({"at": here[1:]}))
     known = at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
     head: dict[str, object] = {
         "epoch": epoch,
@@ -30,11 +41,11 @@ def encode_reply(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -
         "self": node_facts(node),
     }
     if known:
-        entries = mesh.entries_since(at[1])
         head["gone"] = mesh.gone_since(at[1])
-    else:
-        entries = list(mesh.entries())
-    return _json(head)[:-1] + b',"peers":[' + b",".join(entries) + b"]}"
+        newer = b",".join(mesh.entries.since(at[1]))
+        return pack(_json(head)[:-1] + b',"peers":[[' + newer + b"]]}")
+    start = deflate(_json(head)[:-1] + b',"peers":[[]')
+    return DEFLATED + start + b"".join(mesh.entries.deflated()) + deflate(b"]}", last=True)
 
 
 def network_facts(mesh: Mesh) -> dict[str, object]:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from nmk.core import decisions
 from nmk.core.mesh import Mesh
 from nmk.core.records import Node, Record
-from nmk.core.view import encode_reply
+from nmk.core.view import pack, pack_view
 from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence
 from nmk.server.controller import Controller
 from nmk.server.limits import RateLimit
@@ -27,7 +27,6 @@ from nmk.wire.envelope import (
     controller_keys,
     open_request,
     open_sealed_to,
-    pack,
     parse_request,
     seal_reply,
 )
@@ -78,11 +77,11 @@ class Agents:
             with self._controller.lock:
                 mesh = self._controller.mesh(header.network)
                 node = mesh.nodes[request.identity]
-                view = encode_reply(mesh, node, self._controller.epoch, ("", 0, ""))
+                view = pack_view(mesh, node, self._controller.epoch, ("", 0, ""))
             self._controller.presence.hear(node.identity)
             again = len(stored) < 2  # a first join stores the node and the key's use
             log_event("joined", network=mesh.name, node=node.name, remote=remote, again=again)
-            return pack(view)
+            return view
 
         return self._reply(keys, header, answer)
 
@@ -132,13 +131,13 @@ class Agents:
             mesh = self._mesh_of(header, identity)
             if at == (controller.epoch, mesh.revision, mesh.commit_id):
                 return self._unchanged_reply(mesh, node, at)
-            return pack(encode_reply(mesh, mesh.nodes[identity], controller.epoch, at))
+            return pack_view(mesh, mesh.nodes[identity], controller.epoch, at)
 
     def _unchanged_reply(self, mesh: Mesh, node: Node, at: tuple[str, int, str]) -> bytes:
         """The same bytes for all who are up to date: packed once a revision."""
         revision, packed = self._unchanged.get(mesh.name, (-1, b""))
         if revision != mesh.revision:
-            packed = pack(encode_reply(mesh, node, self._controller.epoch, at))
+            packed = pack_view(mesh, node, self._controller.epoch, at)
             self._unchanged[mesh.name] = (mesh.revision, packed)
         return packed
 

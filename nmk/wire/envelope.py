@@ -8,7 +8,7 @@ holds the header of its request too: a reply fits one request and nothing else.
     request  "nmk1" kind(1) identity(32) epoch(8) nonce(24) length(1) network  sealed
     reply    "nmk1" kind(1) nonce(24)  sealed
 
-The sealed plaintext is one flag byte (0 plain, 1 zlib) and a JSON object.
+The sealed plaintext is one flag byte and a JSON object: 0 plain, 1 raw deflate (RFC 1951).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from enum import IntEnum
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from nmk.core.view import DEFLATED, PLAIN, pack
 from nmk.errors import TooLarge, Unreadable
 
 MAGIC = b"nmk1"
@@ -30,7 +31,6 @@ NONCE_BYTES = 24
 MAX_REQUEST = 256 * 1024  # bytes; a report of facts has a few hundred
 MAX_REPLY = 64 * 1024 * 1024  # bytes, also once inflated: a view of 100,000 peers fits
 NO_EPOCH = bytes(EPOCH_BYTES)
-_WORTH_DEFLATING = 512  # bytes; below, zlib costs more than it saves
 _REQUEST_FIXED = len(MAGIC) + 1 + KEY_BYTES + EPOCH_BYTES + NONCE_BYTES + 1
 _REPLY_FIXED = len(MAGIC) + 1 + NONCE_BYTES
 
@@ -177,21 +177,14 @@ def open_sealed_to(me: Identity, message: bytes) -> bytes:
         raise Unreadable("this message was not sealed to this controller's key") from None
 
 
-def pack(body: bytes) -> bytes:
-    """JSON bytes as they are sealed: deflated where that pays."""
-    if len(body) < _WORTH_DEFLATING:
-        return b"\0" + body
-    return b"\1" + zlib.compress(body, 6)
-
-
 def unpack(packed: bytes, limit: int) -> bytes:
-    """What `pack` took; never more than `limit` bytes. Raises Unreadable, TooLarge."""
+    """What `core.view.pack` took; never more than `limit` bytes. Raises Unreadable, TooLarge."""
     flag, body = packed[:1], packed[1:]
-    if flag == b"\0":
+    if flag == PLAIN:
         return body
-    if flag != b"\1":
+    if flag != DEFLATED:
         raise Unreadable("a message with an unknown packing")
-    inflater = zlib.decompressobj()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         plain = inflater.decompress(body, limit)
     except zlib.error:
