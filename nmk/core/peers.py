@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.parse import (
@@ -109,7 +109,7 @@ def _parse_peer(key: str, peer: Json, cidrs: tuple[str, ...]) -> Peer:
         key=parse_key(peer["key"]),
         addresses=_inside(peer["addresses"], cidrs),
         port=parse_port(peer["port"]),
-        lan=tuple(str(ip_interface(a)) for a in peer["lan"][:_MOST_ADDRESSES]),
+        lan=tuple(_parse_lan(a) for a in peer["lan"][:_MOST_ADDRESSES]),
         observed=_addresses(peer["observed"]),
         static=parse_endpoint(static) if static else None,
     )
@@ -125,13 +125,20 @@ def _addresses(texts: list[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(a)) for a in texts[:_MOST_ADDRESSES])
 
 
+def _parse_lan(text: str) -> str:
+    """An address with its prefix length. No zone: Python takes any text as one, even line ends."""
+    found = ip_interface(text)
+    parse_address(str(found.ip))
+    return str(found)
+
+
 def _inside(texts: list[str], cidrs: tuple[str, ...]) -> tuple[str, ...]:
     ranges = [ip_network(c) for c in cidrs]
-    for text in texts:
-        address = ip_address(text)
+    found = [parse_address(text) for text in texts]
+    for address in found:
         if not any(address.version == r.version and address in r for r in ranges):
-            raise BadInput(f"{quote(text)} is outside {', '.join(cidrs)}")
-    return tuple(texts)
+            raise BadInput(f"{quote(address)} is outside {', '.join(cidrs)}")
+    return tuple(str(address) for address in found)
 
 
 def _check_unique(view: View) -> None:

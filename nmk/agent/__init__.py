@@ -1,0 +1,1 @@
+"""The agent: one machine's side of its networks."""

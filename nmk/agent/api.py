@@ -1,0 +1,141 @@
+"""The node API as an agent uses it: sealed requests out, sealed replies in.
+
+Only what came under seal is given back as an answer. Whatever else happens is raised as one of
+Unreachable, BadReply, RateLimited and Unreadable, none of which may cost the machine anything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from nmk.agent.http import Response, post
+from nmk.core.decisions import JoinRequest
+from nmk.core.parse import quote
+from nmk.core.peers import Json
+from nmk.errors import BadReply, NmkError, RateLimited, TooLarge, Unreachable, Unreadable
+from nmk.wire.envelope import (
+    MAX_REPLY,
+    NO_EPOCH,
+    Header,
+    Identity,
+    Kind,
+    agent_keys,
+    open_reply,
+    seal_request,
+    seal_to,
+)
+from nmk.wire.messages import CheckIn, encode_check_in, encode_join, parse_error, parse_reply
+
+PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the controller said under seal: an object, or an error with its object."""
+
+    data: Json
+    error: NmkError | None = None
+
+    def result(self) -> Json:
+        """The object; raises the error if it is one."""
+        if self.error is not None:
+            raise self.error
+        return self.data
+
+
+class NodeApi:
+    """A controller, as one identity talks to it about one network.
+
+    `urls` are tried in order; one that answered comes first from then on. `source` says, in
+    errors, where the controller's key is from.
+    """
+
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        controller_key: bytes,
+        identity: Identity,
+        network: str,
+        source: str,
+    ) -> None:
+        self.urls = urls
+        self._controller_key = controller_key
+        self._identity = identity
+        self._network = network
+        self._source = source
+        self._keys = agent_keys(identity, controller_key)
+
+    def join(self, request: JoinRequest) -> Answer:
+        """Ask to be let in; a full view when it was granted."""
+        header, message = self._seal(Kind.JOIN, NO_EPOCH, encode_join(request))
+        return self._exchange(header, seal_to(self._controller_key, message))
+
+    def check_in(self, epoch: bytes, message: CheckIn) -> Answer:
+        """Say where we stand; what changed since, or a full view."""
+        return self._exchange(*self._seal(Kind.CHECK_IN, epoch, encode_check_in(message)))
+
+    def leave(self, epoch: bytes) -> Answer:
+        """Say that this node is no more."""
+        return self._exchange(*self._seal(Kind.LEAVE, epoch, b"{}"))
+
+    def _seal(self, kind: Kind, epoch: bytes, body: bytes) -> tuple[Header, bytes]:
+        return seal_request(self._keys, kind, self._identity.public, epoch, self._network, body)
+
+    def _exchange(self, header: Header, message: bytes) -> Answer:
+        """The first sealed answer at any of the URLs; else the most telling failure."""
+        failures: list[NmkError] = []
+        for url in self.urls:
+            try:
+                response = post(url, PATHS[header.kind], message, MAX_REPLY)
+                answer = self._open(header, url, response)
+            except NmkError as error:
+                failures.append(error)
+                continue
+            self.urls = (url, *(u for u in self.urls if u != url))
+            return answer
+        raise most_telling(failures)
+
+    def _open(self, header: Header, url: str, response: Response) -> Answer:
+        if response.status != HTTPStatus.OK:
+            raise self._refusal(url, response)
+        try:
+            kind, body = open_reply(self._keys, header, response.body)
+        except (Unreadable, TooLarge) as error:
+            raise BadReply(f"{url} sent no reply to us: {error.message}") from None
+        if kind is Kind.ERROR:
+            reported, data = parse_error(body)
+            return Answer(data, reported)
+        return Answer(parse_reply(body))
+
+    def _refusal(self, url: str, response: Response) -> NmkError:
+        """What an answer in clear means. Anybody can send one, so it never means much."""
+        code, detail = parse_problem(response.body)
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return RateLimited(f"{url} has too many requests from here")
+        if response.status == HTTPStatus.BAD_REQUEST and code == Unreadable.code:
+            return Unreadable(
+                f"the controller at {url} does not know the key in {self._source}: "
+                "another controller answers there"
+            )
+        if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unreachable(f"{url} cannot answer now{detail}")
+        return BadReply(f"{url} answers with HTTP status {response.status}{detail}")
+
+
+def most_telling(failures: list[NmkError]) -> NmkError:
+    """The failure to report of those at several URLs: one that was answered, before silence."""
+    answered = [f for f in failures if not isinstance(f, Unreachable)]
+    if answered or len(failures) == 1:
+        return (answered or failures)[0]
+    return Unreachable("; ".join(f.message for f in failures))
+
+
+def parse_problem(body: bytes) -> tuple[str, str]:
+    """The code of an `application/problem+json`, and its detail as the end of a sentence."""
+    try:
+        data = json.loads(body)
+        return str(data["code"]), f": {quote(data['detail'])}"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "", ""

@@ -1,0 +1,106 @@
+"""One POST, bounded in time and size, whatever answers at the other end."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from socket import socket
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from nmk.errors import BadReply, Unreachable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+CONNECT_TIMEOUT = 5.0  # seconds for each address that a name has
+EXCHANGE_TIMEOUT = 30.0  # seconds for everything
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP status and a body."""
+
+    status: int
+    body: bytes
+
+
+def post(
+    url: str, path: str, body: bytes, limit: int, timeout: float = EXCHANGE_TIMEOUT
+) -> Response:
+    """The answer to a POST to a path below a base URL; redirects and proxies are not followed.
+
+    Raises Unreachable when nobody takes the request or answers in time, BadReply when what comes
+    back is no HTTP or more than `limit` bytes.
+    """
+    deadline = time.monotonic() + timeout
+    connection = _connection(url)
+    try:
+        connection.connect()
+        _give_until(connection.sock, deadline)
+        headers = {"Content-Type": "application/octet-stream", "Connection": "close"}
+        connection.request("POST", path, body, headers)
+        response = HTTPResponse(cast(socket, _Patient(connection.sock, deadline)), method="POST")
+        response.begin()
+        return Response(response.status, _read(response, limit, url))
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise Unreachable(f"cannot reach {url}: {reason or error}") from None
+    except (HTTPException, ValueError) as error:
+        raise BadReply(f"{url} answers with no HTTP: {error!r:.80}") from None
+    finally:
+        connection.close()
+
+
+def _connection(url: str) -> HTTPConnection:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return HTTPConnection(host, parts.port or 80, timeout=CONNECT_TIMEOUT)
+    import ssl
+
+    context = ssl.create_default_context()
+    return HTTPSConnection(host, parts.port or 443, timeout=CONNECT_TIMEOUT, context=context)
+
+
+def _read(response: HTTPResponse, limit: int, url: str) -> bytes:
+    body = bytearray()
+    while chunk := response.read(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise BadReply(f"{url} answers with more than {limit} bytes")
+    return bytes(body)
+
+
+def _give_until(sock: socket, deadline: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    sock.settimeout(left)
+
+
+class _Patient(io.RawIOBase):
+    """A socket as a file that ends at the deadline, however slowly its bytes trickle in.
+
+    A socket's own timeout starts again with every byte.
+    """
+
+    def __init__(self, sock: socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What HTTPResponse asks a socket for."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Bytes that have come, at least one before the end. Raises TimeoutError."""
+        _give_until(self._sock, self._deadline)
+        return self._sock.recv_into(buffer)

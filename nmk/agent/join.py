@@ -1,0 +1,249 @@
+"""Joining a network. Idempotent: whenever it is cut short, run again it is the same one node.
+
+The identity is on disk before the first request, so the controller sees a repeated join as the
+same machine. What an earlier, unfinished run left on the machine is removed first, and so is what
+a failing run made; the identity stays until the controller refuses it under seal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from nmk.agent import interface, state
+from nmk.agent.api import NodeApi
+from nmk.agent.interface import Local
+from nmk.agent.lock import locked
+from nmk.agent.membership import Membership, Wishes, take_in
+from nmk.agent.places import state_directory
+from nmk.agent.settings import local_settings
+from nmk.agent.tick import api_of, collect_facts, keep, tick
+from nmk.core.decisions import JoinRequest
+from nmk.core.parse import quote
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.tunnel import Tunnel, diff_tunnel
+from nmk.errors import (
+    EXIT_TEMPORARY,
+    AlreadyJoined,
+    InterfaceTaken,
+    NmkError,
+    NodeDeleted,
+    NodeUnknown,
+    PortTaken,
+)
+from nmk.system import filesystem, ports, wireguard
+from nmk.system.facts import host_name
+from nmk.system.keys import generate_private_key
+from nmk.system.runner import Runner, find_tool
+from nmk.wire.envelope import Identity
+from nmk.wire.token import Token
+
+LONGEST_INTERFACE = 15  # bytes: IFNAMSIZ without its final zero
+MOST_URLS = 16  # of one controller
+TOOLS = ("wg", "ip")
+
+Say = Callable[[str], None]
+
+
+def join(
+    token: Token, wishes: Wishes, wished_interface: str | None, run: Runner, say: Say
+) -> Membership:
+    """Make this machine a node of the token's network; `say` is told each step.
+
+    In it already, at this controller: checks in and puts the interface in place once more. A dry
+    run asks the controller nothing: it would use up the key.
+    """
+    for tool in TOOLS:
+        find_tool(tool)
+    with _state_locked(run, say):
+        joining = _Joining(token, wishes, run, local_settings(token.network), say)
+        before = state.find(token.network)
+        if before is not None and before.phase == "joined":
+            again = joining.again(before)
+            if again is not None:
+                return again
+            before = None
+        me = joining.prepare(before, wished_interface or interface_for(token.network))
+        if run.dry:
+            joining.show_plan(me)
+            return me
+        return joining.enter(me)
+
+
+def interface_for(network: str) -> str:
+    """The interface's name: `nmk-<network>`, shortened with a hash where it is too long."""
+    name = f"nmk-{network}"
+    if len(name) <= LONGEST_INTERFACE:
+        return name
+    digest = blake2b(network.encode(), digest_size=2).hexdigest()
+    return f"{name[: LONGEST_INTERFACE - 5]}-{digest}"
+
+
+@contextmanager
+def _state_locked(run: Runner, say: Say) -> Iterator[None]:
+    """The state directory made and locked, with a warning where it does not last."""
+    directory = state_directory()
+    if filesystem.is_volatile(directory):
+        say(
+            f"warning: {directory} is on a tmpfs, so this machine will have forgotten the network "
+            "after a reboot; set NMK_STATE_DIR to a directory that lasts"
+        )
+    if run.dry:
+        yield
+        return
+    with locked(state.make_directory()):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Joining:
+    """One run of `nmk join`."""
+
+    token: Token
+    wishes: Wishes
+    run: Runner
+    local: Local
+    say: Say
+
+    def again(self, before: Membership) -> Membership | None:
+        """A machine that is in the network already; None when its node has been deleted."""
+        if before.controller_key != self.token.controller_key:
+            raise AlreadyJoined(
+                f"this machine is in a network named {quote(before.network)} "
+                f"of another controller, {before.urls[0]}",
+                f"nmk leave -n {before.network}, to join this one instead",
+            )
+        self.say(f"this machine is in {before.network} already, as {_name(before)}")
+        me = replace(
+            before,
+            urls=tuple(dict.fromkeys(before.urls + self.token.urls))[:MOST_URLS],
+            wishes=replace(before.wishes, **_given(self.wishes)),
+        )
+        keep(before, me, self.run)
+        try:
+            return tick(me, api_of(me), self.run, self.local)
+        except NodeDeleted:
+            self.say("its node was deleted on the controller: joining as a new one")
+            return None
+        except NodeUnknown:
+            self.say("the controller has forgotten its node: joining again")
+            return me if self.run.dry else self.enter(me)
+        except NmkError as error:
+            if error.exit_code != EXIT_TEMPORARY:
+                raise
+            self.say(f"{error.message}; the mesh works on without the controller")
+            return me
+
+    def prepare(self, before: Membership | None, name: str) -> Membership:
+        """Identity, keys, interface and port, on disk; what an unfinished run made is removed.
+
+        Raises InterfaceTaken, PortTaken.
+        """
+        if before is not None:
+            interface.remove(before, self.run)
+        left = self.run.dry and before is not None and before.interface == name
+        if wireguard.exists(name) and not left:
+            raise InterfaceTaken(f"there is an interface {quote(name)}, and nmk did not make it")
+        same = before is not None and before.phase == "joining"
+        if before is None or not same or before.controller_key != self.token.controller_key:
+            identity, private_key = Identity.generate(), generate_private_key()
+        else:
+            identity, private_key = before.identity, before.private_key
+        me = Membership(
+            network=self.token.network,
+            urls=self.token.urls,
+            controller_key=self.token.controller_key,
+            identity=identity,
+            private_key=private_key,
+            interface=name,
+            listen_port=self._port(NETWORK_SETTINGS["listen-port"].default),
+            wishes=self.wishes,
+        )
+        if not self.run.dry:
+            state.save(me)
+        return me
+
+    def show_plan(self, me: Membership) -> None:
+        """The commands that would run, as far as they are known before the controller answers."""
+        mtu = self.local.get("mtu", NETWORK_SETTINGS["mtu"].default)
+        want = Tunnel(me.interface, me.private_key, me.listen_port, mtu, (), {})
+        interface.execute(self.run, me, want, None, diff_tunnel(want, None, (), {}))
+        self.say(
+            f"{me.urls[0]} would be asked to let this machine into {me.network}; "
+            "addresses and peers come with its answer"
+        )
+
+    def enter(self, me: Membership) -> Membership:
+        """Registered at the controller, in the mesh, and known with all its facts."""
+        me = self.settle(self.register(me))
+        if collect_facts(me, self.local) == me.reported:
+            return me
+        return tick(me, api_of(me), self.run, self.local)
+
+    def register(self, me: Membership) -> Membership:
+        """The membership with the view that the controller answers with."""
+        api = NodeApi(me.urls, me.controller_key, me.identity, me.network, "the join token")
+        facts = collect_facts(me, self.local)
+        self.say(f"asking {me.urls[0]} to let this machine into {me.network}")
+        answer = api.join(
+            JoinRequest(
+                identity="",  # travels in the envelope
+                key_id=self.token.key_id,
+                secret=self.token.secret,
+                name=self.wishes.name,
+                host_name=host_name(),
+                address=self.wishes.address,
+                facts=facts,
+            )
+        )
+        error = answer.error
+        if error is not None:
+            if me.phase != "joined" and error.exit_code != EXIT_TEMPORARY:
+                state.remove(me.network)
+            raise error
+        me = take_in(replace(me, known=None), answer.data)
+        self.say(f"{me.network} has it as {_name(me)}")
+        return replace(me, reported=facts, urls=api.urls)
+
+    def settle(self, me: Membership) -> Membership:
+        """The interface in place and the state on disk, or neither."""
+        first = me.phase != "joined"
+        if first and me.known and not self._asked_port():
+            me = replace(me, listen_port=self._port(me.known.view.settings["listen-port"]))
+        lan = collect_facts(me, self.local).lan
+        try:
+            applied = interface.apply(replace(me, phase="joined"), self.run, self.local, lan)
+            keep(me, applied, self.run)
+        except BaseException:
+            if first:
+                interface.remove(me, self.run)
+            raise
+        peers = len(applied.known.view.peers) if applied.known else 0
+        self.say(f"{me.interface} is up, peers: {peers}")
+        return applied
+
+    def _asked_port(self) -> int | None:
+        return self.wishes.listen_port or self.local.get("listen-port")
+
+    def _port(self, first: int) -> int:
+        asked = self._asked_port()
+        if asked is None:
+            return ports.next_free(first)
+        if not ports.is_free(asked):
+            raise PortTaken(f"UDP port {asked} is in use")
+        return asked
+
+
+def _given(wishes: Wishes) -> dict[str, Any]:
+    """What can be wished anew in a network that the machine is in already."""
+    pairs = {"endpoint": wishes.endpoint, "listen_port": wishes.listen_port}
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _name(me: Membership) -> str:
+    if me.known is None:
+        return "a node without a name"
+    return f"{me.known.view.name} ({', '.join(me.known.view.addresses)})"

@@ -1,0 +1,47 @@
+"""Leaving a network: no trace of it stays on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nmk.agent import interface, state
+from nmk.agent.lock import locked
+from nmk.agent.membership import Membership
+from nmk.agent.places import state_directory
+from nmk.agent.tick import api_of
+from nmk.errors import NmkError, NodeDeleted, NodeUnknown
+from nmk.system.runner import Runner
+from nmk.wire.envelope import NO_EPOCH
+
+Say = Callable[[str], None]
+
+
+def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
+    """Tell the controller, then remove the interface and the state.
+
+    Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
+    then the node stays on the controller until an admin deletes it. Cut short, it can be repeated.
+    """
+    with locked(state_directory()):
+        me = state.load(network)
+        if me.phase != "deleted" and not run.dry:
+            _tell_controller(me, say, force=force)
+        interface.remove(me, run)
+        if not run.dry:
+            state.remove(network)
+    say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
+
+
+def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
+    try:
+        api_of(me).leave(me.known.epoch if me.known else NO_EPOCH).result()
+    except (NodeDeleted, NodeUnknown):
+        return  # under seal: the controller has no such node, as we wish
+    except NmkError as error:
+        if not force:
+            error.hint = (
+                f"later again, or without the controller: nmk leave -n {me.network} --force"
+            )
+            raise
+        name = me.known.view.name if me.known else "NODE"
+        say(f"{error.message}; on the controller: nmk node delete -n {me.network} {name}")

@@ -1,0 +1,242 @@
+"""What a machine knows of one network that it is in, or about to join: the content of its file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from nmk.core.parse import (
+    parse_address,
+    parse_endpoint,
+    parse_interface,
+    parse_key,
+    parse_label,
+    parse_port,
+    quote,
+)
+from nmk.core.peers import Json, View, merge_view, parse_view
+from nmk.core.records import Facts, node_id
+from nmk.errors import BadInput, BadView, NmkError, StateDamaged, StateNewer
+from nmk.system.keys import parse_private_key
+from nmk.wire.envelope import EPOCH_BYTES, Identity
+from nmk.wire.messages import facts_json, parse_facts
+from nmk.wire.token import parse_url
+
+VERSION = 1
+_HIGHEST = 2**53
+
+Phase = Literal["joining", "joined", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the machine's owner asked for at join: a name, an address, a pinned endpoint, a port."""
+
+    name: str | None = None
+    address: str | None = None
+    endpoint: str | None = None
+    listen_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the controller told last: a point in the network's history, and the view there.
+
+    `json` is the view as it is merged and stored, `view` the same, checked.
+    """
+
+    epoch: bytes
+    revision: int
+    commit_id: str
+    json: Json
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One machine in one network.
+
+    `urls`: the controller's, the one that answered last first. `seq`: the number of the last
+    report that the controller took in, `reported` its facts. `endpoints`: the ones last given to
+    WireGuard, by peers' keys. `down`: the owner wants the interface gone until `nmk up`.
+    """
+
+    network: str
+    urls: tuple[str, ...]
+    controller_key: bytes
+    identity: Identity
+    private_key: str = field(repr=False)
+    interface: str
+    listen_port: int
+    wishes: Wishes = Wishes()
+    phase: Phase = "joining"
+    down: bool = False
+    seq: int = 0
+    reported: Facts | None = None
+    known: Known | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The id of this machine's node."""
+        return node_id(base64.b64encode(self.identity.public).decode())
+
+
+def take_in(me: Membership, reply: Json) -> Membership:
+    """The membership with a view, a delta or an "unchanged" taken in.
+
+    Raises BadView when the reply is none of these, or tells what must not be done.
+    """
+    if "full" not in reply:
+        known = me.known
+        if known is None or reply.get("at") != [known.revision, known.commit_id]:
+            raise BadView("the controller says that nothing changed since a view we do not have")
+        return me
+    merged = merge_view(me.known.json if me.known else None, reply)
+    known = _parse_known({"epoch": reply.get("epoch"), "at": reply.get("at"), "view": merged}, me)
+    return replace(me, known=known, seq=_count(merged["self"].get("seq"), "seq"))
+
+
+def encode(me: Membership) -> bytes:
+    """The membership as its file holds it."""
+    known = me.known
+    return json.dumps(
+        {
+            "version": VERSION,
+            "network": me.network,
+            "phase": me.phase,
+            "down": me.down,
+            "urls": me.urls,
+            "controller_key": _b64(me.controller_key),
+            "identity": _b64(me.identity.secret),
+            "private_key": me.private_key,
+            "interface": me.interface,
+            "listen_port": me.listen_port,
+            "wishes": {
+                "name": me.wishes.name,
+                "address": me.wishes.address,
+                "endpoint": me.wishes.endpoint,
+                "listen_port": me.wishes.listen_port,
+            },
+            "seq": me.seq,
+            "reported": facts_json(me.reported) if me.reported else None,
+            "endpoints": dict(me.endpoints),
+            "known": known
+            and {
+                "epoch": known.epoch.hex(),
+                "at": [known.revision, known.commit_id],
+                "view": known.json,
+            },
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def decode(raw: bytes, network: str, where: str) -> Membership:
+    """The membership in a file's content. Raises StateDamaged, StateNewer; both quote `where`."""
+    try:
+        data = json.loads(raw)
+        version = data["version"]
+        if isinstance(version, int) and version > VERSION:
+            raise StateNewer(
+                f"{where} was written by a newer nmk (format {version}, not {VERSION})"
+            )
+        return _parse(data, network)
+    except StateDamaged:
+        raise
+    except NmkError as error:
+        raise StateDamaged(f"{where} is damaged: {error.message}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise StateDamaged(f"{where} is damaged: {_reason(error)}") from None
+
+
+def _parse(data: Json, network: str) -> Membership:
+    if data["version"] != VERSION or data["network"] != network:
+        raise BadInput(f"it is of {quote(data['network'])}, format {quote(data['version'])}")
+    if data["phase"] not in get_args(Phase):
+        raise BadInput(f"{quote(data['phase'])} is no phase")
+    me = Membership(
+        network=parse_label(network, "network name"),
+        urls=tuple(parse_url(url) for url in data["urls"]),
+        controller_key=_key(data["controller_key"]),
+        identity=Identity.from_secret(_key(data["identity"])),
+        private_key=parse_private_key(data["private_key"]),
+        interface=parse_interface(data["interface"]),
+        listen_port=parse_port(data["listen_port"]),
+        wishes=_parse_wishes(data["wishes"]),
+        phase=data["phase"],
+        down=_flag(data["down"]),
+        seq=_count(data["seq"], "seq"),
+        reported=parse_facts(data["reported"]) if data["reported"] is not None else None,
+        endpoints={parse_key(k): parse_endpoint(e) for k, e in data["endpoints"].items()},
+    )
+    if not me.urls:
+        raise BadInput("it names no controller")
+    known = data["known"]
+    if known is None:
+        if me.phase == "joined":
+            raise BadInput("it has no view")
+        return me
+    return replace(me, known=_parse_known(known, me))
+
+
+def _parse_wishes(data: Json) -> Wishes:
+    name, address, endpoint, port = (
+        data[k] for k in ("name", "address", "endpoint", "listen_port")
+    )
+    return Wishes(
+        name=None if name is None else parse_label(name, "node name"),
+        address=None if address is None else str(parse_address(address)),
+        endpoint=None if endpoint is None else parse_endpoint(endpoint),
+        listen_port=None if port is None else parse_port(port),
+    )
+
+
+def _parse_known(data: Json, me: Membership) -> Known:
+    """A point in history and its view. Raises BadView."""
+    try:
+        epoch = bytes.fromhex(data["epoch"])
+        revision, commit_id = data["at"]
+        view = parse_view(data["view"], me.network)
+        revision = _count(revision, "revision")
+    except (KeyError, TypeError, ValueError, BadInput) as error:
+        raise BadView(f"the view does not say where it stands: {_reason(error)}") from None
+    if len(epoch) != EPOCH_BYTES or not isinstance(commit_id, str) or len(commit_id) > 255:
+        raise BadView("the view does not say where it stands")
+    if view.id != me.id:
+        raise BadView(f"the view is another node's, {quote(view.id)}")
+    return Known(epoch, revision, commit_id, data["view"], view)
+
+
+def _count(value: object, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
+        raise BadView(f"{quote(value)} cannot be the {what}")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"{quote(value)} is neither true nor false")
+    return value
+
+
+def _key(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != 32:
+        raise BadInput("a key is damaged")
+    return raw
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)

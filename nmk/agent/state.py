@@ -1,0 +1,95 @@
+"""The state files: one a network, in one directory, each replaced whole."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from nmk.agent.membership import Membership, decode, encode
+from nmk.agent.places import state_directory
+from nmk.core.parse import parse_label, quote
+from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateUnwritable
+from nmk.files import write_private
+
+_MOST_BYTES = 256 * 1024 * 1024  # far above the state of a network of 100,000 nodes
+
+
+def networks() -> list[str]:
+    """The networks that this machine has a state file of, sorted; other files do not count."""
+    found = []
+    for path in state_directory().glob("*.json"):
+        try:
+            found.append(parse_label(path.stem))
+        except BadInput:
+            continue
+    return sorted(found)
+
+
+def choose(network: str | None) -> str:
+    """The network named, else the only one. Raises NotJoined, Ambiguous."""
+    known = networks()
+    if network is not None:
+        if network not in known:
+            raise NotJoined(f"this machine is not in a network named {quote(network)}")
+        return network
+    if not known:
+        raise NotJoined("this machine is in no network")
+    if len(known) > 1:
+        raise Ambiguous(f"this machine is in {len(known)} networks: {', '.join(known)}")
+    return known[0]
+
+
+def load(network: str) -> Membership:
+    """What the network's file holds. Raises NotJoined, StateDamaged, StateNewer."""
+    found = find(network)
+    if found is None:
+        raise NotJoined(f"this machine is not in a network named {quote(network)}")
+    return found
+
+
+def find(network: str) -> Membership | None:
+    """As `load`; None where there is no file."""
+    path = file_of(network)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateDamaged(f"{path} cannot be read: {error.strerror}") from None
+    return decode(raw, network, str(path))
+
+
+def save(me: Membership) -> None:
+    """Replace the network's file. Raises StateUnwritable."""
+    path = file_of(me.network)
+    try:
+        write_private(path, encode(me))
+    except OSError as error:
+        raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def remove(network: str) -> None:
+    """Remove the network's file, and the directory with the last one. Raises StateUnwritable."""
+    path = file_of(network)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StateUnwritable(f"{path} cannot be removed: {error.strerror}") from None
+    with suppress(OSError):  # another network's state is in there, or a controller's
+        path.parent.rmdir()
+
+
+def make_directory() -> Path:
+    """The state directory, made where it is absent. Raises StateUnwritable."""
+    directory = state_directory()
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnwritable(f"{directory} cannot be made: {error.strerror}") from None
+    return directory
+
+
+def file_of(network: str) -> Path:
+    """The network's file."""
+    return state_directory() / f"{network}.json"

@@ -1,0 +1,141 @@
+"""One check-in: facts -> check-in -> desired -> probe -> diff -> plan -> execute.
+
+Whole desired state in, repeat-safe: a tick that finds nothing changed runs no command that
+changes anything and writes no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nmk.agent import interface, state
+from nmk.agent.api import Answer, NodeApi
+from nmk.agent.interface import Local
+from nmk.agent.lock import locked
+from nmk.agent.membership import Membership, take_in
+from nmk.agent.places import state_directory
+from nmk.agent.settings import local_settings
+from nmk.core.records import Facts
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
+from nmk.system.facts import own_addresses
+from nmk.system.keys import public_key
+from nmk.system.runner import Runner
+from nmk.wire.envelope import NO_EPOCH
+from nmk.wire.messages import CheckIn
+
+_HIGHEST_SEQ = 2**53
+
+
+def check_in_network(network: str, run: Runner) -> Membership:
+    """One tick of a network that this machine is in, under the lock.
+
+    Raises Locked, NotJoined, and whatever `tick` does.
+    """
+    with locked(state_directory()):
+        me = state.load(network)
+        if me.phase == "joining":
+            raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
+        if me.phase == "deleted":
+            interface.remove(me, run)
+            raise NodeDeleted(
+                f"this machine's node in {network} was deleted on the controller",
+                f"nmk leave -n {network}, then join again with a new token",
+            )
+        return tick(me, api_of(me), run, local_settings(network))
+
+
+def api_of(me: Membership) -> NodeApi:
+    """The membership's controller."""
+    source = str(state.file_of(me.network))
+    return NodeApi(me.urls, me.controller_key, me.identity, me.network, source)
+
+
+def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
+    """One check-in, and what follows from it on this machine.
+
+    Where it fails, what is on disk is put in place (after a reboot nothing is up) and the failure
+    raised. NodeDeleted, which only ever comes under seal, takes the interface down for good.
+    """
+    facts = collect_facts(me, local)
+    try:
+        after = check_in(me, api, facts, dry=run.dry)
+    except NodeDeleted:
+        keep(me, replace(me, phase="deleted"), run)
+        interface.remove(me, run)
+        raise
+    except NmkError:
+        keep(me, interface.apply(me, run, local, facts.lan), run)
+        raise
+    keep(me, after, run)
+    applied = interface.apply(after, run, local, facts.lan)
+    keep(after, applied, run)
+    return applied
+
+
+def collect_facts(me: Membership, local: Local) -> Facts:
+    """What the controller should know of this machine."""
+    settings = {**(me.known.view.settings if me.known else {}), **local}
+    return Facts(
+        wg_key=public_key(me.private_key),
+        listen_port=interface.listen_port(me, local),
+        lan=own_addresses(leave_out=[me.interface]),
+        interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
+        endpoint=me.wishes.endpoint,
+    )
+
+
+def check_in(me: Membership, api: NodeApi, facts: Facts, *, dry: bool = False) -> Membership:
+    """The membership after one check-in, which reports the facts where they are news.
+
+    The controller may have taken in other reports than we know of, because its disk or ours was
+    rolled back; then ours is repeated, with the number after its last. `dry` reports nothing.
+    """
+    if dry:
+        facts = me.reported or facts
+    news = facts != me.reported
+    answer = _ask(me, api, facts if news else None)
+    if isinstance(answer.error, StaleSequence):
+        me = replace(me, seq=_stored_seq(answer))
+        answer = _ask(me, api, facts)
+    after = _take_in(me, api, answer)
+    if not news and after.seq != me.seq and not dry:
+        after = _take_in(after, api, _ask(after, api, facts))
+    return replace(after, reported=facts, urls=api.urls)
+
+
+def keep(before: Membership, after: Membership, run: Runner) -> None:
+    """Write the state file where it changed."""
+    if after != before and not run.dry:
+        state.save(after)
+
+
+def _ask(me: Membership, api: NodeApi, facts: Facts | None) -> Answer:
+    known = me.known
+    return api.check_in(
+        known.epoch if known else NO_EPOCH,
+        CheckIn(
+            revision=known.revision if known else 0,
+            commit_id=known.commit_id if known else "",
+            seq=me.seq + 1,
+            facts=facts,
+        ),
+    )
+
+
+def _take_in(me: Membership, api: NodeApi, answer: Answer) -> Membership:
+    """The membership with the answer; a delta that does not fit is replaced by a full view."""
+    reply = answer.result()
+    try:
+        return take_in(me, reply)
+    except BadView:
+        if reply.get("full") is True:
+            raise
+        return take_in(me, _ask(replace(me, known=None), api, None).result())
+
+
+def _stored_seq(answer: Answer) -> int:
+    stored = answer.data.get("seq")
+    if not isinstance(stored, int) or isinstance(stored, bool) or not 0 <= stored < _HIGHEST_SEQ:
+        raise BadReply("the controller does not say which report it took in last")
+    return stored

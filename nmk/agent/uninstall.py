@@ -1,0 +1,64 @@
+"""Taking nmk off the machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from nmk import archive
+from nmk.agent import state
+from nmk.agent.leave import leave
+from nmk.agent.places import config_directory, state_directory
+from nmk.errors import Locked, NmkError
+from nmk.system.runner import Runner
+
+INSTALLED = Path("/usr/local/bin/nmk")
+CRON_FILE = Path("/etc/cron.d/nmk")
+CACHES = (Path("/var/cache/nmk"), Path("/run/nmk"))
+
+Say = Callable[[str], None]
+
+
+def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
+    """Leave every network as well as it can be done, then remove what nmk put on the machine.
+
+    A controller's data and the owner's settings in /etc/nmk stay unless `purge`.
+    """
+    for network in state.networks():
+        _leave(network, run, say)
+    for path in leftovers(purge=purge):
+        say(f"removing {path}")
+        if not run.dry:
+            _remove(path)
+    server = state_directory() / "server"
+    if server.exists() and not purge:
+        say(f"the controller's data stays in {server}; with --purge it goes too")
+
+
+def leftovers(*, purge: bool) -> list[Path]:
+    """The files and directories to remove: those of them that exist."""
+    paths = [*CACHES, CRON_FILE]
+    if archive.running_file() == INSTALLED:
+        paths.append(INSTALLED)
+    if purge:
+        paths += [state_directory(), config_directory()]
+    return [path for path in paths if path.exists()]
+
+
+def _leave(network: str, run: Runner, say: Say) -> None:
+    try:
+        leave(network, run, say, force=True)
+    except Locked:
+        raise
+    except NmkError as error:
+        say(error.message)
+        if not run.dry:
+            state.remove(network)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

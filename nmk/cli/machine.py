@@ -1,0 +1,266 @@
+"""The commands that act on this machine. What they need is imported when they run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nmk.cli.api import network_option
+from nmk.cli.nouns import confirm, dry_run_option, yes_option
+from nmk.cli.output import fail, output_option, say
+from nmk.errors import EXIT_FAILED, BadInput, NmkError
+from nmk.system.facts import check_root
+
+if TYPE_CHECKING:
+    from nmk.agent.membership import Membership, Wishes
+    from nmk.system.runner import Runner
+
+MOST_TOKEN_BYTES = 16 * 1024
+
+
+def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
+    """`-q` and `-v`, as the parameters `quiet` and `verbose`."""
+    command = click.option("-v", "--verbose", is_flag=True, help="Show commands as they run.")(
+        command
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing unless it fails.")(command)
+
+
+@click.command(epilog="Example: nmk join - --name web < token")
+@click.argument("token", required=False, metavar="[TOKEN|-]")
+@click.option("--token-file", metavar="FILE", envvar="NMK_TOKEN_FILE", help="Read the token there.")
+@click.option("--name", envvar="NMK_NAME", help="The node's name; else made of the host's.")
+@click.option(
+    "--address", envvar="NMK_ADDRESS", help="Its address in the network; else a free one."
+)
+@click.option(
+    "--endpoint",
+    metavar="ADDRESS:PORT",
+    envvar="NMK_ENDPOINT",
+    help="Where peers reach this machine, if nothing but you knows.",
+)
+@click.option(
+    "--listen-port", envvar="NMK_LISTEN_PORT", help="WireGuard's UDP port; else a free one."
+)
+@click.option("--interface", envvar="NMK_INTERFACE", help="The interface's name; else nmk-NETWORK.")
+@dry_run_option
+@talk_options
+def join(
+    token: str | None,
+    token_file: str | None,
+    interface: str | None,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+    **wished: str | None,
+) -> None:
+    """Join a network with a token from `nmk key create`.
+
+    The token is an argument, or "-" for standard input, or in --token-file or NMK_JOIN_TOKEN,
+    where other users of this machine cannot see it. A join that was cut short is simply repeated.
+    """
+    from nmk.agent.join import join as join_network
+    from nmk.core.parse import parse_interface
+    from nmk.wire.token import parse_token
+
+    found = parse_token(read_token(token, token_file))
+    wishes = parse_wishes(**wished)
+    if interface:
+        parse_interface(interface)
+    if not dry_run:
+        check_root("nmk join")
+    talk = talker(quiet=quiet)
+    me = join_network(found, wishes, interface, runner(dry_run, verbose), talk)
+    if not dry_run:
+        talk(next_steps(me))
+
+
+@click.command(epilog="Example: nmk checkin --quiet")
+@network_option
+@dry_run_option
+@talk_options
+def checkin(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> int:
+    """Tell the controller what changed here, and take in what changed there.
+
+    For cron: without -n it checks in to every network; one that fails does not stop the others.
+    """
+    from nmk.agent import state
+    from nmk.agent.tick import check_in_network
+
+    check_root("nmk checkin")
+    chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
+    talk = talker(quiet=quiet)
+    failures = []
+    for name in chosen:
+        try:
+            me = check_in_network(name, runner(dry_run, verbose))
+            talk(summary(me))
+        except NmkError as error:
+            fail(error.code, f"{name}: {error.message}", error.hint)
+            failures.append(error.exit_code)
+    return EXIT_FAILED if EXIT_FAILED in failures else max(failures, default=0)
+
+
+@click.command(epilog="Example: nmk leave -n home")
+@network_option
+@click.option("--force", is_flag=True, help="Leave although the controller cannot be told.")
+@dry_run_option
+@talk_options
+def leave(network: str | None, force: bool, dry_run: bool, quiet: bool, verbose: bool) -> None:
+    """Leave a network: tell the controller, remove the interface and all state."""
+    from nmk.agent import state
+    from nmk.agent.leave import leave as leave_network
+
+    check_root("nmk leave")
+    name = state.choose(network)
+    leave_network(name, runner(dry_run, verbose), talker(quiet=quiet), force=force)
+
+
+@click.command(epilog="Example: nmk up")
+@network_option
+@dry_run_option
+@talk_options
+def up(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
+    """Bring the interface up from what is on disk, with or without the controller."""
+    from nmk.agent import state, updown
+
+    check_root("nmk up")
+    me = updown.up(state.choose(network), runner(dry_run, verbose))
+    say(f"{me.interface} is up", quiet=quiet or dry_run)
+
+
+@click.command(epilog="Example: nmk down -n home")
+@network_option
+@dry_run_option
+@talk_options
+def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
+    """Take the interface down until `nmk up`; check-ins leave it down."""
+    from nmk.agent import state, updown
+
+    check_root("nmk down")
+    me = updown.down(state.choose(network), runner(dry_run, verbose))
+    say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
+
+
+@click.command(epilog="Example: nmk status -o json")
+@network_option
+@output_option
+def status(network: str | None, output: str) -> None:
+    """Show this machine's networks and peers. Works without the controller."""
+    import time
+
+    from nmk.agent import state
+    from nmk.agent.status import status as status_of
+    from nmk.cli.machine_status import show_status
+
+    check_root("nmk status")
+    chosen = [state.choose(network)] if network else state.networks()
+    now = time.time()
+    show_status([status_of(name, runner(dry=False, verbose=False), now) for name in chosen], output)
+
+
+@click.command(epilog="Example: nmk showconf -n home > /etc/wireguard/home.conf")
+@network_option
+def showconf(network: str | None) -> None:
+    """Print the tunnel as a file for wg-quick. It holds the private key."""
+    from nmk.agent import state, updown
+    from nmk.core.tunnel import render_quick
+
+    check_root("nmk showconf")
+    click.echo(render_quick(updown.as_wished(state.choose(network))), nl=False)
+
+
+@click.command(epilog="Example: nmk version")
+def version() -> None:
+    """Print the version of nmk and of the Python that runs it."""
+    from nmk import __version__
+
+    click.echo(f"nmk {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+
+
+@click.command(epilog="Example: nmk uninstall --yes")
+@click.option("--purge", is_flag=True, help="Remove a controller's data and /etc/nmk as well.")
+@yes_option
+@dry_run_option
+@talk_options
+def uninstall(purge: bool, yes: bool, dry_run: bool, quiet: bool, verbose: bool) -> None:
+    """Leave every network and remove nmk from this machine."""
+    from nmk.agent.uninstall import uninstall as remove_all
+
+    check_root("nmk uninstall")
+    if not dry_run:
+        extent = "nmk, a controller's data included," if purge else "nmk"
+        confirm(f"Leave all networks and remove {extent} from this machine?", yes=yes)
+    remove_all(runner(dry_run, verbose), talker(quiet=quiet), purge=purge)
+
+
+def read_token(argument: str | None, file: str | None) -> str:
+    """The join token's text, from wherever it is given. Raises BadInput."""
+    import os
+
+    if argument and file:
+        raise BadInput("a token as an argument and in a file", "give one of them")
+    try:
+        if file:
+            with Path(file).open("rb") as opened:
+                return opened.read(MOST_TOKEN_BYTES).decode()
+        if argument == "-":
+            return sys.stdin.buffer.read(MOST_TOKEN_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the token cannot be read: {error}") from None
+    token = argument or os.environ.get("NMK_JOIN_TOKEN")
+    if not token:
+        raise BadInput("there is no join token", "nmk join -   (paste the token, then Ctrl-D)")
+    return token
+
+
+def parse_wishes(
+    name: str | None, address: str | None, endpoint: str | None, listen_port: str | None
+) -> Wishes:
+    """What the owner asks for, each as far as it is given. Raises BadInput."""
+    from nmk.agent.membership import Wishes
+    from nmk.core.parse import parse_address, parse_endpoint, parse_label, parse_port
+
+    return Wishes(
+        name=parse_label(name, "node name") if name else None,
+        address=str(parse_address(address)) if address else None,
+        endpoint=parse_endpoint(endpoint) if endpoint else None,
+        listen_port=parse_port(listen_port) if listen_port else None,
+    )
+
+
+def runner(dry: bool, verbose: bool) -> Runner:
+    """What runs commands: shown instead of run when dry, shown on standard error when verbose."""
+    from nmk.system.runner import DryRunner, Runner
+
+    if dry:
+        return DryRunner(click.echo)
+    return Runner(say if verbose else None)
+
+
+def talker(*, quiet: bool) -> Callable[[str], None]:
+    """What prints a step on standard error, or does not."""
+    return lambda text: say(text, quiet=quiet)
+
+
+def summary(me: Membership) -> str:
+    """A check-in's outcome in a line."""
+    peers = len(me.known.view.peers) if me.known else 0
+    return f"{me.network}: {me.interface} is {'down' if me.down else 'up'}, peers: {peers}"
+
+
+def next_steps(me: Membership) -> str:
+    """What to do after a join."""
+    from nmk.archive import running_file
+
+    program = running_file() or "nmk"
+    line = f"* * * * * root {program} checkin --quiet"
+    return (
+        f"\nDone: this machine is in {me.network}. It stays up to date by a check-in a minute:\n\n"
+        f"  echo '{line}' > /etc/cron.d/nmk\n\n"
+        "Who is there:\n\n  nmk status"
+    )

@@ -1,0 +1,81 @@
+"""What this machine is: its own addresses, its name, and whether we may change it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
+from pathlib import Path
+
+from nmk.errors import NotRoot
+
+MOST_ADDRESSES = 32
+_SYS = Path("/sys/class/net")
+
+
+def host_name() -> str:
+    """The machine's name as it calls itself; a node's name is made from it."""
+    return socket.gethostname()
+
+
+def check_root(command: str) -> None:
+    """Raises NotRoot unless this process may change the machine."""
+    if os.geteuid() != 0:
+        raise NotRoot(f"`{command}` needs root")
+
+
+def own_addresses(leave_out: Iterable[str] = ()) -> tuple[str, ...]:
+    """The addresses that others may reach this machine at, with prefix lengths, in a fixed order.
+
+    Interfaces in `leave_out` are ours. Tunnels are left out too, as the mesh shall not run inside
+    another one, and so are bridges without a way out (docker0, virbr0): they have the same
+    addresses on every machine.
+    """
+    import netifaces
+
+    skipped = set(leave_out)
+    found = [
+        address
+        for interface in netifaces.interfaces()
+        if interface not in skipped and is_outward(_SYS / interface)
+        for family in (netifaces.AF_INET, netifaces.AF_INET6)
+        for address in parse_addresses(netifaces.ifaddresses(interface).get(family, ()))
+    ]
+    return tuple(sorted(set(found), key=lambda a: (":" in a, a))[:MOST_ADDRESSES])
+
+
+def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:
+    """Usable addresses among what netifaces says of one interface and family."""
+    found = []
+    for entry in entries:
+        # netmask: "255.255.255.0", or "ffff:ffff:ffff:ffff::/64"
+        mask = entry.get("netmask", "").rpartition("/")[2]
+        try:
+            address = ip_interface(f"{entry.get('addr', '').partition('%')[0]}/{mask}")
+        except ValueError:
+            continue  # such as a peer's address without a mask
+        if not (address.is_loopback or address.is_link_local or address.is_multicast):
+            found.append(str(address))
+    return found
+
+
+def is_outward(interface: Path) -> bool:
+    """Whether an interface, as its directory in /sys describes it, leads out of this machine.
+
+    Where /sys says nothing, it does.
+    """
+    if (interface / "tun_flags").exists() or _device_type(interface) == "wireguard":
+        return False
+    if not (interface / "bridge").exists():
+        return True
+    ports = [_SYS / port.name for port in interface.glob("brif/*")]
+    return any((port / "device").exists() or any(port.glob("lower_*")) for port in ports)
+
+
+def _device_type(interface: Path) -> str:
+    try:
+        lines = (interface / "uevent").read_text().splitlines()
+    except OSError:
+        return ""
+    return dict(line.partition("=")[::2] for line in lines).get("DEVTYPE", "")

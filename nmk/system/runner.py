@@ -1,0 +1,136 @@
+"""The one place that runs commands.
+
+A `Runner` tells commands that only look (`read`) from those that change the machine (`change`),
+so that the latter can be shown, or shown instead of run. No secret is ever in a command's
+arguments: those travel on standard input.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from tempfile import TemporaryFile
+
+from nmk.core.parse import quote
+from nmk.core.tunnel import Command
+from nmk.errors import CommandFailed, ToolMissing
+
+PACKAGES = {"ip": "iproute2", "wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
+TIMEOUT = 60  # seconds; far above what any of our commands takes
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_POLL = 0.02  # seconds between two looks
+
+Show = Callable[[str], None]
+
+
+class Runner:
+    """Runs commands on this machine. `show` is told of each one that changes it."""
+
+    dry = False
+
+    def __init__(self, show: Show | None = None) -> None:
+        self._show = show or (lambda _: None)
+
+    def read(self, argv: Sequence[str]) -> str:
+        """What a command prints that only looks. Raises ToolMissing, CommandFailed."""
+        return _run(argv, None)
+
+    def change(self, command: Command) -> None:
+        """Run a command that changes the machine. Raises ToolMissing, CommandFailed."""
+        self._show(describe(command))
+        _run(command.argv, command.stdin)
+
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
+        """Return as soon as `ready` holds. Raises CommandFailed when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() >= deadline:
+                raise CommandFailed(f"waited {seconds:g} s in vain: {what}")
+            time.sleep(_POLL)
+
+
+class DryRunner(Runner):
+    """Looks at the machine, and shows what it would change instead of changing it."""
+
+    dry = True
+
+    def change(self, command: Command) -> None:
+        """Show the command."""
+        self._show(describe(command))
+
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
+        """Nothing was changed, so there is nothing to wait for."""
+
+
+def describe(command: Command) -> str:
+    """The command as it is shown, with what `ip` reads; what `wg` reads has keys in it."""
+    lines = (command.stdin or "").splitlines() if command.argv[0] == "ip" else []
+    return "\n    ".join([f"[#] {command}", *lines])
+
+
+def find_tool(name: str) -> str:
+    """The path of a program; root's directories count whatever PATH says (cron's has few).
+
+    Raises ToolMissing that names the package.
+    """
+    path = shutil.which(name, path=_path())
+    if path is None:
+        package = PACKAGES.get(name)
+        hint = f"apt-get install {package}" if package else None
+        raise ToolMissing(f"the program {quote(name)} is not installed", hint)
+    return path
+
+
+def has_tool(name: str) -> bool:
+    """Whether a program is installed."""
+    return shutil.which(name, path=_path()) is not None
+
+
+def _path() -> str:
+    return os.pathsep.join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
+
+
+def _run(argv: Sequence[str], stdin: str | None) -> str:
+    path = find_tool(argv[0])
+    shown = quote(" ".join(argv))
+    # Files, not pipes: a userspace WireGuard stays in the background and may keep them open.
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write((stdin or "").encode())
+        given.seek(0)
+        try:
+            done = subprocess.run(
+                [path, *argv[1:]],
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                timeout=TIMEOUT,
+                env=_environment(),
+                cwd="/",
+                start_new_session=True,  # so that Ctrl-C ends nmk and not the tunnel
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CommandFailed(f"{shown} took more than {TIMEOUT} s") from None
+        except OSError as error:
+            raise CommandFailed(f"{shown} cannot be run: {error.strerror}") from None
+        if done.returncode != 0:
+            err.seek(0)
+            reason = _last_line(err.read().decode(errors="replace"))
+            raise CommandFailed(f"{shown} ended with {done.returncode}: {reason}")
+        out.seek(0)
+        return out.read().decode(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    """Ours without nmk's secrets, which a tunnel's process would keep for as long as it lives."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("NMK_")}
+    # WG_SUDO: boringtun shall not give up root, which it needs to make its interface.
+    return {**kept, "PATH": _path(), "LC_ALL": "C", "WG_SUDO": "1"}
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "it does not say why"

@@ -1,0 +1,123 @@
+"""WireGuard interfaces of this machine: look at one, make one, remove one.
+
+Made in the kernel where it can, else by a userspace implementation, as wg-quick(8) chooses.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from nmk.core.parse import quote
+from nmk.core.tunnel import Command, Tunnel
+from nmk.errors import CommandFailed, InterfaceTaken, ToolMissing
+from nmk.system.dump import Dump, parse_dump, parse_link
+from nmk.system.runner import Runner, has_tool
+
+USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
+SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
+_LOADED = Path("/sys/module/wireguard")
+_MODULES = Path("/lib/modules")
+
+
+def exists(interface: str) -> bool:
+    """Whether this machine has an interface of that name, of whatever kind."""
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
+
+
+def probe(run: Runner, interface: str) -> Tunnel | None:
+    """The interface as it is now; None where there is none. Raises InterfaceTaken, CommandFailed.
+
+    A userspace interface goes with its process, so what a dead one leaves is none either.
+    """
+    if not exists(interface):
+        return None
+    dump = look(run, interface)
+    link = parse_link(run.read(["ip", "-json", "address", "show", "dev", interface]), interface)
+    return Tunnel(
+        interface=interface,
+        private_key=dump.private_key,
+        listen_port=dump.listen_port,
+        mtu=link.mtu,
+        addresses=link.addresses,
+        peers={key: live.peer for key, live in dump.peers.items()},
+        up=link.up,
+    )
+
+
+def look(run: Runner, interface: str) -> Dump:
+    """What WireGuard says of an interface that exists. Raises InterfaceTaken, CommandFailed."""
+    try:
+        text = run.read(["wg", "show", interface, "dump"])
+    except CommandFailed as error:
+        if exists(interface) and os.geteuid() == 0:
+            raise InterfaceTaken(
+                f"the interface {quote(interface)} is no WireGuard interface: {error.message}"
+            ) from None
+        raise
+    return parse_dump(text)
+
+
+def creations(interface: str) -> list[Command]:
+    """The commands that may make a WireGuard interface, the likeliest to work first."""
+    kernel = Command(("ip", "link", "add", "dev", interface, "type", "wireguard"))
+    wished = os.environ.get("WG_QUICK_USERSPACE_IMPLEMENTATION")
+    names = (wished,) if wished else USERSPACE
+    userspace = [Command((name, interface)) for name in names if has_tool(name)][:1]
+    return [kernel, *userspace] if _kernel_has_wireguard() else [*userspace, kernel]
+
+
+def create(run: Runner, ways: list[Command], interface: str) -> None:
+    """Make the interface in the first way that works. Raises ToolMissing, CommandFailed."""
+    failures = []
+    for command in ways:
+        try:
+            run.change(command)
+        except CommandFailed as error:
+            failures.append(error)
+            continue
+        if command.argv[0] != "ip":
+            run.wait(f"{command.argv[0]} does not answer", lambda: _answers(interface))
+        return
+    if len(ways) == 1 and not _kernel_has_wireguard():
+        raise ToolMissing(
+            f"no WireGuard in the kernel ({failures[0].message}), and none installed beside it",
+            "apt-get install wireguard-go",
+        )
+    raise failures[-1]
+
+
+def remove(run: Runner, interface: str) -> None:
+    """Remove the interface, if it is there, and what a userspace process left of it."""
+    if exists(interface):
+        run.change(Command(("ip", "link", "delete", "dev", interface)))
+        # Until the process has ended, no other can serve an interface of this name.
+        run.wait(f"{interface} does not go", lambda: not _answers(interface))
+    if not run.dry:
+        _socket(interface).unlink(missing_ok=True)
+
+
+def _kernel_has_wireguard() -> bool:
+    if _LOADED.exists():
+        return True
+    lists = (_MODULES / os.uname().release / name for name in ("modules.dep", "modules.builtin"))
+    return any("/wireguard.ko" in path.read_text() for path in lists if path.exists())
+
+
+def _socket(interface: str) -> Path:
+    return SOCKETS / f"{interface}.sock"
+
+
+def _answers(interface: str) -> bool:
+    """Whether a userspace process serves the interface."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(_socket(interface)))
+        except OSError:
+            return False
+    return True
