@@ -18,7 +18,7 @@ from nmk.agent.settings import local_settings
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
-from nmk.system.facts import own_addresses
+from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH
@@ -82,6 +82,7 @@ def collect_facts(me: Membership, local: Local) -> Facts:
         lan=own_addresses(leave_out=[me.interface]),
         interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
         endpoint=me.wishes.endpoint,
+        instance=machine_instance(),
     )
 
 

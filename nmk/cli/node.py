@@ -33,7 +33,10 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     A node is healthy, late or lost by its own check-in interval, while the controller runs.
     """
     name = api.network(network)
-    show(api.call("GET", f"/networks/{segment(name)}/nodes"), output, COLUMNS, "name")
+    nodes = api.call("GET", f"/networks/{segment(name)}/nodes")
+    show(nodes, output, COLUMNS, "name")
+    for troubled in (n for n in nodes if n["cure"]):
+        say(f"{troubled['name']} is {troubled['state']}: {troubled['cure']}")
 
 
 @node.command("show", epilog="Example: nmk node show web")

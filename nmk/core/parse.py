@@ -101,7 +101,7 @@ def parse_range(text: str) -> Range:
             hint = f"the range that holds it is {ip_network(text, strict=False)}"
         raise BadInput(f"{quote(text)} is no range: {error}", hint) from None
     low, high = _WIDEST[cidr.version], _NARROWEST[cidr.version]
-    if "/" not in text or not low <= cidr.prefixlen <= high:
+    if "/" not in text or "%" in text or not low <= cidr.prefixlen <= high:
         raise BadInput(
             f"{quote(text)} has the wrong size for a network",
             f"use a prefix from /{low} to /{high}",

@@ -44,7 +44,8 @@ class Facts:
     """What an agent says of its machine.
 
     `lan` holds the machine's own addresses with prefix lengths ("192.168.1.7/24"), `interval`
-    the seconds between its check-ins, `endpoint` what its owner pinned.
+    the seconds between its check-ins, `endpoint` what its owner pinned. `instance` is another one
+    after each boot and on each machine, so that a copied identity shows.
     """
 
     wg_key: str
@@ -52,6 +53,7 @@ class Facts:
     lan: tuple[str, ...] = ()
     interval: int = 60
     endpoint: str | None = None
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)

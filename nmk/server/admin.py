@@ -22,6 +22,10 @@ from nmk.wire.token import Token, encode_token
 Json = dict[str, Any]
 _DEFAULT_EXPIRY = "24h"
 _MOST_USES = 1_000_000
+CURES = {
+    "lost": "on the machine: nmk status; if it is gone for good: nmk node delete",
+    "doubled": "two machines have this identity; on one of them: nmk join - --new-identity",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +215,14 @@ class Admin:
 
     def _node_json(self, node: Node) -> Json:
         presence = self._controller.presence
+        state = presence.state(node.identity, node.facts.interval)
         return {
             "name": node.name,
             "id": node.id,
             "network": node.network,
             "addresses": list(node.addresses),
-            "state": presence.state(node.identity, node.facts.interval),
+            "state": state,
+            "cure": CURES.get(state),
             "last_seen": iso_time(presence.last_seen(node.identity)),
             "endpoint": node.endpoint or node.facts.endpoint,
             "observed": list(node.observed),

@@ -117,6 +117,8 @@ class Agents:
         with controller.lock:
             node = self._node(header, identity)
         controller.presence.hear(identity)
+        if message.facts is not None and message.facts.instance != node.facts.instance:
+            controller.presence.hear_instance(identity, node.facts.instance, message.facts.instance)
         observed = self._observed(node, remote)
         if message.facts is not None or observed != node.observed:
             controller.commit(
@@ -127,6 +129,11 @@ class Agents:
                 ),
             )
         at = (header.epoch.hex(), message.revision, message.commit_id)
+        with controller.lock:
+            mesh = self._mesh_of(header, identity)
+            is_behind = at[0] == controller.epoch and mesh.revision < message.revision
+        if is_behind:
+            controller.catch_up()  # another replica has told the agent more than we know
         with controller.lock:
             mesh = self._mesh_of(header, identity)
             if at == (controller.epoch, mesh.revision, mesh.commit_id):
@@ -161,6 +168,7 @@ class Agents:
             known = mesh is not None and identity in mesh.nodes
         if not known:
             self._strangers.spend(remote)
+            self._controller.catch_up()  # it may have joined at another replica
         session = _Session(controller_keys(self._controller.identity, header.identity), identity)
         if known:
             self._sessions[header.identity] = session

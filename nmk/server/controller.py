@@ -12,18 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from nmk.core.decisions import live_network
 from nmk.core.mesh import KEPT_COMMITS, Mesh
 from nmk.core.records import Network, Record
 from nmk.errors import StoreUnavailable
+from nmk.server.log import log_trouble
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
-from nmk.store.store import Commit, Store, describe_change
+from nmk.store.store import Commit, Point, Store, describe_change
 from nmk.wire.envelope import Identity
 
 EVERYWHERE = "*"  # the pseudo-network whose revision guards what crosses networks
+KEPT_CHANGES = 90 * 86400  # seconds that the log of changes reaches back
 _ATTEMPTS = 20
+_REFRESH_SECONDS = 1
 Decide = Callable[[Mapping[str, Mesh]], list[Record]]
 
 
@@ -47,6 +51,7 @@ class Controller:
         self.presence = Presence(store.presence(), self.clock.wall, self.clock.monotonic)
         self._store = store
         self._writer = threading.Lock()
+        self._refreshed = -inf
         self.refresh()
 
     def now(self) -> int:
@@ -90,11 +95,16 @@ class Controller:
         raise StoreUnavailable("the database has too many writers at the moment")
 
     def refresh(self) -> None:
-        """Take in what others have committed."""
+        """Take in what others have committed; a network whose past has changed is read anew."""
         for network, head in self._store.heads().items():
-            mesh = self.meshes.get(network) or Mesh(network)
-            if head <= mesh.revision:
+            mesh = self.meshes.get(network)
+            if mesh is not None and (mesh.revision, mesh.commit_id) == (
+                head.revision,
+                head.commit_id,
+            ):
                 continue
+            if mesh is None or not self._goes_on(mesh, head):
+                mesh = Mesh(network)
             points = self._store.log_since(network, mesh.revision, KEPT_COMMITS)
             records = self._store.records_since(network, mesh.revision)
             with self.lock:
@@ -103,6 +113,18 @@ class Controller:
                 last = points[-1]
                 mesh.apply(last.revision, last.commit_id, last.at, records)
                 self.meshes[network] = mesh
+
+    def catch_up(self) -> None:
+        """Take in what others have committed, as far as the database can be read; not too often."""
+        now = self.clock.monotonic()
+        if now - self._refreshed < _REFRESH_SECONDS:
+            return
+        self._refreshed = now
+        try:
+            with self._writer:  # between a commit and its application the memory is behind
+                self.refresh()
+        except StoreUnavailable as error:
+            log_trouble("database-not-read", reason=error.message)
 
     def save_presence(self) -> None:
         """Write down who was heard of since the last time."""
@@ -113,9 +135,14 @@ class Controller:
             self.presence.put_back(seen)
             raise
 
-    def forget_changes(self, older_than: int) -> None:
-        """Drop log entries that are older than so many seconds."""
-        self._store.forget_changes(self.now() - older_than)
+    def forget_changes(self) -> None:
+        """Drop log entries that are older than `KEPT_CHANGES`."""
+        self._store.forget_changes(self.now() - KEPT_CHANGES)
+
+    def _goes_on(self, mesh: Mesh, head: Point) -> bool:
+        """Whether the database goes on from where the memory is; one put back in time does not."""
+        stored = self._store.commit_id(mesh.name, mesh.revision)
+        return head.revision > mesh.revision and stored in {None, mesh.commit_id}
 
     def _commits(self, actor: str, bases: dict[str, int], stored: list[Record]) -> list[Commit]:
         commits = []

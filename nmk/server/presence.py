@@ -7,9 +7,11 @@ an outage of its own nor a jump of the clock makes nodes look lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 
 HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
 LATE_INTERVALS = 10
+_KEPT_INSTANCES = 8
 
 
 class Presence:
@@ -27,19 +29,38 @@ class Presence:
         self._last_seen = dict(saved)
         self._heard: dict[str, float] = {}
         self._unsaved: dict[str, int] = {}
+        self._instances: dict[str, tuple[str, ...]] = {}
+        self._doubled: dict[str, float] = {}
 
     def hear(self, identity: str) -> None:
         """A check-in of this identity has just been opened."""
         self._heard[identity] = self._monotonic()
         self._unsaved[identity] = int(self._wall())
 
+    def hear_instance(self, identity: str, before: str, now: str) -> None:
+        """A report came from another instance than the one before.
+
+        After a reboot the earlier instance never speaks again; when it does, the same identity is
+        on two machines.
+        """
+        earlier = self._instances.get(identity, ())
+        if now in earlier:
+            self._doubled[identity] = self._monotonic()
+        self._instances[identity] = (*earlier, before)[-_KEPT_INSTANCES:]
+
     def last_seen(self, identity: str) -> int | None:
         """Wall-clock time of the last check-in, also from before this controller started."""
         return self._unsaved.get(identity) or self._last_seen.get(identity)
 
     def state(self, identity: str, interval: int) -> str:
-        """`healthy`, `late` or `lost`, by the node's own interval in seconds."""
-        silence = self._monotonic() - self._heard.get(identity, self._started)
+        """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.
+
+        Doubled: lately, two machines have been checking in with this one identity.
+        """
+        now = self._monotonic()
+        if now - self._doubled.get(identity, -inf) <= LATE_INTERVALS * interval:
+            return "doubled"
+        silence = now - self._heard.get(identity, self._started)
         if silence <= HEALTHY_INTERVALS * interval:
             return "healthy"
         return "late" if silence <= LATE_INTERVALS * interval else "lost"

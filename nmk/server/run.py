@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmk.core.parse import join_endpoint
-from nmk.errors import StoreUnavailable
 from nmk.server.admin import Admin
 from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
 from nmk.server.agents import Agents
+from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
 from nmk.server.datadir import DataDir
 from nmk.server.downloads import Downloads
-from nmk.server.log import log_event, log_trouble, start_log
+from nmk.server.log import log_event, start_log
 from nmk.server.node_api import NodeApi
 from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
 from nmk.store.engine import open_engine
@@ -22,7 +22,9 @@ from nmk.store.store import Store
 from nmk.wire.envelope import MAX_REQUEST
 from nmk.wire.token import parse_url
 
-KEPT_CHANGES = 90 * 86400  # seconds that the log of changes reaches back
+POLL_SECONDS = 2  # how soon a change made by another replica is seen
+SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
+FORGET_SECONDS = 86400
 _NODE_THREADS = 8
 _ADMIN_THREADS = 2
 
@@ -60,7 +62,6 @@ def run_server(
     data = DataDir(options.data_dir)
     store = Store(open_engine(options.db or f"sqlite://{data.database}"))
     controller = Controller(store, data.identity)
-    controller.forget_changes(KEPT_CHANGES)
     downloads = Downloads()
     admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)
     node_api = NodeApi(Agents(controller), downloads)
@@ -73,13 +74,16 @@ def run_server(
         listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
-    serve(listeners, lambda: _housekeeping(controller))
+    with Chores(_periods(controller)):
+        serve(listeners)
+    run_chore(controller.save_presence)
     store.close()
     log_event("stopped")
 
 
-def _housekeeping(controller: Controller) -> None:
-    try:
-        controller.save_presence()
-    except StoreUnavailable as error:
-        log_trouble("presence-not-saved", reason=error.message)
+def _periods(controller: Controller) -> dict[Callable[[], None], float]:
+    return {
+        controller.catch_up: POLL_SECONDS,
+        controller.save_presence: SAVE_SECONDS,
+        controller.forget_changes: FORGET_SECONDS,
+    }

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from nmk.core.parse import parse_address, parse_port, quote
 from nmk.errors import BadInput, NmkError
 
 _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was asked for
-_HOUSEKEEPING_SECONDS = 10
 _MOST_CONNECTIONS = 1000
 _IDLE_SECONDS = 30
 
@@ -90,11 +89,8 @@ class Listener:
     threads: int
 
 
-def serve(listeners: list[Listener], housekeeping: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests that are under way.
-
-    `housekeeping` is called every ten seconds and once more at the end.
-    """
+def serve(listeners: list[Listener]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests that are under way."""
     channels: dict[int, Any] = {}
     servers: list[Any] = [
         create_server(
@@ -113,7 +109,7 @@ def serve(listeners: list[Listener], housekeeping: Callable[[], None]) -> None:
         for s in listener.sockets
     ]
     with _stop_signals(), contextlib.suppress(Stopped):
-        _loop(channels, housekeeping)
+        wasyncore.loop(timeout=1, map=channels, use_poll=True)
     for server in servers:
         server.del_channel()
         server.socket.close()
@@ -122,16 +118,6 @@ def serve(listeners: list[Listener], housekeeping: Callable[[], None]) -> None:
         wasyncore.loop(timeout=0.1, map=channels, use_poll=True, count=1)
     for server in servers:
         server.task_dispatcher.shutdown()
-    housekeeping()
-
-
-def _loop(channels: dict[int, Any], housekeeping: Callable[[], None]) -> None:
-    due = time.monotonic() + _HOUSEKEEPING_SECONDS
-    while True:
-        wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)
-        if time.monotonic() >= due:
-            housekeeping()
-            due = time.monotonic() + _HOUSEKEEPING_SECONDS
 
 
 def _busy(channel: object) -> bool:

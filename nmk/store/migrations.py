@@ -50,6 +50,7 @@ FIRST = (
         lan TEXT NOT NULL,
         interval BIGINT NOT NULL,
         pinned TEXT,
+        instance TEXT NOT NULL,
         observed TEXT NOT NULL,
         endpoint TEXT,
         seq BIGINT NOT NULL,

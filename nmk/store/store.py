@@ -81,12 +81,20 @@ class Store:
         )
         return [Point(*row) for row in reversed(self._read(query))]
 
-    def heads(self) -> dict[str, int]:
-        """Every network's newest revision."""
-        query = ChangeRow.select(ChangeRow.network, fn.MAX(ChangeRow.revision)).group_by(
-            ChangeRow.network
+    def heads(self) -> dict[str, Point]:
+        """Every network's newest commit."""
+        columns = (ChangeRow.network, ChangeRow.revision, ChangeRow.commit_id, ChangeRow.at)
+        newest = ChangeRow.revision == _newest_revision()
+        rows = self._read(ChangeRow.select(*columns).where(newest))
+        return {network: Point(*point) for network, *point in rows}
+
+    def commit_id(self, network: str, revision: int) -> str | None:
+        """The id of the commit that made a revision; None when the log does not reach there."""
+        query = ChangeRow.select(ChangeRow.commit_id).where(
+            (ChangeRow.network == network) & (ChangeRow.revision == revision)
         )
-        return dict(self._read(query))
+        rows = self._read(query)
+        return rows[0][0] if rows else None
 
     def records_since(self, network: str, revision: int) -> list[Record]:
         """The network's rows that were written after a revision, in revision order."""
@@ -108,21 +116,16 @@ class Store:
 
     def save_presence(self, seen: Mapping[str, int]) -> None:
         """Remember when identities were last heard of; the later of two times stays."""
-        batch = []
-        for identity, at in seen.items():
-            query = PresenceRow.insert(identity=identity, last_seen=at).on_conflict(
-                conflict_target=[PresenceRow.identity],
-                preserve=[PresenceRow.last_seen],
-            )
-            batch.append(compile_query(self._engine, query))
-        if batch:
-            self._engine.write(batch)
+        query = PresenceRow.insert({"identity": "", "last_seen": 0}).on_conflict(
+            conflict_target=[PresenceRow.identity], preserve=[PresenceRow.last_seen]
+        )
+        sql, _ = compile_query(self._engine, query)
+        if seen:
+            self._engine.write([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
         """Drop log rows older than that time, each network's newest kept."""
-        newest = ChangeRow.alias()
-        top = newest.select(fn.MAX(newest.revision)).where(newest.network == ChangeRow.network)
-        old = (ChangeRow.at < before) & (ChangeRow.revision < top)
+        old = (ChangeRow.at < before) & (ChangeRow.revision < _newest_revision())
         self._engine.write([compile_query(self._engine, ChangeRow.delete().where(old))])
 
     def _migrate(self) -> None:
@@ -180,6 +183,12 @@ def describe_change(pairs: Iterable[tuple[Record | None, Record]]) -> str:
         ],
         separators=(",", ":"),
     )
+
+
+def _newest_revision() -> Query:
+    """Of the network of the row that it is compared with."""
+    other = ChangeRow.alias()
+    return other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)
 
 
 def _change_row(commit: Commit) -> dict[str, Any]:

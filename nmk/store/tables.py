@@ -84,6 +84,7 @@ class NodeRow(Model):
     lan = TextField()
     interval = BigIntegerField()
     pinned = TextField(null=True)
+    instance = TextField()
     observed = TextField()
     endpoint = TextField(null=True)
     seq = BigIntegerField()
@@ -127,6 +128,7 @@ def to_row(record: Record) -> dict[str, Any]:
                 "lan": json.dumps(facts.lan),
                 "interval": facts.interval,
                 "pinned": facts.endpoint,
+                "instance": facts.instance,
                 "observed": json.dumps(record.observed),
             }
         case AccessKey():
@@ -147,5 +149,6 @@ def from_row(kind: type[Record], row: Row) -> Record:
         lan=tuple(json.loads(values.pop("lan"))),
         interval=values.pop("interval"),
         endpoint=values.pop("pinned"),
+        instance=values.pop("instance"),
     )
     return Node(**{**values, "facts": facts, "observed": tuple(json.loads(values["observed"]))})

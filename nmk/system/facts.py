@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from nmk.errors import NotRoot
 
 MOST_ADDRESSES = 32
 _SYS = Path("/sys/class/net")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NETWORK_NAMESPACE = Path("/proc/self/ns/net")
 
 
 def host_name() -> str:
@@ -23,6 +26,19 @@ def check_root(command: str) -> None:
     """Raises NotRoot unless this process may change the machine."""
     if os.geteuid() != 0:
         raise NotRoot(f"`{command}` needs root")
+
+
+def machine_instance() -> str:
+    """Where and since when nmk runs: another text after each boot, on each machine and container.
+
+    Of two machines with one identity it tells one from the other.
+    """
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    marks = f"{boot} {host_name()} {_NETWORK_NAMESPACE.stat().st_ino}"
+    return blake2b(marks.encode(), digest_size=8).hexdigest()
 
 
 def own_addresses(leave_out: Iterable[str] = ()) -> tuple[str, ...]:

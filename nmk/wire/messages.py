@@ -93,6 +93,7 @@ def facts_json(facts: Facts) -> dict[str, Any]:
         "lan": list(facts.lan),
         "interval": facts.interval,
         "endpoint": facts.endpoint,
+        "instance": facts.instance,
     }
 
 
@@ -110,6 +111,7 @@ def parse_facts(data: object) -> Facts:
         lan=tuple(_interface_address(a) for a in lan),
         interval=NETWORK_SETTINGS["interval"].parse(_number(data.get("interval"), "interval")),
         endpoint=parse_endpoint(pinned) if pinned else None,
+        instance=_text(data, "instance"),
     )
 
 
