@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nmk.agent import interface, state
+from nmk.agent import interface, patience, state
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
@@ -29,6 +29,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         interface.remove(me, run)
         if not run.dry:
             state.remove(network)
+            patience.over(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,28 +81,42 @@ def join(
         talk(next_steps(me))
 
 
-@click.command(epilog="Example: nmk checkin --quiet")
+@click.command(epilog="Example: nmk checkin --quiet --splay 30")
 @network_option
+@click.option(
+    "--splay",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    metavar="SECONDS",
+    envvar="NMK_SPLAY",
+    help="Wait a random time up to this first, so that not all machines come at once.",
+)
 @dry_run_option
 @talk_options
-def checkin(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> int:
+def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbose: bool) -> int:
     """Tell the controller what changed here, and take in what changed there.
 
     For cron: without -n it checks in to every network; one that fails does not stop the others.
+    With --quiet only a trouble that needs a person is told, and once: at once where it is for
+    good, after ten failed runs where it may pass.
     """
-    from nmk.agent import state
+    from nmk.agent import patience, state
     from nmk.agent.tick import check_in_network
 
     check_root("nmk checkin")
+    if splay and not dry_run:
+        time.sleep(random.uniform(0, splay))  # noqa: S311  # spreads load, hides nothing
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
     talk = talker(quiet=quiet)
     failures = []
     for name in chosen:
         try:
             me = check_in_network(name, runner(dry_run, verbose))
+            patience.over(name)
             talk(summary(me))
         except NmkError as error:
-            fail(error.code, f"{name}: {error.message}", error.hint)
+            if not quiet or patience.speaks(name, error):
+                fail(error.code, f"{name}: {error.message}", error.hint)
             failures.append(error.exit_code)
     return EXIT_FAILED if EXIT_FAILED in failures else max(failures, default=0)
 
@@ -151,8 +167,6 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
 @output_option
 def status(network: str | None, output: str) -> None:
     """Show this machine's networks and peers. Works without the controller."""
-    import time
-
     from nmk.agent import state
     from nmk.agent.status import status as status_of
     from nmk.cli.machine_status import show_status
@@ -258,7 +272,7 @@ def next_steps(me: Membership) -> str:
     from nmk.archive import running_file
 
     program = running_file() or "nmk"
-    line = f"* * * * * root {program} checkin --quiet"
+    line = f"* * * * * root {program} checkin --quiet --splay 30"
     return (
         f"\nDone: this machine is in {me.network}. It stays up to date by a check-in a minute:\n\n"
         f"  echo '{line}' > /etc/cron.d/nmk\n\n"

@@ -1,0 +1,49 @@
+"""When a check-in under cron speaks: only when a person is needed, and once.
+
+What is temporary may pass by itself, so the first failures of it are silent; a trouble that a
+person must mend is told at once. Either is told one time, until it is over or another one comes.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from nmk.agent.places import runtime_directory
+from nmk.errors import EXIT_TEMPORARY, NmkError
+from nmk.files import write_private
+
+SILENT_RUNS = 10  # failures of a temporary kind in a row; the next one is told
+
+
+def speaks(network: str, error: NmkError) -> bool:
+    """Whether this failure of a network's check-in is to be told; remembers that it was."""
+    before = _read(network)
+    count = before[1] + 1 if before[0] == error.code else 1
+    try:
+        runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_private(_file(network), json.dumps([error.code, count]).encode())
+    except OSError:
+        return True  # a machine that cannot write needs a person
+    patience = SILENT_RUNS if error.exit_code == EXIT_TEMPORARY else 0
+    return count == patience + 1
+
+
+def over(network: str) -> None:
+    """The network's check-in has worked, or the network is left."""
+    with suppress(OSError):  # most often there is nothing to forget
+        _file(network).unlink()
+        runtime_directory().rmdir()
+
+
+def _read(network: str) -> tuple[str, int]:
+    try:
+        code, count = json.loads(_file(network).read_bytes())
+        return str(code), int(count)
+    except (OSError, ValueError, TypeError):
+        return "", 0
+
+
+def _file(network: str) -> Path:
+    return runtime_directory() / f"{network}.trouble"
