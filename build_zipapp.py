@@ -74,7 +74,8 @@ def collect_dependencies() -> dict[str, bytes]:
         locked = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(LOCK)]
         plain = ["--no-deps", "--no-compile", "--target", str(target)]
         pip = [find_pip(Path(scratch, "venv")), "-m", "pip", "install"]
-        subprocess.run([*pip, *quiet, *locked, *plain], check=True)
+        if subprocess.run([*pip, *quiet, *locked, *plain], check=False).returncode:
+            sys.exit(f"build_zipapp.py: pip could not install what {LOCK} lists")
         names = [
             path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()
         ]

@@ -15,15 +15,6 @@ def running_file() -> Path | None:
     return Path(started) if started else None
 
 
-def cache_directory() -> Path | None:
-    """The directory that holds all unpacked builds, for `nmk uninstall` to remove.
-
-    None in a source tree, and where this build was unpacked for this process alone.
-    """
-    directory = Path(__file__).parents[2]
-    return directory if running_file() and directory.name == "nmk" else None
-
-
 def install_script() -> bytes:
     """`install.sh` as it is in the repository, with no checksum filled in."""
     here = Path(__file__).parent

@@ -248,13 +248,18 @@ def remove_leftovers(place: str) -> None:
 
     names = os.listdir(place)
     left = [name for name in names if name.startswith(".new-")]
-    builds = [name for name in names if not name.startswith(".")]
+    builds = [name for name in names if is_build(name)]
     try:
         builds.sort(key=age)
     except OSError:
         return  # another process is at it
     for name in left + builds[BUILDS_KEPT:]:
         remove_unlocked(os.path.join(place, name))
+
+
+def is_build(name: str) -> bool:
+    """Tell whether it is such a name as BUILD_ID; other files are none of our business."""
+    return len(name) == len(BUILD_ID) and set(name) <= set("0123456789abcdef")
 
 
 def remove_unlocked(directory: str) -> None:

@@ -1,0 +1,1 @@
+"""How fast nmk is beside the physical limit of its own parts: what `scripts/bench` measures."""

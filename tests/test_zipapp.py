@@ -1,0 +1,405 @@
+"""The file `nmk`: how it is built, unpacked and started.
+
+Most tests start a small file with the real start-up script and a stand-in for the program: as a
+user without rights and with a cache of their own, or as root with an empty /var/cache and /run.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import build_zipapp
+from nmk import bootstrap
+
+NOBODY = 65534
+PYTHON = os.path.realpath(sys.executable)
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOT = Path(build_zipapp.__file__).parent
+
+STAND_IN = """
+import os, sys, time
+from nmk import archive
+
+def main():
+    if sys.argv[1:] == ["sleep"]:
+        print("sleeping", flush=True)
+        time.sleep(60)
+    print(os.path.dirname(os.path.dirname(archive.__file__)))
+    print(archive.running_file())
+    return 3
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="starts nmk as several users")
+
+
+def make_file(path: Path, version: int = 1, abi: str = bootstrap.abi()) -> Path:
+    """A file `nmk` with the stand-in for the program; every version is another build."""
+    carried = {
+        "nmk/__init__.py": b"",
+        "nmk/archive.py": (ROOT / "nmk" / "archive.py").read_bytes(),
+        "nmk/version.py": f"VERSION = {version}\n".encode(),
+        "nmk/cli/__init__.py": b"",
+        "nmk/cli/main.py": STAND_IN.encode(),
+        **{f"nmk/more/module_{i}.py": b"def f(x): return [x] * 3\n" * 50 for i in range(50)},
+    }
+    build_zipapp.write_executable(path, build_zipapp.render_zipapp(carried, abi))
+    return path
+
+
+def build_id(file: Path) -> str:
+    with zipfile.ZipFile(file) as content:
+        return next(Path(name).stem for name in content.namelist() if name.endswith(".zip"))
+
+
+class User:
+    """A user without rights, with a cache of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.cache = home / "cache" / "nmk"
+        self.env = {"PATH": PATH, "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
+
+    def spawn(self, file: Path, *args: str, umask: int = 0o022) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PYTHON, str(file), *args],
+            env=self.env,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            umask=umask,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def start(self, file: Path, umask: int = 0o022) -> list[str]:
+        """Start it and expect that it works: the lines that the stand-in prints."""
+        with self.spawn(file, umask=umask) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (3, "")
+        return out.splitlines()
+
+    def fail(self, file: Path) -> tuple[int, str]:
+        """Start it and expect that it says why it cannot: exit code and message."""
+        with self.spawn(file) as process:
+            out, err = process.communicate(timeout=60)
+        assert out == ""
+        assert "Traceback" not in err
+        return process.returncode, err
+
+    def cached(self) -> list[str]:
+        return sorted(path.name for path in self.cache.iterdir())
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory of the user's; pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chown(path, NOBODY, NOBODY)
+        yield Path(path)
+
+
+@pytest.fixture
+def user(home: Path) -> User:
+    return User(home)
+
+
+@pytest.fixture
+def file(home: Path) -> Path:
+    return make_file(home / "nmk")
+
+
+def test_first_start_unpacks_and_the_next_use_that(user: User, file: Path) -> None:
+    directory = user.cache / build_id(file)
+    assert user.start(file) == [str(directory), str(file)]
+    before = directory.stat()
+    assert user.start(file) == [str(directory), str(file)]
+    assert directory.stat() == before
+    assert user.cached() == [directory.name]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_unpacked_files_are_the_owners_to_write_alone(user: User, file: Path, umask: int) -> None:
+    user.start(file, umask)
+    for path in [user.cache, *user.cache.rglob("*")]:
+        status = path.stat()
+        assert status.st_uid == NOBODY
+        assert not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH), path
+
+
+def test_everything_is_compiled(user: User, file: Path) -> None:
+    user.start(file)
+    sources = list(user.cache.rglob("*.py"))
+    assert len(sources) > 50
+    for source in sources:
+        assert (
+            source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+        ).exists()
+
+
+def test_a_warm_start_imports_little(user: User, file: Path) -> None:
+    user.start(file)
+    result = subprocess.run(
+        [PYTHON, "-X", "importtime", str(file)],
+        env=user.env,
+        user=NOBODY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "nmk.archive" in imported
+    assert not imported & {"compileall", "lzma", "shutil", "tempfile", "zipfile"}
+
+
+def test_many_first_starts_at_once(user: User, file: Path) -> None:
+    processes = [user.spawn(file) for _ in range(6)]
+    outputs = {process.communicate(timeout=60) for process in processes}
+    assert len(outputs) == 1
+    assert all(process.returncode == 3 for process in processes)
+    assert user.cached() == [build_id(file)]
+
+
+def test_killed_at_any_point_the_next_start_works(user: User, file: Path) -> None:
+    began = time.monotonic()
+    user.start(file)
+    duration = time.monotonic() - began
+    shutil.rmtree(user.cache)
+    left_half_way = 0
+    for step in range(20):
+        with user.spawn(file) as process:
+            time.sleep(duration * step / 20)
+            process.kill()
+        left_half_way += user.cache.exists() and any(n.startswith(".new") for n in user.cached())
+        assert user.start(file)[0] == str(user.cache / build_id(file))
+        assert user.cached() == [build_id(file)]
+        shutil.rmtree(user.cache)
+    assert left_half_way
+
+
+def test_interrupted_it_leaves_nothing(user: User, file: Path) -> None:
+    with user.spawn(file) as process:
+        while not list(user.cache.glob(".new-*/nmk/more/module_1*.py")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert user.cached() == []
+
+
+def test_builds_in_use_and_the_newest_are_kept(user: User, home: Path) -> None:
+    files = [make_file(home / f"nmk{version}", version) for version in range(6)]
+    with user.spawn(files[0], "sleep") as sleeper:
+        assert sleeper.stdout
+        assert sleeper.stdout.readline() == "sleeping\n"
+        (user.cache / "something-else").mkdir()
+        for file in files[1:]:
+            user.start(file)
+        (user.cache / "something-else").rmdir()
+        assert user.cached() == sorted(build_id(files[i]) for i in (0, 3, 4, 5))
+        sleeper.kill()
+    user.start(make_file(home / "nmk6", 6))
+    assert build_id(files[0]) not in user.cached()
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_cache_that_others_can_write_to_is_not_used(user: User, file: Path, mode: int) -> None:
+    user.start(file)
+    user.cache.chmod(mode)
+    directory = user.start(file)[0]
+    assert Path(directory).parent == user.home
+    assert not Path(directory).exists()
+
+
+def test_a_cache_of_another_user_is_not_used(user: User, file: Path) -> None:
+    user.start(file)
+    os.chown(user.cache, 1234, 1234)
+    assert Path(user.start(file)[0]).parent == user.home
+
+
+def test_a_link_in_place_of_the_cache_is_not_followed(user: User, file: Path) -> None:
+    user.start(file)
+    user.cache.rename(user.cache.with_name("elsewhere"))
+    user.cache.symlink_to("elsewhere")
+    assert Path(user.start(file)[0]).parent == user.home
+
+
+def test_a_build_that_others_can_write_to_is_not_used(user: User, file: Path) -> None:
+    user.start(file)
+    (user.cache / build_id(file)).chmod(0o777)
+    assert Path(user.start(file)[0]).parent == user.home
+
+
+def test_imports_come_from_the_file_and_python_alone(user: User, file: Path) -> None:
+    decoy = user.home / "decoy"
+    (decoy / "nmk").mkdir(parents=True)
+    for name in ("nmk/__init__.py", "zipfile.py", "fcntl.py"):
+        (decoy / name).write_text("raise SystemExit('decoy imported')")
+    user.env["PYTHONPATH"] = str(decoy)
+    user.env["PYTHONPYCACHEPREFIX"] = str(user.home / "pycache")
+    for _ in "cold", "warm":
+        assert user.start(file)[0] == str(user.cache / build_id(file))
+    assert not list((user.home / "pycache").rglob("nmk"))
+
+
+def test_another_python_is_told_what_the_file_is_for(user: User, home: Path) -> None:
+    file = make_file(home / "nmk", abi=".cpython-399-riscv64-linux-musl.so")
+    code, message = user.fail(file)
+    assert code == 1
+    this = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {os.uname().machine} (glibc)"
+    assert message == (
+        f"nmk: this file is for Python 3.99 on riscv64 (musl); this is {this}\n"
+        "  try: python3 build_zipapp.py, on a machine like this one\n"
+    )
+
+
+def test_a_fitting_python_is_suggested(user: User, home: Path) -> None:
+    file = make_file(home / "nmk", abi=".cpython-399-x86_64-linux-gnu.so")
+    (home / "python3.99").touch(0o755)
+    user.env["PATH"] += f":{home}"
+    assert user.fail(file)[1].endswith(f"\n  try: python3.99 {file}\n")
+
+
+def test_old_pythons_can_read_the_start_up_script() -> None:
+    ast.parse(Path(bootstrap.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+def test_a_damaged_file_says_so(user: User, file: Path) -> None:
+    with zipfile.ZipFile(file) as archived:
+        start = archived.getinfo(f"{build_id(file)}.zip").header_offset
+    content = bytearray(file.read_bytes())
+    content[start + 100 : start + 200] = bytes(100)
+    file.write_bytes(content)
+    code, message = user.fail(file)
+    assert code == 1
+    assert message.startswith(f"nmk: cannot read {file}: ")
+    assert message.endswith("\n  try: download it again\n")
+    assert user.cached() == []
+
+
+def test_a_file_replaced_while_it_starts_is_not_mixed_up(user: User, file: Path) -> None:
+    content = file.read_bytes()
+    old_id = build_id(file).encode()
+    file.write_bytes(content.replace(b'BUILD_ID = "' + old_id, b'BUILD_ID = "' + b"0" * 16))
+    assert user.fail(file) == (
+        75,
+        f"nmk: {file} was replaced while it started\n  try: start it again\n",
+    )
+
+
+def start_as_root(file: Path, prepare: str, env: dict[str, str]) -> list[str]:
+    """Start it as root, with /var/cache and /run empty, and after the shell command `prepare`."""
+    script = (
+        f"mount -t tmpfs none /var/cache && mount -t tmpfs none /run && {prepare} && exec $0 $1"
+    )
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, PYTHON, str(file)],
+        env={"PATH": PATH, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (3, "")
+    return result.stdout.splitlines()
+
+
+def test_root_does_not_unpack_into_the_home_that_sudo_left(home: Path, file: Path) -> None:
+    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(home)}
+    assert start_as_root(file, "true", env)[0] == f"/var/cache/nmk/{build_id(file)}"
+    read_only = "mount -o remount,ro /var/cache && mount -o remount,ro /run"
+    assert start_as_root(file, read_only, env)[0].startswith("/tmp/nmk-")
+    assert sorted(home.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("option", ["ro", "noexec"])
+def test_root_without_a_fit_var_cache_unpacks_into_run(file: Path, option: str) -> None:
+    directory = start_as_root(file, f"mount -o remount,{option} /var/cache", {})[0]
+    assert directory == f"/run/nmk/{build_id(file)}"
+
+
+def test_root_does_not_run_what_a_user_put_there(file: Path) -> None:
+    planted = f"/var/cache/nmk/{build_id(file)}/nmk/cli"
+    prepare = f"mkdir -p {planted} && chown -R 1234 /var/cache/nmk"
+    assert start_as_root(file, prepare, {})[0].startswith("/run/nmk/")
+
+
+class Builder:
+    """One way to build: a place, a user, an umask and a time zone."""
+
+    def __init__(self, uid: int, umask: int, time_zone: str) -> None:
+        self.scratch = tempfile.TemporaryDirectory()
+        self.home = Path(self.scratch.name)
+        self.output = self.home / "out" / "nmk"
+        source = self.home / f"source-{uid}"
+        names = ("build_zipapp.py", "install.sh", "LICENSE", "nmk", "scripts/requirements.txt")
+        for name in names:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            copy(ROOT / name, source / name)
+        (source / "nmk" / "left-over.txt").touch()
+        for path in [self.home, *self.home.rglob("*")]:
+            os.chown(path, uid, uid)
+        settings = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "XDG_"))}
+        self.process = subprocess.Popen(
+            [PYTHON, str(source / "build_zipapp.py"), "--output", str(self.output)],
+            env={**settings, "HOME": str(self.home), "TZ": time_zone, "LC_ALL": "C"},
+            cwd="/",
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            umask=umask,
+        )
+
+    def result(self) -> bytes:
+        assert self.process.wait(timeout=300) == 0
+        assert stat.S_IMODE(self.output.stat().st_mode) == 0o755
+        return self.output.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def builders() -> Iterator[list[Builder]]:
+    both = [Builder(0, 0o022, "UTC"), Builder(NOBODY, 0o077, "Asia/Kathmandu")]
+    yield both
+    for builder in both:
+        builder.process.kill()
+        builder.process.wait()
+        builder.scratch.cleanup()
+
+
+def test_the_same_source_gives_the_same_bytes(builders: list[Builder]) -> None:
+    first, second = (builder.result() for builder in builders)
+    assert first == second
+
+
+def test_the_file_carries_what_nmk_needs_and_no_more(builders: list[Builder]) -> None:
+    builders[0].result()
+    with zipfile.ZipFile(builders[0].output) as file:
+        payload = io.BytesIO(file.read(f"{build_id(builders[0].output)}.zip"))
+    names = zipfile.ZipFile(payload).namelist()
+    assert {"nmk/install.sh", "nmk/LICENSE", "nmk/cli/main.py", "peewee.py"} <= set(names)
+    assert any(name.startswith("nacl/_sodium.") for name in names)
+    for unneeded in (".pyi", ".pyc", "/RECORD", "/INSTALLER", "left-over.txt"):
+        assert not [name for name in names if name.endswith(unneeded)]
+
+
+def test_the_file_runs(builders: list[Builder], user: User) -> None:
+    builders[0].result()
+    builders[0].home.chmod(0o755)
+    with user.spawn(builders[0].output, "version") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out
