@@ -1,0 +1,157 @@
+"""`nmk agent`: check-ins at the hinted interval, at once when the machine's addresses change.
+
+One thread and one loop. Whatever ends it leaves the tunnels as they are.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from nmk.agent import state
+from nmk.agent.settings import local_settings
+from nmk.agent.tick import check_in_network, restore_network
+from nmk.core.schedule import next_delay
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.errors import Locked, NmkError
+from nmk.system.monitor import Monitor
+from nmk.system.notify import notify, watchdog_seconds
+from nmk.system.runner import Runner
+
+LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been joined since
+SETTLE = 1.0  # seconds that a machine gets to finish changing its addresses
+BUSY = 2.0  # seconds to wait for another run of nmk
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """When a network's next check-in is due (monotonic), and how the last ones went."""
+
+    due: float = 0.0
+    failures: int = 0
+    said: str = ""
+
+
+class Agent:
+    """Keeps every network that this machine is in up to date, until a signal stops it."""
+
+    def __init__(self, run: Runner, say: Say) -> None:
+        self._run = run
+        self._say = say
+        self._turns: dict[str, _Turn] = {}
+        self._stopping = False
+
+    def serve(self) -> None:
+        """Run until SIGTERM or SIGINT; SIGHUP checks in at once."""
+        monitor = Monitor(self._is_ours)
+        try:
+            with self._signals() as wake:
+                for network in state.networks():
+                    self._try(network, lambda n: restore_network(n, self._run))
+                self._loop(monitor, wake)
+        finally:
+            notify("STOPPING=1")
+            monitor.close()
+
+    def _loop(self, monitor: Monitor, wake: socket.socket) -> None:
+        ready = False
+        while not self._stopping:
+            self._check_in_due()
+            if not ready:
+                ready = True
+                notify("READY=1", "STATUS=keeping this machine in its mesh")
+            notify("WATCHDOG=1")
+            watched = [wake, *([monitor] if monitor.fileno() >= 0 else [])]
+            readable, _, _ = select.select(watched, [], [], self._sleep())
+            if wake in readable:
+                wake.recv(64)
+            if monitor in readable and monitor.changed():
+                soon = time.monotonic() + SETTLE
+                for turn in self._turns.values():
+                    turn.due = min(turn.due, soon)
+
+    def _check_in_due(self) -> None:
+        networks = state.networks()
+        self._turns = {n: self._turns.get(n, _Turn()) for n in networks}
+        for network, turn in self._turns.items():
+            if turn.due <= time.monotonic() and not self._stopping:
+                self._check_in(network, turn)
+
+    def _check_in(self, network: str, turn: _Turn) -> None:
+        error = self._try(network, lambda n: check_in_network(n, self._run))
+        if isinstance(error, Locked):
+            turn.due = time.monotonic() + BUSY
+            return
+        turn.failures = turn.failures + 1 if error else 0
+        delay = next_delay(self._interval(network), turn.failures, random.random())  # noqa: S311  # jitter
+        turn.due = time.monotonic() + delay
+
+    def _try(self, network: str, action: Callable[[str], object]) -> NmkError | None:
+        """Do it; a failure is said once, until it is another one or over."""
+        turn = self._turns.setdefault(network, _Turn())
+        try:
+            action(network)
+        except NmkError as error:
+            line = f"{network}: {error.message}"
+            if not isinstance(error, Locked) and line != turn.said:
+                self._say(line)
+                turn.said = line
+            return error
+        if turn.said:
+            self._say(f"{network}: well again")
+            turn.said = ""
+        return None
+
+    def _interval(self, network: str) -> int:
+        default = NETWORK_SETTINGS["interval"].default
+        with suppress(NmkError):
+            me = state.load(network)
+            told = me.known.view.settings if me.known else {}
+            return {**told, **local_settings(network)}.get("interval", default)
+        return default
+
+    def _sleep(self) -> float:
+        longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
+        due = min((t.due for t in self._turns.values()), default=time.monotonic() + longest)
+        return min(max(due - time.monotonic(), 0), longest)
+
+    def _is_ours(self, interface: str) -> bool:
+        for network in state.networks():
+            with suppress(NmkError):
+                if state.load(network).interface == interface:
+                    return True
+        return False
+
+    @contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """Signals as something to select on: PEP 475 would go on sleeping otherwise."""
+        wake, waker = socket.socketpair()
+        wake.setblocking(False)
+        waker.setblocking(False)
+
+        def stop(_number: int, _frame: object) -> None:
+            self._stopping = True
+
+        def reload(_number: int, _frame: object) -> None:
+            for turn in self._turns.values():
+                turn.due = 0.0
+
+        handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+        before = {number: signal.signal(number, h) for number, h in handlers.items()}
+        previous = signal.set_wakeup_fd(waker.fileno())
+        try:
+            yield wake
+        finally:
+            signal.set_wakeup_fd(previous)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            wake.close()
+            waker.close()
