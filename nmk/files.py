@@ -27,16 +27,27 @@ def read_toml(path: Path) -> dict[str, Any]:
     return content
 
 
+def temporary_of(path: Path) -> Path:
+    """Where a file is written before it takes its name: always the same, so none add up."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def write_private(path: Path, data: bytes) -> None:
-    """Replace the file by one with this content and mode 0600; survives a crash at any point.
+    """Replace the file by one that only its owner can read. As `write_file`."""
+    write_file(path, data, 0o600)
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Replace the file by one with this content and mode; survives a crash at any point.
 
     Temporary file, fsync, rename, fsync of the directory: after a crash there is the old file or
-    the new one (rename(2)). Raises OSError.
+    the new one (rename(2)). One writer at a time, which the caller sees to. Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.lab import CommandFailed, Host, Lab, Network, Process, poll
 
 NMK = Path(__file__).parent.parent / "dist" / "nmk"
 PORT = 50051
+INTERFACE = "nmk-home"
 
 
 class Mesh:
@@ -27,6 +31,14 @@ class Mesh:
         self.admin("network", "create", "home", *ranges)
         if settings:
             self.admin("network", "set", "home", *settings)
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Where machines reach the controller."""
+        return (
+            f"http://{self.controller.address}:{PORT}",
+            f"http://[{self.controller.address6}]:{PORT}",
+        )
 
     def machine(self, name: str, on: Network | None = None, **options: Any) -> Host:
         """A host with the file installed, not joined yet."""
@@ -49,6 +61,15 @@ class Mesh:
         assert self.server.wait() == 0, self.server.output
         self.server = None
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """A while without the controller."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
     def admin(self, *command: str) -> str:
         """What an admin's command prints on the controller's host."""
         return self.controller.run("nmk", *command).stdout
@@ -66,6 +87,13 @@ class Mesh:
         host.run("nmk", "join", "-", *options, input=token or self.token())
         return host
 
+    def members(self, *names: str) -> list[Host]:
+        """New machines that have joined, and know of one another."""
+        hosts = [self.join(self.machine(name)) for name in names]
+        for host in hosts:
+            host.run("nmk", "checkin")
+        return hosts
+
     def nodes(self) -> dict[str, dict[str, Any]]:
         """All nodes by name, as the controller lists them."""
         return {node["name"]: node for node in self.json("node", "list", "-n", "home")}
@@ -74,6 +102,22 @@ class Mesh:
         """A node's address in the network."""
         addresses: list[str] = self.nodes()[name]["addresses"]
         return next(a for a in addresses if (":" in a) == (family == 6))
+
+
+class Failure(NamedTuple):
+    """How a command ended, and what it told people."""
+
+    exit_code: int
+    message: str
+    hint: str
+
+
+def failure(host: Host, *command: str, **options: Any) -> Failure:
+    """The failure of an `nmk` command that must not succeed."""
+    done = host.run("nmk", *command, check=False, **options)
+    told = re.search(r"^nmk: (.*)\n  try: (.*)\n\Z", done.stderr, re.MULTILINE)
+    assert told, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return Failure(done.returncode, *told.groups())
 
 
 def reaches(source: Host, address: str, deadline_seconds: float = 30) -> None:
@@ -85,7 +129,18 @@ def reaches(source: Host, address: str, deadline_seconds: float = 30) -> None:
     poll(answered, deadline_seconds, f"{source.name} reaches {address}")
 
 
-def live_addresses(host: Host, interface: str = "nmk-home") -> list[str]:
+def live_addresses(host: Host, interface: str = INTERFACE) -> list[str]:
     """What `ip` shows on the interface, link-local addresses left out."""
     [link] = json.loads(host.run("ip", "-j", "addr", "show", "dev", interface).stdout)
     return [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
+
+
+def live_peers(host: Host, what: str, interface: str = INTERFACE) -> dict[str, str]:
+    """What `wg show` says of each peer, by its key: endpoints, latest-handshakes, transfer, ..."""
+    lines = host.run("wg", "show", interface, what).stdout.splitlines()
+    return dict(line.split("\t", 1) for line in lines)
+
+
+def has_interface(host: Host, interface: str = INTERFACE) -> bool:
+    """Whether the machine has the interface."""
+    return host.run("test", "-e", f"/sys/class/net/{interface}", check=False).returncode == 0

@@ -67,9 +67,12 @@ class Agent:
             self._check_in_due()
             if not ready:
                 ready = True
+                self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
                 notify("READY=1", "STATUS=keeping this machine in its mesh")
             notify("WATCHDOG=1")
-            watched = [wake, *([monitor] if monitor.fileno() >= 0 else [])]
+            watched: list[socket.socket | Monitor] = [wake]
+            if monitor.fileno() >= 0:
+                watched.append(monitor)
             readable, _, _ = select.select(watched, [], [], self._sleep())
             if wake in readable:
                 wake.recv(64)

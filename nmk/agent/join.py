@@ -49,10 +49,18 @@ Say = Callable[[str], None]
 
 
 def join(
-    token: Token, wishes: Wishes, wished_interface: str | None, run: Runner, say: Say
+    token: Token,
+    wishes: Wishes,
+    wished_interface: str | None,
+    run: Runner,
+    say: Say,
+    *,
+    new_identity: bool = False,
 ) -> Membership:
     """Make this machine a node of the token's network; `say` is told each step.
 
+    `new_identity`: what it was in this network before is forgotten, here and without a word to
+    the controller, where another machine has that identity.
     In it already, at this controller: checks in and puts the interface in place once more. A dry
     run asks the controller nothing: it would use up the key.
     """
@@ -61,6 +69,9 @@ def join(
     with _state_locked(run, say):
         joining = _Joining(token, wishes, run, local_settings(token.network), say)
         before = state.find(token.network)
+        if new_identity and before is not None:
+            interface.remove(before, run)
+            before = None
         if before is not None and before.phase == "joined":
             again = joining.again(before)
             if again is not None:

@@ -9,7 +9,7 @@ from nmk.agent.membership import Membership, decode, encode
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label, quote
 from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateUnwritable
-from nmk.files import write_private
+from nmk.files import temporary_of, write_private
 
 _MOST_BYTES = 256 * 1024 * 1024  # far above the state of a network of 100,000 nodes
 
@@ -73,6 +73,7 @@ def remove(network: str) -> None:
     """Remove the network's file, and the directory with the last one. Raises StateUnwritable."""
     path = file_of(network)
     try:
+        temporary_of(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be removed: {error.strerror}") from None

@@ -18,6 +18,7 @@ from nmk.agent.settings import local_settings
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
+from nmk.system import wireguard
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner
@@ -45,6 +46,22 @@ def check_in_network(network: str, run: Runner) -> Membership:
         return tick(me, api_of(me), run, local_settings(network))
 
 
+def restore_network(network: str, run: Runner) -> None:
+    """After a reboot: what is on disk is put in place, before any controller is asked."""
+    with locked(state_directory()):
+        me = state.load(network)
+        local = local_settings(network)
+        if me.phase == "joined":
+            keep(me, restore(me, run, local, collect_facts(me, local)), run)
+
+
+def restore(me: Membership, run: Runner, local: Local, facts: Facts) -> Membership:
+    """Make the interface from the view on disk, if there is none."""
+    if run.dry or me.down or wireguard.exists(me.interface):
+        return me
+    return interface.apply(me, run, local, facts.lan)
+
+
 def api_of(me: Membership) -> NodeApi:
     """The membership's controller."""
     source = str(state.file_of(me.network))
@@ -54,18 +71,20 @@ def api_of(me: Membership) -> NodeApi:
 def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     """One check-in, and what follows from it on this machine.
 
-    Where it fails, what is on disk is put in place (after a reboot nothing is up) and the failure
-    raised. NodeDeleted, which only ever comes under seal, takes the interface down for good.
+    What is on disk is put in place first (after a reboot nothing is up), and once more where the
+    check-in fails. NodeDeleted, which only ever comes under seal, takes the interface down for
+    good.
     """
     facts = collect_facts(me, local)
+    up = restore(me, run, local, facts)
     try:
-        after = check_in(me, api, facts, dry=run.dry)
+        after = check_in(up, api, facts, dry=run.dry)
     except NodeDeleted:
-        keep(me, replace(me, phase="deleted"), run)
-        interface.remove(me, run)
+        keep(me, replace(up, phase="deleted"), run)
+        interface.remove(up, run)
         raise
     except NmkError:
-        keep(me, interface.apply(me, run, local, facts.lan), run)
+        keep(me, interface.apply(up, run, local, facts.lan), run)
         raise
     keep(me, after, run)
     applied = interface.apply(after, run, local, facts.lan)

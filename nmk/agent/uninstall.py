@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nmk import archive
-from nmk.agent import state
+from nmk.agent import service, state
 from nmk.agent.leave import leave
 from nmk.agent.places import config_directory, state_directory
+from nmk.core.units import ROLES
 from nmk.errors import Locked, NmkError
 from nmk.system.runner import Runner
 
@@ -25,6 +26,8 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
 
     A controller's data and the owner's settings in /etc/nmk stay unless `purge`.
     """
+    for role in ROLES:
+        service.remove(role, run, say)
     for network in state.networks():
         _leave(network, run, say)
     for path in leftovers(purge=purge):

@@ -48,6 +48,17 @@ def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
 @click.option(
     "--listen-port", envvar="NMK_LISTEN_PORT", help="WireGuard's UDP port; else a free one."
 )
+@click.option(
+    "--daemon",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    envvar="NMK_DAEMON",
+    help="Start `nmk agent` with this machine: by itself where systemd or OpenRC runs.",
+)
+@click.option(
+    "--new-identity", is_flag=True, help="Forget who this machine was in the network: a copy."
+)
 @click.option("--interface", envvar="NMK_INTERFACE", help="The interface's name; else nmk-NETWORK.")
 @dry_run_option
 @talk_options
@@ -55,6 +66,8 @@ def join(
     token: str | None,
     token_file: str | None,
     interface: str | None,
+    daemon: str,
+    new_identity: bool,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -76,8 +89,10 @@ def join(
     if not dry_run:
         check_root("nmk join")
     talk = talker(quiet=quiet)
-    me = join_network(found, wishes, interface, runner(dry_run, verbose), talk)
+    run = runner(dry_run, verbose)
+    me = join_network(found, wishes, interface, run, talk, new_identity=new_identity)
     if not dry_run:
+        start_daemon(daemon, run, talk)
         talk(next_steps(me))
 
 
@@ -267,14 +282,25 @@ def summary(me: Membership) -> str:
     return f"{me.network}: {me.interface} is {'down' if me.down else 'up'}, peers: {peers}"
 
 
+def start_daemon(daemon: str, run: Runner, say: Callable[[str], None]) -> None:
+    """Start the agent with this machine; `auto`: where systemd or OpenRC does such things."""
+    from nmk.agent.service import find_manager, install
+    from nmk.archive import running_file
+
+    program = str(running_file() or "nmk")
+    manager = find_manager("agent", program)
+    if daemon == "on" or (daemon == "auto" and manager and manager.name != "cron"):
+        install("agent", program, run, say)
+
+
 def next_steps(me: Membership) -> str:
     """What to do after a join."""
+    from nmk.agent.service import status
     from nmk.archive import running_file
 
     program = running_file() or "nmk"
     line = f"* * * * * root {program} checkin --quiet --splay 30"
-    return (
-        f"\nDone: this machine is in {me.network}. It stays up to date by a check-in a minute:\n\n"
-        f"  echo '{line}' > /etc/cron.d/nmk\n\n"
-        "Who is there:\n\n  nmk status"
-    )
+    keeping = f" It stays up to date by a check-in a minute:\n\n  echo '{line}' > /etc/cron.d/nmk"
+    if status("agent", runner(dry=False, verbose=False))["installed"]:
+        keeping = " The agent keeps it up to date."
+    return f"\nDone: this machine is in {me.network}.{keeping}\n\nWho is there:\n\n  nmk status"

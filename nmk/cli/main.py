@@ -17,13 +17,15 @@ EVERYDAY = ("server", "join", "checkin", "network", "key", "node")
 AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
     "This machine": ("leave", "up", "down", "status", "showconf"),
-    "Install": ("uninstall", "version"),
+    "Install": ("agent", "service", "uninstall", "version"),
 }
 COMMANDS = {
     "server": "nmk.cli.server:server",
     "network": "nmk.cli.network:network",
     "key": "nmk.cli.key:key",
     "node": "nmk.cli.node:node",
+    "agent": "nmk.cli.service:agent",
+    "service": "nmk.cli.service:service",
     **{
         name: f"nmk.cli.machine:{name}"
         for name in (

@@ -14,6 +14,7 @@ from nmk.cli.output import output_option, say, show
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
 from nmk.files import read_toml
+from nmk.system.notify import notify
 
 if TYPE_CHECKING:
     from nmk.server.run import ServerOptions
@@ -106,7 +107,8 @@ def _own_addresses() -> list[str]:
 
 
 def _introduce(options: ServerOptions, *, new: bool) -> None:
-    """Tell who looks at the terminal what is there and what comes next."""
+    """Tell systemd that we serve, and who looks at the terminal what comes next."""
+    notify("READY=1", "STATUS=serving agents")
     say(f"nmk controller: node API on {options.listen}, admin API on {options.admin_listen}")
     port = options.listen.rpartition(":")[2]
     if new:

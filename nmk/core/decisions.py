@@ -12,7 +12,15 @@ from hmac import compare_digest
 from ipaddress import ip_network
 
 from nmk.core.mesh import Mesh
-from nmk.core.parse import Range, label_from, parse_endpoint, parse_label, parse_range, quote
+from nmk.core.parse import (
+    Range,
+    label_from,
+    parse_address,
+    parse_endpoint,
+    parse_label,
+    parse_range,
+    quote,
+)
 from nmk.core.records import AccessKey, Facts, Network, Node, Record, hash_secret
 from nmk.core.settings import parse_settings
 from nmk.errors import (
@@ -30,6 +38,7 @@ from nmk.errors import (
 )
 
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
+_NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 _TEN = ip_network("10.0.0.0/8")
 
 
@@ -59,7 +68,7 @@ def create_network(
     `random`: at least 7 bytes, from which the picks are derived.
     """
     parse_label(name, "network name")
-    live = {m.name: m.network for m in meshes.values() if m.network}
+    live = {m.name: m.network for m in meshes.values() if m.network and not m.network.deleted_at}
     if name in live:
         raise NameTaken(f"a network named {quote(name)} exists", "nmk network list")
     taken = {
@@ -203,27 +212,43 @@ def free_name(mesh: Mesh, request: JoinRequest) -> str:
             )
         return request.name
     base = label_from(request.host_name)
-    name, number = base, 1
-    while name in mesh.by_name:
-        number += 1
-        name = f"{base[:58]}-{number}"
-    return name
+    return base if base not in mesh.by_name else _numbered(mesh, base)
+
+
+def _numbered(mesh: Mesh, base: str) -> str:
+    """`base-2`, or with the number after one that is taken: in few steps, not by counting up."""
+
+    def name(number: int) -> str:
+        return f"{base[:_NUMBERED_BASE]}-{number}"
+
+    taken, free = 1, 2
+    while name(free) in mesh.by_name:
+        taken, free = free, free * 2
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        if name(middle) in mesh.by_name:
+            taken = middle
+        else:
+            free = middle
+    return name(free)
 
 
 def free_addresses(mesh: Mesh, asked: str | None, now: int) -> dict[int, str]:
     """An address of each of the network's families; one of them may have been asked for."""
-    given: dict[int, str] = {}
+    given = dict([asked_address(mesh, asked)] if asked is not None else [])
     for family, pool in mesh.pools.items():
-        pool.settle(now - QUARANTINE)
-        if asked is None or (":" in asked) != (family == 6):
-            given[family] = pool.next()
-        else:
-            given[family] = pool.check(asked)
-    if asked is not None and asked not in given.values():
-        family = 6 if ":" in asked else 4
         if family not in given:
-            raise BadInput(f"{quote(asked)}: {mesh.name} has no IPv{family} range")
+            pool.settle(now - QUARANTINE)
+            given[family] = pool.next()
     return given
+
+
+def asked_address(mesh: Mesh, text: str) -> tuple[int, str]:
+    """The family and the canonical form of an address that somebody wants and nobody has."""
+    family = parse_address(text).version
+    if family not in mesh.pools:
+        raise BadInput(f"{quote(text)}: {mesh.name} has no IPv{family} range")
+    return family, mesh.pools[family].check(text)
 
 
 def report(
@@ -249,9 +274,7 @@ def report(
     return [after] if after != node else []
 
 
-def set_node(
-    mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None, now: int
-) -> Node:
+def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None) -> Node:
     """The node with admin's wishes: `name`, `address` (either family), `endpoint` ("" unpins)."""
     node = find_node(mesh, name)
     _fresh(node.revision, revision, f"node {quote(name)}")
@@ -262,12 +285,12 @@ def set_node(
                     raise NameTaken(f"{mesh.name} has a node named {quote(value)}")
                 node = replace(node, name=value)
             case "address":
-                if value not in node.addresses:
-                    given = free_addresses(mesh, value, now)
-                    if ":" in value:
-                        node = replace(node, address6=given[6])
+                if str(parse_address(value)) not in node.addresses:
+                    family, address = asked_address(mesh, value)
+                    if family == 6:
+                        node = replace(node, address6=address)
                     else:
-                        node = replace(node, address4=given[4])
+                        node = replace(node, address4=address)
             case "endpoint":
                 node = replace(node, endpoint=parse_endpoint(value) if value else None)
             case _:
@@ -284,9 +307,11 @@ def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
     return replace(node, deleted_at=now)
 
 
-def delete_key(mesh: Mesh, key_id: str, now: int) -> AccessKey:
+def delete_key(mesh: Mesh, key_id: str, revision: int | None, now: int) -> AccessKey:
     """The key's tombstone. Nodes that it let in stay."""
-    return replace(find_key(mesh, key_id), deleted_at=now)
+    key = find_key(mesh, key_id)
+    _fresh(key.revision, revision, f"access key {quote(key_id)}")
+    return replace(key, deleted_at=now)
 
 
 def _check_wg_key(mesh: Mesh, identity: str, facts: Facts) -> None:

@@ -21,10 +21,12 @@ def choose_endpoint(
     In this order: `lan`, an address in a subnet of ours where both of us are seen from one public
     address (or are seen by that very address, without NAT); `static`, which somebody pinned; a
     global address of the peer's own; `observed`, where its check-ins come from; then any address
-    in a subnet of ours. A family that this machine has no address of is left out.
+    in a subnet of ours. Left out are a family that this machine has no address of, and addresses
+    that are ours too: every virtual machine behind a NAT of its own may have the same.
     """
     mine = [ip_interface(a) for a in my_lan]
-    theirs = [ip_interface(a).ip for a in lan]
+    ours = {a.ip for a in mine}
+    theirs = [a for a in (ip_interface(text).ip for text in lan) if a not in ours]
     seen = [ip_address(a) for a in observed]
     families = {a.version for a in mine} or {4, 6}
     near = [a for a in theirs if any(a.version == m.version and a in m.network for m in mine)]

@@ -41,7 +41,15 @@ class Mesh:
         return self.commits.get(self.revision, "")
 
     def apply(self, revision: int, commit_id: str, at: int, records: Iterable[Record]) -> None:
-        """Take in one commit, made at the time `at`: its records as stored, in revision order."""
+        """Take in one commit, made at the time `at`: its records as stored, in revision order.
+
+        Or several commits at once, each record as the last of them left it. All that it replaces
+        is forgotten first: names, keys and addresses may have changed hands.
+        """
+        records = list(records)
+        for record in records:
+            if isinstance(record, Node):
+                self._forget(record.identity, at)
         for record in records:
             match record:
                 case Network():
@@ -49,7 +57,7 @@ class Mesh:
                 case AccessKey():
                     self.keys[record.id] = record
                 case Node():
-                    self._put_node(record, at)
+                    self._put_node(record)
         self.revision = revision
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
@@ -85,12 +93,14 @@ class Mesh:
             cidrs = {4: network.cidr4, 6: network.cidr6}
             self.pools = {family: Pool(cidr) for family, cidr in cidrs.items() if cidr}
 
-    def _put_node(self, node: Node, at: int) -> None:
-        before = self.nodes.pop(node.identity, None)
+    def _forget(self, identity: str, at: int) -> None:
+        before = self.nodes.pop(identity, None)
         if before:
-            self.by_name.pop(before.name, None)
-            self.by_wg_key.pop(before.facts.wg_key, None)
+            del self.by_name[before.name]
+            del self.by_wg_key[before.facts.wg_key]
             self._free(before, at)
+
+    def _put_node(self, node: Node) -> None:
         if node.deleted_at is not None:
             self._free(node, node.deleted_at)
             self.deleted[node.identity] = node

@@ -21,8 +21,10 @@ Range = IPv4Network | IPv6Network
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}", re.ASCII)  # wg-quick(8); IFNAMSIZ - 1 bytes
+_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_DURATION = 100 * 365 * 86400  # seconds; calendars end in the year 9999
 MAX_PORT = 65535
 KEY_BYTES = 32
 _LONGEST_QUOTE = 80
@@ -66,13 +68,12 @@ def parse_interface(text: str) -> str:
 
 def parse_int(text: str | int, low: int, high: int, what: str) -> int:
     """A whole number within bounds, both included."""
-    try:
-        value = int(text) if isinstance(text, int) or text.isascii() else None
-    except ValueError:
-        value = None
-    if value is None or isinstance(text, bool) or not low <= value <= high:
-        raise BadInput(f"{quote(text)} cannot be the {what}", f"use a number from {low} to {high}")
-    return value
+    is_number = isinstance(text, int) and not isinstance(text, bool)
+    if is_number or (isinstance(text, str) and _NUMBER.fullmatch(text)):
+        value = int(text)
+        if low <= value <= high:
+            return value
+    raise BadInput(f"{quote(text)} cannot be the {what}", f"use a number from {low} to {high}")
 
 
 def parse_port(text: str | int) -> int:
@@ -106,7 +107,13 @@ def parse_range(text: str) -> Range:
             f"{quote(text)} has the wrong size for a network",
             f"use a prefix from /{low} to /{high}",
         )
-    if cidr.is_multicast or cidr.is_loopback or cidr.is_link_local or cidr.is_unspecified:
+    if (
+        cidr.is_multicast
+        or cidr.is_loopback
+        or cidr.is_link_local
+        or cidr.is_reserved
+        or cidr.network_address.is_unspecified
+    ):
         raise BadInput(
             f"{quote(text)} is reserved and cannot carry a network",
             "use a private range such as 10.20.0.0/16",
@@ -122,7 +129,7 @@ def parse_endpoint(text: str) -> str:
             f"{quote(text)} is no endpoint",
             "write it like 198.51.100.7:51821 or [2001:db8::7]:51821",
         )
-    address = parse_address(host.strip("[]"))
+    address = parse_address(host[1:-1] if ":" in host else host)
     if address.is_unspecified or address.is_multicast:
         raise BadInput(f"{quote(text)} cannot be reached", "use the machine's own address")
     return join_endpoint(address, parse_port(port))
@@ -149,6 +156,7 @@ def parse_duration(text: str) -> int | None:
     if text == "never":
         return None
     found = _DURATION.fullmatch(text)
-    if not found or not int(found[1]):
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST_DURATION:
         raise BadInput(f"{quote(text)} is no time span", "write it like 30m, 24h, 7d or never")
-    return int(found[1]) * _SECONDS[found[2]]
+    return seconds

@@ -127,9 +127,10 @@ def _addresses(texts: list[str]) -> tuple[str, ...]:
 
 def _parse_lan(text: str) -> str:
     """An address with its prefix length. No zone: Python takes any text as one, even line ends."""
-    found = ip_interface(text)
-    parse_address(str(found.ip))
-    return str(found)
+    found = str(ip_interface(text))
+    if "%" in found:
+        raise BadInput(f"{quote(found)} has a zone")
+    return found
 
 
 def _inside(texts: list[str], cidrs: tuple[str, ...]) -> tuple[str, ...]:

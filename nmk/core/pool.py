@@ -12,7 +12,7 @@ from nmk.errors import AddressTaken, BadInput, RangeFull
 class Pool:
     """The addresses of one range, in time that does not grow with how many are taken.
 
-    Addresses are numbers counted from the range's base. All below `_fresh` were handed out at
+    Addresses are numbers counted from the range's base. All below `_fresh` have been in use at
     some time; those among them that are free again lie in `_free` (lowest first) or, freed a
     short while ago, in `_freed` (oldest first).
     """
@@ -52,14 +52,11 @@ class Pool:
 
     def next(self) -> str:
         """The address to give out now; RangeFull when there is none. Takes nothing by itself."""
-        while self._free and (self._free[0] in self._taken or self._free[0] in self._freed):
+        while self._free and self._is_used(self._free[0]):
             heapq.heappop(self._free)
-        while self._fresh < self._end and self._fresh in self._taken:
+        while self._fresh < self._end and self._is_used(self._fresh):
             self._fresh += 1
-        number = self._fresh
-        while number < self._end and (number in self._freed or number in self._taken):
-            number += 1
-        best = min([*self._free[:1], number])
+        best = min([*self._free[:1], self._fresh])
         if best >= self._end:
             if not self._freed:
                 raise RangeFull(f"the range {self.cidr} is full")
@@ -75,6 +72,9 @@ class Pool:
         if number in self._taken:
             raise AddressTaken(f"{address} is in use")
         return str(address)
+
+    def _is_used(self, number: int) -> bool:
+        return number in self._taken or number in self._freed
 
     def _number(self, address: str) -> int:
         return int(ip_address(address)) - self._base

@@ -177,7 +177,9 @@ def plan_changes(
         commands.append(Command(("wg", "addconf", want.interface, "/dev/stdin"), text))
     batch = [
         f"address {verb} {c.subject} dev {want.interface}"
-        for kind, verb in (("address", "add"), ("remove-address", "del"))
+        # Removed first: beside an older address of its range a new one would be a secondary one,
+        # and the kernel removes those with the older one.
+        for kind, verb in (("remove-address", "del"), ("address", "add"))
         for c in changes
         if c.what == kind
     ]

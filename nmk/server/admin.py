@@ -160,7 +160,7 @@ class Admin:
     def delete_key(self, edit: Edit, network: str, key_id: str) -> None:
         """Revoke a key; the nodes that it let in stay."""
         now = self._controller.now()
-        self._commit_to(edit, network, lambda m: [decisions.delete_key(m, key_id, now)])
+        self._commit_to(edit, network, lambda m: [decisions.delete_key(m, key_id, edit.revision, now)])
         _log("key-revoked", edit, network=network, key=key_id)
 
     def list_nodes(self, network: str) -> list[Json]:
@@ -177,9 +177,8 @@ class Admin:
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of a node."""
         changes = {k: _text(body, k, empty=True) for k in body}
-        now = self._controller.now()
         [node] = self._commit_to(
-            edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision, now)]
+            edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision)]
         )
         _log("node-set", edit, network=network, node=name, **changes)
         return self._node_json(cast(Node, node))

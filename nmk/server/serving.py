@@ -20,6 +20,7 @@ from nmk.core.parse import parse_address, parse_port, quote
 from nmk.errors import BadInput, NmkError
 
 _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was asked for
+_BACKLOG = 1024
 _MOST_CONNECTIONS = 1000
 _IDLE_SECONDS = 30
 
@@ -55,6 +56,7 @@ def open_unix(path: Path) -> socket.socket:
     before = os.umask(0o177)
     try:
         listener.bind(str(path))
+        listener.listen(_BACKLOG)
     finally:
         os.umask(before)
     return listener
@@ -68,6 +70,7 @@ def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         if optional and error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
             return None
@@ -99,6 +102,7 @@ def serve(listeners: list[Listener]) -> None:
             sockets=[s],
             threads=listener.threads,
             max_request_body_size=listener.body_limit,
+            backlog=_BACKLOG,
             connection_limit=_MOST_CONNECTIONS,
             channel_timeout=_IDLE_SECONDS,
             cleanup_interval=5,

@@ -1,7 +1,7 @@
 """What the store asks of a database: to read, and to write several statements as one.
 
 An engine is a file beside this one. It needs no interactive transactions, so that a database
-that is spoken to over HTTP can be one as well.
+that is spoken to over HTTP can be one as well. `docs/engines.md` says how to add one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,30 @@ from nmk.errors import BadInput
 
 Statement = tuple[str, Sequence[Any]]
 
+URLS = "--db sqlite:///PATH, postgresql://USER@HOST/DATABASE or rqlite://HOST:4001,HOST:4001"
+
 
 class Collision(Exception):
-    """The batch broke a uniqueness or a check: another writer was faster. Nothing was written."""
+    """The batch broke a uniqueness or a check, or made a table that exists: another was faster.
+
+    This try wrote nothing. An earlier one of the same batch may have, where that was Uncertain
+    or where the database tries again by itself.
+    """
 
 
 class Uncertain(Exception):
-    """The connection was lost at the moment of commit: all of the batch was written or nothing."""
+    """The connection was lost at the moment of commit: all of the batch is written, or nothing.
+
+    Or it will be: the batch may still be on its way.
+    """
 
 
 class Engine(Protocol):
-    """A database. All methods may be called from any thread; errors are StoreUnavailable."""
+    """A database. All methods may be called from any thread, and come back within about 10 s.
+
+    They raise StoreUnavailable when the database does not answer, and StoreUnusable when it
+    answers what no waiting will mend. In both cases nothing was written.
+    """
 
     @property
     def dialect(self) -> Database:
@@ -53,12 +66,22 @@ def compile_query(engine: Engine, query: Node) -> Statement:
 
 
 def open_engine(url: str) -> Engine:
-    """The engine for a `--db` URL: `sqlite:///PATH`."""
-    scheme, _, rest = url.partition("://")
+    """The engine for a `--db` URL. Its driver is imported only here.
+
+    Raises BadInput, which quotes the scheme alone: the rest may hold a password.
+    """
+    scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/"):
         from nmk.store.sqlite import SqliteEngine
 
         return SqliteEngine(rest)
-    raise BadInput(
-        f"{quote(url)} is no database", "write it like sqlite:////var/lib/nmk/server/nmk.db"
-    )
+    if scheme in {"postgresql", "postgres"} and rest:
+        from nmk.store.postgres import PostgresEngine
+
+        return PostgresEngine(url)
+    if scheme == "rqlite" and rest:
+        from nmk.store.rqlite import RqliteEngine
+
+        return RqliteEngine(rest)
+    wrong = quote(f"{scheme}://...") if separator else "what --db says"
+    raise BadInput(f"{wrong} is no database", URLS)

@@ -56,6 +56,8 @@ class SqliteEngine:
         except IntegrityError as error:
             raise Collision(str(error)) from None
         except OperationalError as error:
+            if "already exists" in str(error):
+                raise Collision(str(error)) from None
             raise StoreUnavailable(f"the database {self.path}: {error}") from None
         except (DatabaseError, PeeweeException) as error:
             raise StoreUnusable(f"the database {self.path}: {error}") from None

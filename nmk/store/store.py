@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from peewee import Model, fn
+from peewee import EXCLUDED, Model, fn
 from peewee import Node as Query
 
 from nmk.core.records import AccessKey, Network, Node, Record
-from nmk.errors import StoreUnusable
+from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Collision, Engine, Statement, Uncertain, compile_query
 from nmk.store.migrations import MIGRATIONS
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow, from_row, to_row
 
 KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node)
+
+SETTLE_SECONDS = 8.0
+PAUSE_SECONDS = 0.2
+UNKNOWN = (
+    "the database was lost at the moment of commit: the change may have been made",
+    "look whether it was made before you repeat it",
+)
+ROWS_AT_ONCE = 500  # in one statement; the least of the engines' limits is 32,766 parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +68,32 @@ class Store:
         self._engine.close()
 
     def commit(self, commits: Iterable[Commit], records: Iterable[Record]) -> None:
-        """Write the records and the log, all or nothing. Raises Collision.
+        """Write the records and the log, all or nothing, exactly once. Raises Collision.
 
-        After an uncertain end the log is asked whether the commit is in it.
+        After an uncertain end the same batch is written again: it collides with itself where it
+        was written, waits for itself where it is still on its way, and else is written now. To
+        look for its commit id first would prove nothing: it may arrive after the look.
+
+        Raises StoreUnavailable; only its message tells of a batch whose fate stays unknown.
         """
-        commits = list(commits)
+        commits = sorted(commits, key=lambda c: c.network)  # one order for all: no deadlocks
         batch = [self._insert(ChangeRow, _change_row(c)) for c in commits]
         batch += [self._upsert(record) for record in sorted(records, key=_table_order)]
-        try:
-            self._engine.write(batch)
-        except Uncertain as lost:
-            if not self._has(commits[0].id):
-                raise Collision("the connection was lost before the commit") from lost
+        until = time.monotonic() + SETTLE_SECONDS
+        unsure = False
+        while True:
+            try:
+                self._write_once(batch, commits[0].id)
+            except Uncertain:
+                unsure = True
+            except StoreUnavailable:
+                if not unsure:
+                    raise
+            else:
+                return
+            if time.monotonic() > until:
+                raise StoreUnavailable(*UNKNOWN)
+            time.sleep(PAUSE_SECONDS)
 
     def log_since(self, network: str, revision: int, limit: int) -> list[Point]:
         """The newest `limit` commits above a revision, in their order."""
@@ -116,36 +140,70 @@ class Store:
 
     def save_presence(self, seen: Mapping[str, int]) -> None:
         """Remember when identities were last heard of; the later of two times stays."""
-        query = PresenceRow.insert({"identity": "", "last_seen": 0}).on_conflict(
-            conflict_target=[PresenceRow.identity], preserve=[PresenceRow.last_seen]
-        )
-        sql, _ = compile_query(self._engine, query)
-        if seen:
-            self._engine.write([(sql, pair) for pair in sorted(seen.items())])
+        rows = ({"identity": i, "last_seen": at} for i, at in sorted(seen.items()))
+        later = EXCLUDED.last_seen > PresenceRow.last_seen
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            query = PresenceRow.insert_many(some).on_conflict(
+                conflict_target=[PresenceRow.identity],
+                preserve=[PresenceRow.last_seen],
+                where=later,
+            )
+            self._write_again([compile_query(self._engine, query)])
 
     def forget_changes(self, before: int) -> None:
         """Drop log rows older than that time, each network's newest kept."""
-        old = (ChangeRow.at < before) & (ChangeRow.revision < _newest_revision())
-        self._engine.write([compile_query(self._engine, ChangeRow.delete().where(old))])
+        newest = ChangeRow.alias()
+        top = newest.select(fn.MAX(newest.revision)).where(newest.network == ChangeRow.network)
+        old = (ChangeRow.at < before) & (ChangeRow.revision < top)
+        self._write_again([compile_query(self._engine, ChangeRow.delete().where(old))])
+
+    def _write_once(self, batch: Sequence[Statement], commit_id: str) -> None:
+        """Write a commit, unless it is there. Uncertain where the database cannot say."""
+        try:
+            self._engine.write(batch)
+        except Collision:
+            try:
+                written = self._has(commit_id)
+            except StoreUnavailable as error:
+                raise Uncertain(error.message) from None
+            if not written:
+                raise
+
+    def _write_again(self, batch: Sequence[Statement]) -> None:
+        """Write what does no harm when it is written twice. Whoever collides may try later."""
+        try:
+            self._engine.write(batch)
+        except (Collision, Uncertain) as error:
+            raise StoreUnavailable(f"the database did not confirm a write: {error}") from None
 
     def _migrate(self) -> None:
-        fresh = "meta" not in self._engine.tables()
-        version = 0 if fresh else int(self._meta()["schema"])
+        """Bring the schema up to date, beside others who do the same."""
+        while (version := self._version()) < len(MIGRATIONS):
+            try:
+                self._engine.write(self._migration(version))
+            except (Collision, Uncertain) as error:
+                if self._version() == version:
+                    raise StoreUnusable(
+                        f"the schema cannot be made: {error}",
+                        "give nmk a database of its own, with the right to create tables",
+                    ) from None
         if version > len(MIGRATIONS):
             raise StoreUnusable(
                 f"the database has schema {version}, this nmk knows schemas up to {len(MIGRATIONS)}"
             )
-        for number in range(version, len(MIGRATIONS)):
-            batch: list[Statement] = [(sql, ()) for sql in MIGRATIONS[number]]
-            if number == 0:
-                batch.append(
-                    self._insert(MetaRow, {"name": "epoch", "value": secrets.token_hex(8)})
-                )
-                batch.append(self._insert(MetaRow, {"name": "schema", "value": "1"}))
-            else:
-                update = MetaRow.update(value=str(number + 1)).where(MetaRow.name == "schema")
-                batch.append(compile_query(self._engine, update))
-            self._engine.write(batch)
+
+    def _version(self) -> int:
+        return int(self._meta()["schema"]) if "meta" in self._engine.tables() else 0
+
+    def _migration(self, version: int) -> list[Statement]:
+        """The step up from a version; the second of two who take it at once collides."""
+        steps: list[Statement] = [(sql, ()) for sql in MIGRATIONS[version]]
+        now = self._insert(MetaRow, {"name": "schema", "value": str(version + 1)})
+        if version == 0:
+            epoch = self._insert(MetaRow, {"name": "epoch", "value": secrets.token_hex(8)})
+            return [*steps, epoch, now]
+        was = (MetaRow.name == "schema") & (MetaRow.value == str(version))
+        return [compile_query(self._engine, MetaRow.delete().where(was)), now, *steps]
 
     def _meta(self) -> dict[str, str]:
         return dict(self._read(MetaRow.select()))

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.agent.membership import Membership, decode, encode, take_in
+from nmk.errors import BadView, StateDamaged, StateNewer
+from tests.agent.memberships import full_view, joined, joining, peer
+
+JOINED = replace(joined(peer(2), peer(3)), endpoints={peer(4)["key"]: "[2001:db8::4]:51821"})
+WRITTEN = encode(JOINED)
+
+
+@pytest.mark.parametrize("me", [joining(), JOINED, replace(JOINED, down=True, phase="deleted")])
+def test_what_is_written_is_read(me: Membership) -> None:
+    assert decode(encode(me), "home", "home.json") == me
+
+
+def test_secrets_are_not_in_the_text_form() -> None:
+    assert JOINED.private_key not in repr(JOINED)
+    assert repr(JOINED.identity.secret) not in repr(JOINED)
+
+
+@given(st.integers(0, len(WRITTEN) - 1))
+def test_every_truncation_is_noticed(length: int) -> None:
+    with pytest.raises(StateDamaged, match=r"^home\.json is damaged: "):
+        decode(WRITTEN[:length], "home", "home.json")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused(raw: bytes) -> None:
+    with pytest.raises(StateDamaged):
+        decode(raw, "home", "home.json")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+def paths(value: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a JSON value one can put something else."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    inner = [
+        path
+        for key, item in items
+        for path in ([*paths(item, (*so_far, key))] if isinstance(item, dict | list) else [])
+    ]
+    keys = value if isinstance(value, dict) else range(len(value))
+    return [*inner, *((*so_far, key) for key in keys)]
+
+
+@given(st.data())
+def test_any_value_anywhere_is_refused_or_read(data: st.DataObject) -> None:
+    content = json.loads(WRITTEN)
+    *way, last = data.draw(st.sampled_from(paths(content)))
+    inside = content
+    for key in way:
+        inside = inside[key]
+    inside[last] = data.draw(json_values)
+    try:
+        decode(json.dumps(content).encode(), "home", "home.json")
+    except StateDamaged:
+        return
+
+
+@pytest.mark.parametrize("key", sorted(json.loads(WRITTEN)))
+def test_a_missing_field_is_named(key: str) -> None:
+    content = json.loads(WRITTEN)
+    del content[key]
+    with pytest.raises(StateDamaged, match=f"'{key}' is missing"):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+def test_a_newer_format_is_told_from_damage() -> None:
+    with pytest.raises(StateNewer, match=r"home\.json was written by a newer nmk"):
+        decode(b'{"version": 2}', "home", "home.json")
+
+
+def test_the_file_of_another_network_is_refused() -> None:
+    with pytest.raises(StateDamaged, match="it is of 'home'"):
+        decode(WRITTEN, "office", "office.json")
+
+
+def test_a_delta_adds_changes_and_removes() -> None:
+    two, three = peer(2), peer(3)
+    me = joined(two, three)
+    delta = full_view(me, {**two, "name": "renamed"}, peer(4), seq=3) | {
+        "at": [9, "beef"],
+        "full": False,
+        "gone": [three["id"]],
+    }
+    after = take_in(me, delta)
+    assert after.known
+    assert sorted(p.name for p in after.known.view.peers.values()) == ["peer-4", "renamed"]
+    assert (after.known.revision, after.known.commit_id, after.seq) == (9, "beef", 3)
+
+
+def test_unchanged_changes_nothing() -> None:
+    assert take_in(JOINED, {"at": [7, "c0ffee"]}) is JOINED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"at": [8, "c0ffee"]},
+        {"at": [7, "other"]},
+        {},
+        full_view(JOINED) | {"epoch": "00"},
+        full_view(JOINED) | {"epoch": 7},
+        full_view(JOINED) | {"at": [7]},
+        full_view(JOINED) | {"at": [True, "c0ffee"]},
+        full_view(JOINED) | {"peers": 5},
+        full_view(JOINED) | {"self": {"id": "0" * 16}},
+        full_view(joining()),
+        full_view(JOINED, peer(1)),
+    ],
+)
+def test_what_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadView):
+        take_in(JOINED, wrong)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"lan": ["fe80::1%x\nAllowedIPs = 8.8.8.8/64"]},
+        {"addresses": ["10.77.0.2\naddress flush"]},
+        {"addresses": ["192.0.2.1"]},
+        {"observed": ["::1%x\ny"]},
+        {"static": "[fe80::1%x\ny]:1"},
+        {"key": "A" * 44},
+        {"name": "-x"},
+        {"port": 0},
+    ],
+)
+def test_a_hostile_peer_is_refused(entry: dict[str, Any]) -> None:
+    with pytest.raises(BadView):
+        take_in(JOINED, full_view(JOINED, peer(2) | entry))
+
+
+def test_hostile_addresses_of_our_own_are_refused() -> None:
+    view = full_view(JOINED)
+    view["network"]["cidrs"] = ["fd00:1::/64"]
+    view["self"]["addresses"] = ["fd00:1::5%x\nlink set dev eth0 down"]
+    with pytest.raises(BadView):
+        take_in(JOINED, view)

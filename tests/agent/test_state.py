@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import state
+from nmk.agent.lock import locked
+from nmk.errors import Ambiguous, Locked, NotJoined, StateUnwritable
+from tests.agent.memberships import joined, joining
+
+
+def test_saved_found_and_removed(state_dir: Path) -> None:
+    me = joined()
+    state.save(me)
+    assert (state_dir / "home.json").stat().st_mode & 0o777 == 0o600
+    assert state.load("home") == me
+    state.remove("home")
+    state.remove("home")
+    assert state.find("home") is None
+    assert not state_dir.exists()
+
+
+def test_only_state_files_count(state_dir: Path) -> None:
+    for name in ("home.json", "office.json", "-bad.json", "server.db", ".home.json.1.tmp"):
+        (state_dir / name).touch()
+    assert state.networks() == ["home", "office"]
+
+
+def test_a_network_is_implied_when_there_is_just_one(state_dir: Path) -> None:
+    with pytest.raises(NotJoined, match="in no network"):
+        state.choose(None)
+    (state_dir / "home.json").touch()
+    assert state.choose(None) == "home"
+    (state_dir / "office.json").touch()
+    assert state.choose("office") == "office"
+    with pytest.raises(Ambiguous, match="home, office"):
+        state.choose(None)
+    with pytest.raises(NotJoined, match="'lab'"):
+        state.choose("lab")
+
+
+def test_a_directory_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NMK_STATE_DIR", str(tmp_path / "file" / "below"))
+    with pytest.raises(StateUnwritable, match="file/below cannot be made"):
+        state.make_directory()
+    with pytest.raises(StateUnwritable, match=r"home\.json cannot be written"):
+        state.save(joining())
+
+
+def test_one_run_at_a_time(state_dir: Path) -> None:
+    with locked(state_dir), pytest.raises(Locked), locked(state_dir):
+        raise AssertionError
+    with locked(state_dir):
+        assert not list(state_dir.iterdir())
+
+
+def test_no_lock_on_a_directory_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(NotJoined), locked(tmp_path / "nothing"):
+        raise AssertionError

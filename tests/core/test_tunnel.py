@@ -1,0 +1,218 @@
+"""Applying a plan makes the diff empty, and touches nothing that is not ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.core.mesh import encode_entry
+from nmk.core.peers import View, parse_view
+from nmk.core.tunnel import (
+    Command,
+    Tunnel,
+    TunnelPeer,
+    compile_tunnel,
+    diff_tunnel,
+    plan_changes,
+    render_quick,
+)
+from tests.core.machine import CREATE, Machine, parse_config
+from tests.core.made import key32, made_node
+
+CIDRS = ("10.20.0.0/16", "fd20::/64")
+FOREIGN = "192.0.2.1/24"
+
+
+def tunnel(*numbers: int, **fields: object) -> Tunnel:
+    """An interface with these peers."""
+    peers = {key32(n): peer(n) for n in numbers}
+    values = {
+        "interface": "nmk-home",
+        "private_key": key32(99),
+        "listen_port": 51821,
+        "mtu": 1420,
+        "addresses": ("10.20.0.1/16",),
+        "peers": peers,
+    }
+    return Tunnel(**{**values, **fields})  # type: ignore[arg-type]  # the fields' own types differ
+
+
+def peer(number: int, **fields: object) -> TunnelPeer:
+    values = {
+        "key": key32(number),
+        "allowed_ips": (f"10.20.1.{number}/32",),
+        "keepalive": 25,
+        "endpoint": f"198.51.100.{number}:51821",
+    }
+    return TunnelPeer(**{**values, **fields})  # type: ignore[arg-type]  # as above
+
+
+def endpoints(want: Tunnel) -> dict[str, str]:
+    """What the agent remembers to have set."""
+    return {p.key: p.endpoint for p in want.peers.values() if p.endpoint}
+
+
+def apply(
+    machine: Machine, want: Tunnel, set_before: Mapping[str, str] | None = None
+) -> list[Command]:
+    """One tick's commands, run on the machine."""
+    before = set_before or {}
+    changes = diff_tunnel(want, machine.live, CIDRS, before)
+    commands = plan_changes(want, machine.live, changes, before, CREATE)
+    for command in commands:
+        machine.run(command)
+    return commands
+
+
+@st.composite
+def tunnels(draw: st.DrawFn) -> Tunnel:
+    """A wanted interface; addresses go round among its peers from one draw to the next."""
+    numbers = draw(st.lists(st.integers(1, 6), unique=True))
+    hosts = draw(st.permutations(range(1, 7)))
+    return tunnel(
+        private_key=key32(draw(st.sampled_from([98, 99]))),
+        listen_port=draw(st.sampled_from([51821, 51822])),
+        mtu=draw(st.sampled_from([1280, 1420])),
+        addresses=(
+            draw(st.sampled_from(["10.20.0.1/16", "10.20.0.2/16"])),
+            *draw(st.sampled_from([(), ("fd20::1/64",), ("fd20::2/64",)])),
+        ),
+        peers={
+            key32(n): peer(
+                n,
+                allowed_ips=(f"10.20.1.{host}/32", f"fd20::1:{host}/128"),
+                keepalive=draw(st.sampled_from([0, 25])),
+                endpoint=draw(st.sampled_from([None, "198.51.100.1:1", "[2001:db8::1]:1"])),
+            )
+            for n, host in zip(numbers, hosts, strict=False)
+        },
+    )
+
+
+@given(tunnels(), tunnels())
+def test_applying_a_plan_makes_the_diff_empty(first: Tunnel, second: Tunnel) -> None:
+    machine = Machine()
+    set_before: dict[str, str] = {}
+    for want in (first, second, first):
+        assert len(apply(machine, want, set_before)) <= 4
+        set_before = endpoints(want)
+        assert diff_tunnel(want, machine.live, CIDRS, set_before) == []
+        assert machine.live
+        assert set(machine.live.peers) == set(want.peers)
+        assert {k: p.allowed_ips for k, p in machine.live.peers.items()} == {
+            k: p.allowed_ips for k, p in want.peers.items()
+        }
+
+
+def test_an_empty_diff_runs_no_command() -> None:
+    machine = Machine()
+    apply(machine, tunnel(1, 2))
+    assert apply(machine, tunnel(1, 2), endpoints(tunnel(1, 2))) == []
+
+
+def test_a_peer_that_comes_is_added_beside_the_others() -> None:
+    machine = Machine()
+    apply(machine, tunnel(1, 2))
+    [command] = apply(machine, tunnel(1, 2, 3), endpoints(tunnel(1, 2)))
+    assert command.argv[:2] == ("wg", "addconf")
+    assert command.stdin
+    assert [s["PublicKey"] for s in parse_config(command.stdin)] == [key32(3)]
+
+
+def test_an_endpoint_that_roamed_is_left_alone() -> None:
+    machine = Machine()
+    want = tunnel(1, 2)
+    apply(machine, want)
+    machine.roam(key32(1), "203.0.113.9:40000")
+    assert apply(machine, want, endpoints(want)) == []
+    apply(machine, tunnel(2, 1, 3), endpoints(want))
+    apply(machine, tunnel(1), endpoints(want))  # a removal writes the configuration whole
+    assert machine.live
+    assert machine.live.peers[key32(1)].endpoint == "203.0.113.9:40000"
+
+
+def test_an_endpoint_is_set_when_our_choice_changes() -> None:
+    machine = Machine()
+    apply(machine, tunnel(1))
+    machine.roam(key32(1), "203.0.113.9:40000")
+    chosen = tunnel(peers={key32(1): peer(1, endpoint="192.168.1.7:51821")})
+    apply(machine, chosen, endpoints(tunnel(1)))
+    assert machine.live
+    assert machine.live.peers[key32(1)].endpoint == "192.168.1.7:51821"
+
+
+def test_only_addresses_of_the_network_are_removed() -> None:
+    machine = Machine(tunnel(addresses=(FOREIGN, "10.20.0.7/16", "fd20::7/64", "fe80::1/64")))
+    apply(machine, tunnel())
+    assert machine.live
+    assert set(machine.live.addresses) == {FOREIGN, "fe80::1/64", "10.20.0.1/16"}
+
+
+def test_changes_say_what_happens_and_commands_hide_secrets() -> None:
+    changes = diff_tunnel(tunnel(1), tunnel(2, mtu=1280, listen_port=1), CIDRS, {})
+    lines = [c.line for c in changes]
+    assert [line.split()[0] for line in lines] == ["listen", "add", "remove", "set"]
+    assert "198.51.100.1:51821" in lines[1]
+    commands = plan_changes(tunnel(1), None, changes, {}, CREATE)
+    shown = [str(c) for c in commands] + [repr(c) for c in commands] + [repr(tunnel(1)), *lines]
+    assert not any(key32(99) in text for text in shown)
+
+
+def view(**node: object) -> View:
+    """A view of n1 with the peer n2."""
+    entry = encode_entry(made_node(2, **node))
+    return parse_view(
+        {
+            "network": {
+                "name": "home",
+                "cidrs": ["10.20.0.0/24"],
+                "mtu": 1420,
+                "keepalive": 25,
+                "interval": 60,
+                "listen-port": 51821,
+            },
+            "self": {"id": "0" * 16, "name": "n1", "addresses": ["10.20.0.1"], "observed": []},
+            "peers": {made_node(2).id: json.loads(entry)},
+        },
+        "home",
+    )
+
+
+def test_a_view_becomes_a_tunnel() -> None:
+    made = compile_tunnel(view(), "nmk-home", key32(99), 51821, (), {})
+    assert made == tunnel(
+        addresses=("10.20.0.1/24",),
+        peers={key32(2): TunnelPeer(key32(2), ("10.20.0.2/32",), 25, None)},
+    )
+
+
+def test_the_machines_own_settings_win() -> None:
+    local = {"mtu": 1300, "keepalive": 0}
+    made = compile_tunnel(view(), "nmk-home", key32(99), 51821, (), local)
+    assert made.mtu == 1300
+    assert made.peers[key32(2)].keepalive == 0
+
+
+def test_the_file_for_wg_quick_says_it_all() -> None:
+    want = compile_tunnel(view(endpoint="198.51.100.2:1"), "nmk-home", key32(99), 51821, (), {})
+    interface, first = parse_config(
+        render_quick(replace(want, addresses=("10.20.0.1/24", "fd::1/64")))
+    )
+    assert interface == {
+        "section": "Interface",
+        "PrivateKey": key32(99),
+        "ListenPort": "51821",
+        "Address": "10.20.0.1/24, fd::1/64",
+        "MTU": "1420",
+    }
+    assert first == {
+        "section": "Peer",
+        "PublicKey": key32(2),
+        "AllowedIPs": "10.20.0.2/32",
+        "Endpoint": "198.51.100.2:1",
+        "PersistentKeepalive": "25",
+    }

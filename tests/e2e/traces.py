@@ -1,0 +1,41 @@
+"""What a machine has that programs could leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.lab import Host
+
+UNPACKED = "/var/cache/nmk"
+COMMANDS = {
+    "process": "ps -e -o args=",
+    "interface": "ls /sys/class/net",
+    "address": "ip -brief address",
+    "route": "ip route show table all; ip -6 route show table all",
+    "rule": "ip rule; ip -6 rule; nft list ruleset",
+    "run": "find /run",
+}
+
+
+def traces(host: Host, *, program: bool = False) -> set[str]:
+    """Files, processes, interfaces, addresses, routes and rules, a line each.
+
+    `program`: with the installed file and what it keeps unpacked.
+    """
+    found = {f"file {path}" for path in own_files(host)}
+    if not program:
+        found = {line for line in found if not line.startswith(f"file {UNPACKED}")}
+    for kind, command in COMMANDS.items():
+        lines = host.run("sh", "-c", command).stdout.splitlines()
+        found |= {f"{kind} {line}" for line in lines if not line.endswith(command)}
+    return found
+
+
+def own_files(host: Host) -> Iterator[str]:
+    """All that is on the host's own layer of disk: what it wrote, and did not remove again."""
+    upper = host._disk.directory / "upper"
+    for path in upper.rglob("*"):
+        below = Path("/", path.relative_to(upper))
+        if not (path.is_dir() and below.is_dir()):  # copied up for what is, or was, in it
+            yield str(below)

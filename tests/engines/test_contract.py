@@ -1,0 +1,326 @@
+"""What the store relies on, on every engine, with a real database behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.core.mesh import Mesh
+from nmk.core.records import AccessKey, Facts, Network, Node, Record
+from nmk.errors import StoreUnavailable, StoreUnusable
+from nmk.server.controller import Controller
+from nmk.store import store as store_module
+from nmk.store.engine import Collision, Engine, Statement, compile_query, open_engine
+from nmk.store.sqlite import SqliteEngine
+from nmk.store.store import Commit, Store
+from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow
+from nmk.wire.envelope import Identity
+from tests.engines.changes import HOME, KEY, begin, change, make_node, stored, use_key
+from tests.engines.faulty import Faulty
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    opened = open_engine(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(engine: Engine) -> Store:
+    return Store(engine)
+
+
+def meta(engine: Engine, name: str) -> Statement:
+    return compile_query(engine, MetaRow.insert(name=name, value="x"))
+
+
+def names(engine: Engine) -> set[str]:
+    rows = engine.read(compile_query(engine, MetaRow.select(MetaRow.name)))
+    return {name for (name,) in rows}
+
+
+def test_a_database_gets_its_schema_once(url: str, store: Store) -> None:
+    again = Store(open_engine(url))
+    assert again.epoch == store.epoch
+    again.close()
+
+
+def test_many_who_start_at_once_share_one_schema(url: str) -> None:
+    def start(_: int) -> str:
+        made = Store(open_engine(url))
+        made.close()
+        return made.epoch
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(start, range(4)))) == 1
+
+
+def test_a_schema_that_is_in_the_way_is_told(engine: Engine) -> None:
+    engine.write([("CREATE TABLE nodes (name TEXT)", ())])
+    with pytest.raises(StoreUnusable, match="already exists"):
+        Store(engine)
+    assert engine.tables() == {"nodes"}
+
+
+def test_a_batch_that_collides_leaves_nothing(store: Store, engine: Engine) -> None:
+    before = names(engine)
+    with pytest.raises(Collision):
+        engine.write([meta(engine, "a"), meta(engine, "b"), meta(engine, "a")])
+    assert names(engine) == before
+    engine.write([meta(engine, "a"), meta(engine, "b")])
+    assert names(engine) == before | {"a", "b"}
+
+
+def test_a_batch_that_is_no_sql_leaves_nothing(store: Store, engine: Engine) -> None:
+    before = names(engine)
+    with pytest.raises(StoreUnusable):
+        engine.write([meta(engine, "a"), ("INSERT INTO nowhere VALUES (1)", ())])
+    assert names(engine) == before
+
+
+def test_values_come_back_as_they_were(store: Store) -> None:
+    text = "a'b\"c\\d%s%%?$1:x\u20ac\U0001f600\n{}"
+    facts = Facts(text, 2**62, ("10.0.0.1/8", text), 2**53 + 1, None)
+    node = Node(text, "home", text, "10.1.0.1", None, facts, seq=2**63 - 1, created_at=-1)
+    change(store, 1, replace(HOME, settings={text: 2**60}))
+    change(store, 2, node)
+    assert stored(store, Node) == [replace(node, revision=2)]
+    assert stored(store, Network)[0].settings == {text: 2**60}
+
+
+NODE = make_node(1)
+OTHER = make_node(2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(OTHER, name=NODE.name),
+        replace(OTHER, address4=NODE.address4),
+        replace(OTHER, address6="fd00::1"),
+        replace(OTHER, facts=NODE.facts),
+        replace(OTHER, address4=None),
+        replace(KEY, uses=4),
+        replace(KEY, uses=-1),
+        Network("bare", None, None),
+    ],
+    ids=["name", "address4", "address6", "wg_key", "no address", "uses", "negative", "no range"],
+)
+def test_the_database_refuses_what_must_not_be(store: Store, wrong: Record) -> None:
+    change(store, 1, HOME, replace(KEY, uses=3, uses_max=3))
+    change(store, 2, replace(NODE, address6="fd00::1"))
+    if isinstance(wrong, AccessKey):
+        wrong = replace(wrong, uses_max=3)
+    with pytest.raises(Collision):
+        change(store, 3, wrong)
+    assert store.heads() == {"home": 2}
+    assert stored(store, Node) == [replace(NODE, address6="fd00::1", revision=2)]
+    change(store, 3, replace(NODE, address6="fd00::1", deleted_at=5), OTHER)
+
+
+def test_what_a_deleted_node_had_is_free(store: Store) -> None:
+    begin(store)
+    change(store, 2, replace(NODE, deleted_at=5))
+    heir = replace(NODE, identity="another")
+    change(store, 3, heir)
+    assert replace(heir, revision=3) in stored(store, Node)
+
+
+def test_a_revision_is_taken_once(store: Store) -> None:
+    begin(store)
+    with pytest.raises(Collision):
+        change(store, 1, replace(KEY, uses=9))
+    assert stored(store, AccessKey) == [replace(KEY, revision=1)]
+
+
+def test_a_commit_of_several_networks_is_one(store: Store) -> None:
+    begin(store)
+    two = [Commit("*", 1, "c1", 1, "test", "[]"), Commit("home", 1, "c2", 1, "test", "[]")]
+    with pytest.raises(Collision):
+        store.commit(two, [])
+    assert store.heads() == {"home": 1}
+
+
+def test_threads_lose_no_change(url: str, store: Store) -> None:
+    begin(store)
+
+    def write(_: int) -> list[str]:
+        own = Store(open_engine(url))
+        ids = [use_key(own) for _ in range(8)]
+        own.close()
+        return ids
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = {i for some in pool.map(write, range(4)) for i in some}
+    assert stored(store, AccessKey)[0].uses == 32
+    log = store.log_since("home", 1, 100)
+    assert [point.revision for point in log] == list(range(2, 34))
+    assert {point.commit_id for point in log} == ids
+
+
+def test_threads_share_an_engine(store: Store) -> None:
+    begin(store)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: use_key(store), range(16)))
+    assert stored(store, AccessKey)[0].uses == 16
+
+
+def test_processes_lose_no_change(url: str, store: Store) -> None:
+    begin(store)
+    command = [sys.executable, "-m", "tests.engines.writer", url, "6"]
+    writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(3)]
+    ids = {i for w in writers for i in w.communicate(timeout=120)[0].decode().split()}
+    assert [w.returncode for w in writers] == [0, 0, 0]
+    assert {point.commit_id for point in store.log_since("home", 1, 100)} == ids
+    assert stored(store, AccessKey)[0].uses == len(ids) == 18
+
+
+def test_controllers_lose_no_change(url: str, store: Store) -> None:
+    begin(store)
+    stores = [Store(open_engine(url)) for _ in range(3)]
+    controllers = [Controller(own, Identity.generate()) for own in stores]
+
+    def write(controller: Controller) -> None:
+        for _ in range(5):
+            controller.commit("test", ("home",), lambda meshes: [one_more(meshes["home"])])
+
+    def one_more(mesh: Mesh) -> AccessKey:
+        key = mesh.keys["key"]
+        return replace(key, uses=key.uses + 1)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, controllers))
+    for controller, own in zip(controllers, stores, strict=True):
+        controller.refresh()
+        assert controller.meshes["home"].keys["key"].uses == 15
+        own.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        ["lost"],
+        ["done"],
+        ["held", "release"],
+        ["lost", "lost", "done"],
+        ["lost", "down", "down", "well"],
+        ["done", "down", "deaf", "well"],
+    ],
+    ids=" ".join,
+)
+def test_a_lost_connection_makes_one_commit(
+    engine: Engine, script: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PAUSE_SECONDS", 0)
+    begin(Store(engine))
+    store = Store(Faulty(engine, script))
+    commit_id = use_key(store)
+    assert [point.commit_id for point in store.log_since("home", 1, 9)] == [commit_id]
+    assert stored(store, AccessKey)[0].uses == 1
+
+
+def test_a_batch_that_arrives_late_collides(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PAUSE_SECONDS", 0)
+    begin(Store(engine))
+    faulty = Faulty(engine, ["held"])
+    store = Store(faulty)
+    use_key(store)
+    with pytest.raises(Collision):
+        faulty.release()
+    use_key(store)
+    assert stored(store, AccessKey)[0].uses == 2
+
+
+def test_a_faster_writer_is_told_from_oneself(engine: Engine) -> None:
+    begin(Store(engine))
+    lost = Store(Faulty(engine, ["lost"]))
+    change(Store(engine), 2, replace(KEY, uses=7))
+    with pytest.raises(Collision):
+        change(lost, 2, replace(KEY, uses=1))
+    assert stored(lost, AccessKey)[0].uses == 7
+
+
+@pytest.mark.parametrize("script", [["lost"] * 3, ["done", "down", "down"]], ids=" ".join)
+def test_who_cannot_know_says_so(
+    engine: Engine, script: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(Store(engine))
+    monkeypatch.setattr(store_module, "SETTLE_SECONDS", -1)
+    with pytest.raises(StoreUnavailable, match="may have been made"):
+        use_key(Store(Faulty(engine, script)))
+
+
+def test_a_database_that_is_down_has_done_nothing(engine: Engine) -> None:
+    begin(Store(engine))
+    store = Store(Faulty(engine, ["down"]))
+    with pytest.raises(StoreUnavailable, match="^down$"):
+        use_key(store)
+    assert store.heads() == {"home": 1}
+
+
+def test_what_changed_since_a_revision(store: Store) -> None:
+    begin(store)
+    ids = [change(store, number, make_node(number)) for number in range(2, 7)]
+    change(store, 7, replace(make_node(2), seq=1))
+    assert store.heads() == {"home": 7}
+    assert [point.commit_id for point in store.log_since("home", 3, 3)][:2] == ids[3:]
+    assert [point.revision for point in store.log_since("home", 3, 3)] == [5, 6, 7]
+    assert store.log_since("home", 7, 3) == []
+    assert [record.revision for record in store.records_since("home", 4)] == [5, 6, 7]
+    assert store.records_since("other", 0) == []
+
+
+def test_the_newest_change_is_never_forgotten(store: Store) -> None:
+    begin(store)
+    for number in range(2, 5):
+        change(store, number, make_node(number))
+    store.forget_changes(1003)
+    assert [point.revision for point in store.log_since("home", 0, 9)] == [3, 4]
+    store.forget_changes(9999)
+    assert store.heads() == {"home": 4}
+
+
+def test_presence_never_goes_back(store: Store) -> None:
+    store.save_presence({})
+    store.save_presence({f"identity{number}": 10 for number in range(1200)})
+    store.save_presence({"identity1": 20, "identity2": 5})
+    seen = store.presence()
+    assert len(seen) == 1200
+    assert (seen["identity1"], seen["identity2"]) == (20, 10)
+
+
+def test_a_copy_that_went_its_own_way_is_told(store: Store, tmp_path: Path) -> None:
+    begin(store)
+    copy = copy_database(store, tmp_path / "copy.db")
+    mine, theirs = use_key(store), use_key(copy)
+    assert copy.epoch == store.epoch
+    assert copy.heads() == store.heads()
+    assert [point.commit_id for point in store.log_since("home", 1, 1)] == [mine]
+    assert [point.commit_id for point in copy.log_since("home", 1, 1)] == [theirs]
+    with pytest.raises(Collision):
+        change(copy, 2, replace(KEY, uses=5), commit_id=mine)
+
+
+def copy_database(store: Store, path: Path) -> Store:
+    """All rows in a database file, as a dump and its restoration would make it."""
+    made = SqliteEngine(str(path))
+    Store(made)
+    made.write([compile_query(made, MetaRow.delete())])
+    for table in (MetaRow, *TABLES.values(), ChangeRow, PresenceRow):
+        rows = store._engine.read(compile_query(store._engine, table.select()))
+        columns = table._meta.sorted_field_names
+        for row in rows:
+            insert = table.insert(**dict(zip(columns, row, strict=True)))
+            made.write([compile_query(made, insert)])
+    return Store(made)

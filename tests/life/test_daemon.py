@@ -1,0 +1,97 @@
+"""`nmk agent`: a machine that stays in its mesh by itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Host, Lab, Process, poll
+from tests.mesh import Mesh, live_addresses, reaches
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    with Lab() as lab:
+        yield Mesh(lab, settings=("interval=5",))
+
+
+def start_agent(host: Host) -> Process:
+    return host.start("nmk", "agent", "--verbose")
+
+
+def index_of(host: Host) -> int:
+    [link] = json.loads(host.run("ip", "-j", "link", "show", "dev", "nmk-home").stdout)
+    number: int = link["ifindex"]
+    return number
+
+
+def test_peers_are_found_without_a_hand(mesh: Mesh) -> None:
+    web, db = (mesh.join(mesh.machine(n), "--daemon", "off") for n in ("web", "db"))
+    for host in (web, db):
+        start_agent(host)
+    reaches(web, mesh.address("db"))
+    late = mesh.join(mesh.machine("late"))
+    reaches(web, mesh.address("late"))
+    reaches(late, mesh.address("db"))
+
+
+def test_a_new_address_is_reported_at_once_and_peers_follow(mesh: Mesh) -> None:
+    mesh.admin("network", "set", "home", "interval=3600")
+    web, db = (mesh.join(mesh.machine(n)) for n in ("web", "db"))
+    agent = start_agent(db)
+    agent.wait_for("keeping")
+    before = index_of(db)
+    db.readdress(mesh.internet, "198.51.100.9")
+    poll(
+        lambda: "198.51.100.9/24" in mesh.nodes()["db"]["lan"], 20, "the new address is reported"
+    )
+    web.run("nmk", "checkin")
+    reaches(web, mesh.address("db"))
+    assert index_of(db) == before
+
+
+def test_it_outlives_the_controller_and_ends_cleanly(mesh: Mesh) -> None:
+    web = mesh.join(mesh.machine("web"))
+    agent = start_agent(web)
+    mesh.stop()
+    agent.wait_for("cannot reach", 60)
+    assert agent.output.count("home: cannot reach") == 1
+    mesh.start()
+    agent.wait_for("well again", 60)
+    agent.terminate()
+    assert agent.wait() == 0
+    assert live_addresses(web) == mesh.nodes()["web"]["addresses"]
+
+
+def test_cron_beside_it_does_no_harm(mesh: Mesh) -> None:
+    web = mesh.join(mesh.machine("web"))
+    start_agent(web)
+    for _ in range(10):
+        done = web.run("nmk", "checkin", "--quiet", check=False)
+        assert done.returncode in {0, 75}
+        assert done.stderr == ""
+
+
+def test_what_is_on_disk_is_up_again_after_a_reboot_without_a_controller(mesh: Mesh) -> None:
+    web, db = (mesh.join(mesh.machine(n)) for n in ("web", "db"))
+    web.run("nmk", "checkin")
+    mesh.stop()
+    address = live_addresses(db)[0]
+    web.reboot()
+    start_agent(web)
+    reaches(web, address)
+
+
+def test_down_stays_down(mesh: Mesh) -> None:
+    web = mesh.join(mesh.machine("web"))
+    web.run("nmk", "down")
+    web.reboot()
+    agent = start_agent(web)
+    web.run("nmk", "checkin", "--quiet", check=False)
+    agent.signal(signal.SIGHUP)
+    assert web.run("ip", "link", "show", "dev", "nmk-home", check=False).returncode != 0
+    web.run("nmk", "up")
+    assert live_addresses(web) == mesh.nodes()["web"]["addresses"]

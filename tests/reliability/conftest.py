@@ -1,0 +1,36 @@
+"""How thorough these tests are, and the controller that most of them torment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab
+from tests.mesh import Mesh
+from tests.reliability.served import Served
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every kill point, not some of them")
+
+
+@pytest.fixture
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether to try all that there is, however long it takes."""
+    return bool(pytestconfig.getoption("full"))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A controller on the loopback address, with the network `home`."""
+    with Served(tmp_path) as controller:
+        controller.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+        yield controller
+
+
+@pytest.fixture
+def mesh(lab: Lab) -> Mesh:
+    """A controller in the lab, with the network `home`."""
+    return Mesh(lab)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nmk.system import facts
+
+
+def test_usable_addresses_keep_their_prefix_lengths() -> None:
+    assert facts.parse_addresses(
+        [
+            {"addr": "192.168.1.7", "netmask": "255.255.255.0"},
+            {"addr": "2001:db8::7", "netmask": "ffff:ffff:ffff:ffff::/64"},
+        ]
+    ) == ["192.168.1.7/24", "2001:db8::7/64"]
+
+
+def test_addresses_that_lead_nowhere_are_left_out() -> None:
+    assert not facts.parse_addresses(
+        [
+            {"addr": "127.0.0.1", "netmask": "255.0.0.0"},
+            {"addr": "169.254.3.4", "netmask": "255.255.0.0"},
+            {"addr": "fe80::1%eth0", "netmask": "ffff:ffff:ffff:ffff::/64"},
+            {"addr": "::1", "netmask": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"},
+            {"peer": "10.0.0.1"},
+            {"addr": "nonsense", "netmask": "255.0.0.0"},
+        ]
+    )
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /sys/class/net with the interfaces of a machine that runs a bit of everything."""
+    monkeypatch.setattr(facts, "_SYS", tmp_path)
+    for path in (
+        "eth0/device",
+        "veth1",
+        "docker0/bridge",
+        "docker0/brif/veth1",
+        "vmbr0/bridge",
+        "vmbr0/brif/eth0",
+        "vmbr1/bridge",
+        "vmbr1/brif/bond0",
+        "bond0/lower_eth1",
+        "virbr0/bridge",
+    ):
+        (tmp_path / path).mkdir(parents=True)
+    for file, text in (("tun0/tun_flags", "0x1001"), ("wg0/uevent", "DEVTYPE=wireguard\n")):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["eth0", "veth1", "vmbr0", "vmbr1", "unheard-of"])
+def test_interfaces_that_lead_out(net: Path, name: str) -> None:
+    assert facts.is_outward(net / name)
+
+
+@pytest.mark.parametrize("name", ["docker0", "virbr0", "tun0", "wg0"])
+def test_tunnels_and_closed_bridges(net: Path, name: str) -> None:
+    assert not facts.is_outward(net / name)
+
+
+def test_own_addresses_are_in_a_fixed_order_and_leave_out_ours() -> None:
+    import netifaces
+
+    found = facts.own_addresses()
+    assert found == facts.own_addresses()
+    assert not any(a.startswith(("127.", "fe80", "::1/")) for a in found)
+    assert facts.own_addresses(leave_out=netifaces.interfaces()) == ()

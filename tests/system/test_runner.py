@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nmk.core.tunnel import Command
+from nmk.errors import CommandFailed, ToolMissing
+from nmk.system import runner
+from nmk.system.runner import DryRunner, Runner, find_tool
+
+
+def test_read_gives_what_the_command_prints() -> None:
+    assert Runner().read(["echo", "hello"]) == "hello\n"
+
+
+def test_standard_input_reaches_the_command(tmp_path: Path) -> None:
+    Runner().change(Command(("tee", str(tmp_path / "out")), "secret"))
+    assert (tmp_path / "out").read_text() == "secret"
+
+
+def test_changes_are_shown_without_what_wg_reads() -> None:
+    shown: list[str] = []
+    run = DryRunner(shown.append)
+    run.change(Command(("wg", "syncconf", "nmk-home", "/dev/stdin"), "PrivateKey = secret"))
+    run.change(Command(("ip", "-batch", "-"), "link set dev nmk-home up\n"))
+    assert shown == [
+        "[#] wg syncconf nmk-home /dev/stdin < (stdin)",
+        "[#] ip -batch -\n    link set dev nmk-home up",
+    ]
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    DryRunner().change(Command(("touch", str(tmp_path / "made"))))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_quotes_command_code_and_last_words() -> None:
+    with pytest.raises(CommandFailed) as raised:
+        Runner().read(["sh", "-c", "echo first >&2; echo last >&2; exit 7"])
+    assert "exit 7' ended with 7: last" in raised.value.message
+
+
+def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_SYSTEM_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ToolMissing) as raised:
+        find_tool("wg")
+    assert raised.value.message == "the program 'wg' is not installed"
+    assert raised.value.hint == "apt-get install wireguard-tools"
+
+
+def test_secrets_in_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMK_JOIN_TOKEN", "nmk1.hidden")
+    assert "nmk1.hidden" not in Runner().read(["env"])
+
+
+def test_a_process_left_in_the_background_is_not_waited_for(tmp_path: Path) -> None:
+    """As wireguard-go stays; it may keep its output open."""
+    pid = tmp_path / "pid"
+    Runner().change(Command(("sh", "-c", f"sleep 600 & echo $! > {pid}")))
+    subprocess.run(["kill", pid.read_text().strip()], check=True)
+
+
+def test_waiting_ends_with_the_condition_or_says_for_what() -> None:
+    answers = iter([False, False, True])
+    Runner().wait("never mind", lambda: next(answers))
+    with pytest.raises(CommandFailed, match="no socket"):
+        Runner().wait("no socket", lambda: False, seconds=0)
