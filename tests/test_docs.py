@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import pkgutil
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 import nmk
 from nmk.cli import main as cli
+from nmk.cli import output
 from nmk.core.records import node_id
 from nmk.core.view import pack
 from nmk.errors import NmkError, all_errors
@@ -49,7 +52,7 @@ def code_spans(text: str) -> list[str]:
 
 
 def test_the_commands_page_is_current() -> None:
-    command = [sys.executable, ROOT / "scripts" / "docs.py", "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -102,7 +105,7 @@ def test_the_command_lines_own_codes_have_an_entry(
         raise raised
 
     monkeypatch.delenv("NMK_DEBUG", raising=False)
-    monkeypatch.setattr(cli.output, "fail", fail)
+    monkeypatch.setattr(output, "fail", fail)
     monkeypatch.setattr(cli.nmk, "main", stop)
     exit_code = cli.run([])
     entries = {code: int(e) for code, e, *rest in error_rows() if len(rest) == 2}
@@ -147,7 +150,7 @@ def commands(text: str) -> Iterator[list[str]]:
     """The words after `nmk` wherever a page shows a command."""
     lines = [line for block in code_blocks(text) for line in block.splitlines()]
     for line in lines + code_spans(text):
-        words = re.sub(r"([;|]+)", r" \1 ", line.replace("'", " ").replace(")", " ")).split()
+        words = re.sub(r"([;|]+)", r" \1 ", re.sub(r"[\"')}]", " ", line.split(" # ")[0])).split()
         for place, word in enumerate(words):
             if word.rpartition("/")[2] == "nmk":
                 rest = words[place + 1 :]
@@ -206,7 +209,7 @@ def test_the_protocols_vector_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (there.receive, there.send) == (raw["to_controller"], raw["to_agent"])
 
     nonces = iter([raw["request_nonce"], raw["reply_nonce"]])
-    monkeypatch.setattr(envelope.secrets, "token_bytes", lambda _: next(nonces))
+    monkeypatch.setattr(secrets, "token_bytes", lambda _: next(nonces))
     header, request = envelope.seal_request(
         here,
         envelope.Kind.CHECK_IN,
@@ -227,8 +230,6 @@ def test_the_protocols_vector_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_protocols_node_id_holds() -> None:
-    import base64
-
     identity = base64.b64encode(bytes.fromhex(vector()["agent_public"])).decode()
     assert node_id(identity) == vector()["node_id"]
 
@@ -246,4 +247,4 @@ def test_the_protocols_token_holds() -> None:
 
 @each_page
 def test_no_page_has_a_path_of_the_machine_it_was_written_on(page: Path) -> None:
-    assert not re.findall(r"/work/|/root/|/tmp/", page.read_text())  # noqa: S108  # no file here
+    assert not re.findall(r"/work/|/root/|/tmp/", page.read_text())

@@ -121,8 +121,8 @@ class RqliteEngine:
             connection.sock.settimeout(ANSWER_SECONDS)
             try:
                 connection.request("POST", path, body, self._headers)
-                answer = connection.getresponse()
-                status, text = answer.status, answer.read().decode(errors="replace").strip()
+                with connection.getresponse() as answer:
+                    status, text = answer.status, answer.read().decode(errors="replace").strip()
             except (OSError, HTTPException) as error:
                 raise _Lost(f"{_show(member)}: {error!r}") from None
         finally:

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from peewee import EXCLUDED, Model, fn
@@ -31,7 +30,6 @@ UNKNOWN = (
     "the database was lost at the moment of commit: the change may have been made",
     "look whether it was made before you repeat it",
 )
-ROWS_AT_ONCE = 500  # in one statement; the least of the engines' limits is 32,766 parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +138,18 @@ class Store:
 
     def save_presence(self, seen: Mapping[str, int]) -> None:
         """Remember when identities were last heard of; the later of two times stays."""
-        rows = ({"identity": i, "last_seen": at} for i, at in sorted(seen.items()))
-        later = EXCLUDED.last_seen > PresenceRow.last_seen
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            query = PresenceRow.insert_many(some).on_conflict(
-                conflict_target=[PresenceRow.identity],
-                preserve=[PresenceRow.last_seen],
-                where=later,
-            )
-            self._write_again([compile_query(self._engine, query)])
+        query = PresenceRow.insert({"identity": "", "last_seen": 0}).on_conflict(
+            conflict_target=[PresenceRow.identity],
+            preserve=[PresenceRow.last_seen],
+            where=EXCLUDED.last_seen > PresenceRow.last_seen,
+        )
+        sql, _ = compile_query(self._engine, query)
+        if seen:
+            self._write_again([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
         """Drop log rows older than that time, each network's newest kept."""
-        newest = ChangeRow.alias()
-        top = newest.select(fn.MAX(newest.revision)).where(newest.network == ChangeRow.network)
-        old = (ChangeRow.at < before) & (ChangeRow.revision < top)
+        old = (ChangeRow.at < before) & (ChangeRow.revision < _newest_revision())
         self._write_again([compile_query(self._engine, ChangeRow.delete().where(old))])
 
     def _write_once(self, batch: Sequence[Statement], commit_id: str) -> None:

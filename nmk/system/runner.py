@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from tempfile import TemporaryFile
+from typing import IO
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
@@ -96,8 +96,8 @@ def _path() -> str:
 def _run(argv: Sequence[str], stdin: str | None) -> str:
     path = find_tool(argv[0])
     shown = quote(" ".join(argv))
-    # Files, not pipes: a userspace WireGuard stays in the background and may keep them open.
-    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+    # Not pipes: a userspace WireGuard stays in the background and may keep them open.
+    with _scratch() as given, _scratch() as out, _scratch() as err:
         given.write((stdin or "").encode())
         given.seek(0)
         try:
@@ -122,6 +122,11 @@ def _run(argv: Sequence[str], stdin: str | None) -> str:
             raise CommandFailed(f"{shown} ended with {done.returncode}: {reason}")
         out.seek(0)
         return out.read().decode(errors="replace")
+
+
+def _scratch() -> IO[bytes]:
+    """A file in memory: no disk that may be full, and no key on it."""
+    return os.fdopen(os.memfd_create("nmk"), "w+b")
 
 
 def _environment() -> dict[str, str]:

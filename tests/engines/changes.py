@@ -47,7 +47,7 @@ def use_key(store: Store) -> str:
     """Count one more use of the key, however many others do so; the commit's id."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
-        base = store.heads()["home"]
+        base = store.heads()["home"].revision
         [key] = stored(store, AccessKey)
         if key.revision > base:  # another commit came between the two reads
             continue

@@ -137,10 +137,13 @@ class Rqlite:
         """Drop all tables."""
         listed = self._get(self.leader(), "/db/query?level=strong&q=" + LIST_TABLES)
         names = [name for (name,) in listed["results"][0].get("values", [])]
+        if not names:
+            return
         drops = [f'DROP TABLE "{name}"' for name in reversed(names)]
         connection = HTTPConnection("127.0.0.1", self.leader(), timeout=10)
         connection.request("POST", "/db/execute?transaction", json.dumps(drops))
-        reply = json.loads(connection.getresponse().read())
+        with connection.getresponse() as answer:
+            reply = json.loads(answer.read())
         connection.close()
         assert not any("error" in result for result in reply["results"]), reply
 
@@ -168,7 +171,8 @@ class Rqlite:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", path)
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
+            with connection.getresponse() as answer:
+                found: dict[str, Any] = json.loads(answer.read())
         except (OSError, HTTPException, ValueError):
             return {}
         else:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 
-from tests.lab import Host, poll
+from tests.lab import Host, Lab, poll
 from tests.mesh import Mesh, has_interface, live_addresses, live_peers
 from tests.reliability.killing import Subject
 
 STATE = "/var/lib/nmk/home.json"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all: each test leaves it as it was."""
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def mesh(lab: Lab) -> Mesh:
+    return Mesh(lab)
+
+
+@pytest.fixture(scope="module")
 def host(mesh: Mesh) -> Host:
     """A machine that may join; another one, `other`, is in the network."""
     mesh.join(mesh.machine("other"))
@@ -114,6 +127,7 @@ def test_check_in_with_changes(mesh: Mesh, host: Host, full: bool) -> None:
         assert_steady(mesh, host)
 
     assert Subject(host, ("checkin",), prepare, check).sweep(full=full) > 3
+    host.run("nmk", "leave")
 
 
 def test_up(mesh: Mesh, host: Host, full: bool) -> None:
@@ -128,6 +142,7 @@ def test_up(mesh: Mesh, host: Host, full: bool) -> None:
         assert_steady(mesh, host)
 
     assert Subject(host, ("up",), prepare, check).sweep(full=full) > 3
+    host.run("nmk", "leave")
 
 
 def test_leave(mesh: Mesh, host: Host, full: bool) -> None:
