@@ -58,7 +58,7 @@ OTHER_VARIABLES = """\
 | `NMK_API_KEY` | an admin's | the admin key, where `--server` is not the Unix socket |
 | `NMK_JOIN_TOKEN` | `nmk join`, `install.sh join` | the join token |
 | `NMK_STATE_DIR` | a machine's | its state, instead of `/var/lib/nmk` |
-| `NMK_CONFIG_DIR` | a machine's | its owner's settings, instead of `/etc/nmk` |
+| `NMK_CONFIG_DIR` | a machine's, `nmk server` | settings of its owner, instead of `/etc/nmk` |
 | `NMK_DEBUG` | all | any text: a mistake in nmk ends with its traceback |
 | `NMK_SOURCE` | `install.sh` | URL of the controller that the file `nmk` is fetched from |
 | `WG_QUICK_USERSPACE_IMPLEMENTATION` | a machine's | the userspace WireGuard, as for wg-quick |
@@ -71,10 +71,13 @@ FILES = """
 | --- | --- |
 | `/usr/local/bin/nmk` | the file, as `install.sh` puts it |
 | `/var/cache/nmk/` | what the file unpacked, or `/run/nmk/`; for users `~/.cache/nmk/` |
+| `/run/nmk/NET.trouble` | what `nmk checkin --quiet` has told of already |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |
 | `/etc/nmk/NET.toml` | the owner's settings for one network of this machine |
 | `/etc/nmk/agent.toml` | the owner's settings for all of them |
-| `/etc/cron.d/nmk` | the check-ins, as `nmk join` proposes them |
+| `/etc/nmk/server.toml` | options of `nmk server` |
+| `/etc/cron.d/nmk` | the check-ins, where cron does them |
+| `/etc/systemd/system/nmk-*.service`, `/etc/init.d/nmk-*` | what `nmk service install` makes |
 | `/var/lib/nmk/server/` | a controller: see [controller.md](controller.md#the-data-directory) |
 """
 

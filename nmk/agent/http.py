@@ -72,6 +72,8 @@ def _read(response: HTTPResponse, limit: int, url: str) -> bytes:
         body += chunk
         if len(body) > limit:
             raise BadReply(f"{url} answers with more than {limit} bytes")
+    if response.length:  # what was announced and did not come
+        raise BadReply(f"{url} hung up in the middle of its answer")
     return bytes(body)
 
 

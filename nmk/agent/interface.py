@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from nmk.agent import history
+from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.core.parse import quote
+from nmk.core.traffic import encode_traffic, sum_up
 from nmk.core.tunnel import (
     Change,
     Command,
@@ -15,30 +18,41 @@ from nmk.core.tunnel import (
     diff_tunnel,
     plan_changes,
 )
-from nmk.errors import BadView, InterfaceTaken
+from nmk.errors import BadView, InterfaceTaken, NmkError
 from nmk.system import wireguard
+from nmk.system.dump import Dump
 from nmk.system.runner import Runner
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 
 
-def apply(me: Membership, run: Runner, local: Local, lan: tuple[str, ...]) -> Membership:
+def apply(
+    me: Membership,
+    run: Runner,
+    local: Local,
+    lan: tuple[str, ...],
+    reason: Reason,
+    dump: Dump | None = None,
+) -> Membership:
     """Make the interface what the view says; `lan` are the machine's own addresses.
 
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
-    down it is removed. Raises InterfaceTaken when the one of that name is not ours.
+    down it is removed. `dump`: what `look` gave. Raises InterfaceTaken when the one of that name
+    is not ours.
     """
     if me.known is None or me.down:
-        remove(me, run)
+        remove(me, run, reason)
         return me
     want = desired(me, local, lan)
-    live = wireguard.probe(run, me.interface)
+    live = wireguard.probe(run, me.interface, dump)
     if not is_ours(me, live):
         raise InterfaceTaken(
             f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
             f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
         )
-    execute(run, me, want, live, diff_tunnel(want, live, me.known.view.cidrs, me.endpoints))
+    changes = diff_tunnel(want, live, me.known.view.cidrs, me.endpoints)
+    with history.recording(me, reason, changes, run):
+        execute(run, me, want, live, changes)
     return replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
 
 
@@ -63,14 +77,40 @@ def execute(
             run.change(command)
 
 
-def remove(me: Membership, run: Runner) -> None:
+def remove(me: Membership, run: Runner, reason: Reason | None = None) -> None:
     """Remove the interface if it is ours; one that is not stays as it is."""
     try:
-        ours = is_ours(me, wireguard.probe(run, me.interface))
+        live = wireguard.probe(run, me.interface)
     except InterfaceTaken:
         return
-    if ours:
+    if not is_ours(me, live):
+        return
+    if reason is None or live is None:
         wireguard.remove(run, me.interface)
+        return
+    with history.recording(me, reason, [Change("remove", f"remove {me.interface}")], run):
+        wireguard.remove(run, me.interface)
+
+
+def look(me: Membership, run: Runner) -> Dump | None:
+    """What WireGuard says of the interface; None where that cannot be told."""
+    if not wireguard.exists(me.interface):
+        return None
+    try:
+        dump = wireguard.look(run, me.interface)
+    except NmkError:
+        return None
+    return dump if dump.private_key in {"", me.private_key} else None
+
+
+def traffic(me: Membership, dump: Dump | None, now: float) -> str:
+    """The summary that goes with a check-in, "" where there is none. `now`: seconds since 1970."""
+    if dump is None or me.known is None:
+        return ""
+    ids = {peer.key: peer.id for peer in me.known.view.peers.values()}
+    return encode_traffic(
+        sum_up({ids[k]: p.counters(now) for k, p in dump.peers.items() if k in ids})
+    )
 
 
 def is_ours(me: Membership, live: Tunnel | None) -> bool:

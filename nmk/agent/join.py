@@ -15,6 +15,7 @@ from typing import Any
 
 from nmk.agent import interface, state
 from nmk.agent.api import NodeApi
+from nmk.agent.history import Reason
 from nmk.agent.interface import Local
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, Wishes, take_in
@@ -217,7 +218,8 @@ class _Joining:
             raise error
         me = take_in(replace(me, known=None), answer.data)
         self.say(f"{me.network} has it as {_name(me)}")
-        return replace(me, reported=facts, urls=api.urls)
+        reported = None if answer.data.get("again") is True else facts
+        return replace(me, reported=reported, urls=api.urls)
 
     def settle(self, me: Membership) -> Membership:
         """The interface in place and the state on disk, or neither."""
@@ -226,7 +228,8 @@ class _Joining:
             me = replace(me, listen_port=self._port(me.known.view.settings["listen-port"]))
         lan = collect_facts(me, self.local).lan
         try:
-            applied = interface.apply(replace(me, phase="joined"), self.run, self.local, lan)
+            member = replace(me, phase="joined")
+            applied = interface.apply(member, self.run, self.local, lan, Reason("join"))
             keep(me, applied, self.run)
         except BaseException:
             if first:

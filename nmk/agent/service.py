@@ -43,12 +43,17 @@ class Manager:
     is_active: tuple[str, ...] = ()
 
 
+def kept_environment() -> dict[str, str]:
+    """The variables that nmk was started with and a service needs as well."""
+    return {k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ}
+
+
 def find_manager(role: str, program: str) -> Manager | None:
     """How this machine starts a role (`agent` or `server`); None where nothing is known.
 
     cron starts the agent only, as check-ins.
     """
-    environment = {k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ}
+    environment = kept_environment()
     if SYSTEMD_RUNS.is_dir():
         unit = f"nmk-{role}.service"
         return Manager(
@@ -92,7 +97,7 @@ def install(role: str, program: str, run: Runner, say: Say) -> None:
     if manager is None:
         say(f"to be started with the machine: {program} {role}")
         if role == "agent":
-            say("or, by root's crontab:\n" + render_cron(program, {}))
+            say("or from cron, as in /etc/cron.d:\n" + render_cron(program, kept_environment()))
         raise NoServiceManager("this machine has no systemd, OpenRC or cron that nmk knows")
     say(f"{manager.name}: {manager.path}")
     if run.dry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.agent import history, stamp
 from nmk.agent.membership import Membership, decode, encode
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label, quote
@@ -70,9 +71,11 @@ def save(me: Membership) -> None:
 
 
 def remove(network: str) -> None:
-    """Remove the network's file, and the directory with the last one. Raises StateUnwritable."""
+    """Remove the network's files, and the directory with the last one. Raises StateUnwritable."""
     path = file_of(network)
+    stamp.forget(network)
     try:
+        history.forget(network)
         temporary_of(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, MutableMapping
+from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
 
-from nmk.agent import interface, state
+from nmk.agent import interface, stamp, state
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
 from nmk.core.endpoints import choose_endpoint
+from nmk.core.health import Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
 from nmk.errors import InterfaceTaken
 from nmk.system import wireguard
@@ -18,57 +21,143 @@ from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
 
 Row = dict[str, Any]
+Trails = MutableMapping[tuple[str, str], Trail]  # by network and peer's key
 _CONTROLLER_TIMEOUT = 2.0  # seconds
 
+TROUBLES: dict[str, tuple[str, str]] = {
+    "down": ("its owner took it down", "nmk up -n {}"),
+    "missing": ("it is not there", "nmk up -n {}"),
+    "taken": ("another program has made an interface of this name", "nmk doctor -n {}"),
+    "joining": ("the join was cut short", "nmk join -"),
+    "deleted": ("this node was deleted on the controller", "nmk leave -n {}"),
+}
+WHYS = {
+    "static": "pinned",
+    "observed": "where the controller sees it",
+    "roamed": "where WireGuard heard it",
+}
 
-def status(network: str, run: Runner, now: float) -> Row:
+
+def status(
+    network: str,
+    run: Runner,
+    now: float,
+    *,
+    reachable: Callable[[str], bool] | None = None,
+    trails: Trails | None = None,
+) -> Row:
     """The network as an object for people and scripts. `now`: seconds since 1970.
 
-    `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted.
+    `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted; those of
+    peers are in `core.health`, and off where the interface is not up. `reachable` tells whether
+    a controller's URL answers; `trails` are kept from one look to the next, to see who is silent.
     """
     me = state.load(network)
-    condition, dump = _live(me, run)
+    condition, dump = live(me, run)
+    problem, cure = TROUBLES.get(condition, (None, None))
     local = local_settings(network)
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
+    asked = reachable or is_reachable
     return {
         "network": network,
         "name": view.name if view else me.wishes.name,
         "addresses": list(view.addresses) if view else [],
         "interface": me.interface,
         "state": condition,
+        "problem": problem,
+        "next": cure and cure.format(network),
         "listen_port": dump.listen_port if dump else interface.listen_port(me, local),
-        "controller": {"url": me.urls[0], "reachable": any(map(is_reachable, me.urls))},
-        "peers": [
-            describe_peer(peer, dump.peers.get(peer.key) if dump else None, view, lan, now)
-            for peer in sorted(view.peers.values(), key=lambda p: p.name)
-        ]
+        "last_check_in": stamp.age(network, now),
+        "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
+        "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails)
         if view
         else [],
     }
 
 
-def describe_peer(
-    peer: Peer, live: LivePeer | None, view: View, lan: tuple[str, ...], now: float
-) -> Row:
-    """A peer by name. `kind` is how its endpoint was found, "roamed" where WireGuard found it.
+def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
+    """The interface's state, as above, and what WireGuard says of it where it is up."""
+    if me.phase != "joined":
+        return me.phase, None
+    if not wireguard.exists(me.interface):
+        return "down" if me.down else "missing", None
+    try:
+        dump = wireguard.look(run, me.interface)
+    except InterfaceTaken:
+        return "taken", None
+    return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
 
+
+def describe_peers(
+    view: View, dump: Dump | None, lan: tuple[str, ...], now: float, trails: Trails
+) -> list[Row]:
+    """All peers, by name. `lan`: this machine's addresses."""
+    return [
+        describe_peer(peer, dump.peers.get(peer.key) if dump else None, view, lan, now, trails)
+        for peer in sorted(view.peers.values(), key=lambda p: p.name)
+    ]
+
+
+def describe_peer(
+    peer: Peer,
+    there: LivePeer | None,
+    view: View,
+    lan: tuple[str, ...],
+    now: float,
+    trails: Trails,
+) -> Row:
+    """A peer by name: its path, its counters, what is wrong, and what to do about that.
+
+    `kind` is how its endpoint was found, roamed where WireGuard found it, `why` the same in words.
     `handshake` is the age of the last one in seconds, None before the first.
     """
-    kind, endpoint = choose_endpoint(
-        lan, view.observed, peer.static, peer.lan, peer.observed, peer.port
-    ) or (None, None)
-    if live and live.peer.endpoint and live.peer.endpoint != endpoint:
-        kind, endpoint = "roamed", live.peer.endpoint
+    kind, endpoint = path(peer, there, view, lan)
+    counters = there.counters(now) if there else Counters()
+    condition, problem = "off", None
+    if there:
+        place = (view.network, peer.key)
+        trail = trails[place] = follow(trails.get(place), counters, now)
+        health = judge(
+            counters,
+            endpoint=endpoint,
+            keepalive=there.peer.keepalive,
+            unanswered=None if trail.unanswered is None else now - trail.unanswered,
+        )
+        condition, problem = health.state, health.problem
     return {
         "name": peer.name,
         "addresses": list(peer.addresses),
+        "state": condition,
         "endpoint": endpoint,
         "kind": kind,
-        "handshake": max(0, int(now - live.handshake)) if live and live.handshake else None,
-        "received": live.received if live else 0,
-        "sent": live.sent if live else 0,
+        "why": explain(kind, endpoint, lan),
+        "handshake": counters.handshake,
+        "received": counters.received,
+        "sent": counters.sent,
+        "problem": problem,
+        "next": problem and f"nmk ping -n {view.network} {peer.name}",
     }
+
+
+def path(
+    peer: Peer, there: LivePeer | None, view: View, lan: tuple[str, ...]
+) -> tuple[str | None, str | None]:
+    """The kind of a peer's endpoint, and the endpoint."""
+    chosen = choose_endpoint(lan, view.observed, peer.static, peer.lan, peer.observed, peer.port)
+    kind, endpoint = chosen or (None, None)
+    if there and there.peer.endpoint and there.peer.endpoint != endpoint:
+        return "roamed", there.peer.endpoint
+    return kind, endpoint
+
+
+def explain(kind: str | None, endpoint: str | None, lan: tuple[str, ...]) -> str | None:
+    """Why a peer's packets go where they go, in a few words."""
+    if kind is None or endpoint is None:
+        return None
+    address = ip_address(endpoint.rpartition(":")[0].strip("[]"))
+    near = any(address in ip_interface(own).network for own in lan)
+    return WHYS.get(kind, "in a subnet of ours" if near else "an address of its own")
 
 
 def is_reachable(url: str) -> bool:
@@ -80,15 +169,3 @@ def is_reachable(url: str) -> bool:
     except (OSError, UnicodeError):
         return False
     return True
-
-
-def _live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
-    if me.phase != "joined":
-        return me.phase, None
-    if not wireguard.exists(me.interface):
-        return "down" if me.down else "missing", None
-    try:
-        dump = wireguard.look(run, me.interface)
-    except InterfaceTaken:
-        return "taken", None
-    return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)

@@ -6,10 +6,12 @@ changes anything and writes no file.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
-from nmk.agent import interface, state
+from nmk.agent import interface, stamp, state
 from nmk.agent.api import Answer, NodeApi
+from nmk.agent.history import Reason
 from nmk.agent.interface import Local
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, take_in
@@ -43,7 +45,10 @@ def check_in_network(network: str, run: Runner) -> Membership:
                 f"this machine's node in {network} was deleted on the controller",
                 f"nmk leave -n {network}, then join again with a new token",
             )
-        return tick(me, api_of(me), run, local_settings(network))
+        after = tick(me, api_of(me), run, local_settings(network))
+        if not run.dry:
+            stamp.renew(network)
+        return after
 
 
 def restore_network(network: str, run: Runner) -> None:
@@ -59,7 +64,7 @@ def restore(me: Membership, run: Runner, local: Local, facts: Facts) -> Membersh
     """Make the interface from the view on disk, if there is none."""
     if run.dry or me.down or wireguard.exists(me.interface):
         return me
-    return interface.apply(me, run, local, facts.lan)
+    return interface.apply(me, run, local, facts.lan, Reason("restore"))
 
 
 def api_of(me: Membership) -> NodeApi:
@@ -77,17 +82,21 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     """
     facts = collect_facts(me, local)
     up = restore(me, run, local, facts)
+    dump = interface.look(up, run)
+    traffic = interface.traffic(up, dump, time.time())
+    before = up.known.view if up.known else None
     try:
-        after = check_in(up, api, facts, dry=run.dry)
+        after = check_in(up, api, facts, traffic=traffic, dry=run.dry)
     except NodeDeleted:
         keep(me, replace(up, phase="deleted"), run)
-        interface.remove(up, run)
+        interface.remove(up, run, Reason("deleted"))
         raise
     except NmkError:
-        keep(me, interface.apply(up, run, local, facts.lan), run)
+        reason = Reason("failed-check-in", before)
+        keep(me, interface.apply(up, run, local, facts.lan, reason, dump), run)
         raise
     keep(me, after, run)
-    applied = interface.apply(after, run, local, facts.lan)
+    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before), dump)
     keep(after, applied, run)
     return applied
 
@@ -105,21 +114,24 @@ def collect_facts(me: Membership, local: Local) -> Facts:
     )
 
 
-def check_in(me: Membership, api: NodeApi, facts: Facts, *, dry: bool = False) -> Membership:
+def check_in(
+    me: Membership, api: NodeApi, facts: Facts, *, traffic: str = "", dry: bool = False
+) -> Membership:
     """The membership after one check-in, which reports the facts where they are news.
 
     The controller may have taken in other reports than we know of, because its disk or ours was
     rolled back; then ours is repeated, with the number after its last. `dry` reports nothing.
     """
     if dry:
-        facts = me.reported or facts
+        facts, traffic = me.reported or facts, ""
     news = facts != me.reported
-    answer = _ask(me, api, facts if news else None)
+    answer = _ask(me, api, facts if news else None, traffic)
     if isinstance(answer.error, StaleSequence):
         me = replace(me, seq=_stored_seq(answer))
         answer = _ask(me, api, facts)
     after = _take_in(me, api, answer)
-    if not news and after.seq != me.seq and not dry:
+    asked = answer.data.get("report") is True
+    if (asked or after.seq != me.seq) and not news and not dry:
         after = _take_in(after, api, _ask(after, api, facts))
     return replace(after, reported=facts, urls=api.urls)
 
@@ -130,7 +142,7 @@ def keep(before: Membership, after: Membership, run: Runner) -> None:
         state.save(after)
 
 
-def _ask(me: Membership, api: NodeApi, facts: Facts | None) -> Answer:
+def _ask(me: Membership, api: NodeApi, facts: Facts | None, traffic: str = "") -> Answer:
     known = me.known
     return api.check_in(
         known.epoch if known else NO_EPOCH,
@@ -139,6 +151,7 @@ def _ask(me: Membership, api: NodeApi, facts: Facts | None) -> Answer:
             commit_id=known.commit_id if known else "",
             seq=me.seq + 1,
             facts=facts,
+            traffic=traffic,
         ),
     )
 

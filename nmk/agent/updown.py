@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nmk.agent import interface, state
+from nmk.agent.history import Reason
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
@@ -41,6 +42,7 @@ def _set_down(network: str, run: Runner, *, down: bool) -> Membership:
         wished = replace(before, down=down)
         # The wish first: cut short here, the next check-in carries it out.
         keep(before, wished, run)
-        after = interface.apply(wished, run, local, collect_facts(wished, local).lan)
+        lan = collect_facts(wished, local).lan
+        after = interface.apply(wished, run, local, lan, Reason("down" if down else "up"))
         keep(wished, after, run)
         return after

@@ -52,11 +52,14 @@ def create(
     name = api.network(network)
     body = {"uses": None if unlimited else uses, "expires": expires}
     made = api.call("POST", f"/networks/{segment(name)}/keys", body, dry_run=dry_run)
-    if output == "table":
+    if output == "table" and not dry_run:
         click.echo(made["token"])
     else:
         show(made, output, COLUMNS, "id")
-    _explain(made)
+    if dry_run:
+        say(f"would create an access key of {name}")
+    else:
+        _explain(made)
 
 
 def _explain(made: Json) -> None:

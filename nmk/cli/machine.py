@@ -13,7 +13,7 @@ import click
 
 from nmk.cli.api import network_option
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
-from nmk.cli.output import fail, output_option, say
+from nmk.cli.output import fail, say
 from nmk.errors import EXIT_FAILED, BadInput, NmkError
 from nmk.system.facts import check_root
 
@@ -177,21 +177,6 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
 
 
-@click.command(epilog="Example: nmk status -o json")
-@network_option
-@output_option
-def status(network: str | None, output: str) -> None:
-    """Show this machine's networks and peers. Works without the controller."""
-    from nmk.agent import state
-    from nmk.agent.status import status as status_of
-    from nmk.cli.machine_status import show_status
-
-    check_root("nmk status")
-    chosen = [state.choose(network)] if network else state.networks()
-    now = time.time()
-    show_status([status_of(name, runner(dry=False, verbose=False), now) for name in chosen], output)
-
-
 @click.command(epilog="Example: nmk showconf -n home > /etc/wireguard/home.conf")
 @network_option
 def showconf(network: str | None) -> None:
@@ -295,11 +280,11 @@ def start_daemon(daemon: str, run: Runner, say: Callable[[str], None]) -> None:
 
 def next_steps(me: Membership) -> str:
     """What to do after a join."""
-    from nmk.agent.service import status
+    from nmk.agent.service import kept_environment, status
     from nmk.archive import running_file
+    from nmk.core.units import cron_line
 
-    program = running_file() or "nmk"
-    line = f"* * * * * root {program} checkin --quiet --splay 30"
+    line = cron_line(str(running_file() or "nmk"), kept_environment())
     keeping = f" It stays up to date by a check-in a minute:\n\n  echo '{line}' > /etc/cron.d/nmk"
     if status("agent", runner(dry=False, verbose=False))["installed"]:
         keeping = " The agent keeps it up to date."

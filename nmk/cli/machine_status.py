@@ -3,76 +3,60 @@
 from __future__ import annotations
 
 import json
-
-import click
+from collections.abc import Iterator
 
 from nmk.agent.status import Row
-from nmk.cli.output import show_table
+from nmk.cli.output import render_table
+from nmk.cli.units import show_ago, show_bytes
 
-COLUMNS = ("PEER", "ADDRESSES", "ENDPOINT", "KIND", "HANDSHAKE", "RECEIVED", "SENT")
-NEXT = {
+COLUMNS = ("PEER", "ADDRESSES", "STATE", "ENDPOINT", "PATH", "HANDSHAKE", "RECEIVED", "SENT")
+CONDITIONS = {
     "down": "down until: nmk up",
     "missing": "not there; nmk up",
     "taken": "not ours: another program has made an interface of this name",
     "joining": "join was cut short; repeat: nmk join -",
     "deleted": "deleted on the controller; nmk leave",
 }
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def show_status(networks: list[Row], output: str) -> None:
-    """Print networks and their peers; `-o name` prints the peers' names."""
+def render_status(networks: list[Row], output: str, *, line: bool = False) -> str:
+    """Networks and their peers; `-o name` has the peers' names. `line`: JSON on one line."""
     if output == "json":
-        click.echo(json.dumps(networks, indent=2, ensure_ascii=False))
-    elif output == "name":
-        for network in networks:
-            for peer in network["peers"]:
-                click.echo(peer["name"])
-    elif not networks:
-        click.echo("this machine is in no network", err=True)
-    else:
-        for number, network in enumerate(networks):
-            _show_network(network, first=number == 0)
+        return json.dumps(networks, indent=None if line else 2, ensure_ascii=False)
+    if output == "name":
+        return "\n".join(peer["name"] for network in networks for peer in network["peers"])
+    return "\n\n".join("\n".join(_network_lines(network)) for network in networks)
 
 
-def _show_network(network: Row, *, first: bool) -> None:
-    if not first:
-        click.echo()
+def _network_lines(network: Row) -> Iterator[str]:
     controller = network["controller"]
     reach = "answers" if controller["reachable"] else "does not answer; the mesh works without it"
-    condition = NEXT.get(network["state"], f"up, UDP port {network['listen_port']}")
-    click.echo(f"network     {network['network']}")
-    click.echo(f"this node   {network['name'] or '-'}  {', '.join(network['addresses'])}".rstrip())
-    click.echo(f"interface   {network['interface']}, {condition}")
-    click.echo(f"controller  {controller['url']} {reach}")
+    condition = CONDITIONS.get(network["state"], f"up, UDP port {network['listen_port']}")
+    yield f"network     {network['network']}"
+    yield f"this node   {network['name'] or '-'}  {', '.join(network['addresses'])}".rstrip()
+    yield f"interface   {network['interface']}, {condition}"
+    yield f"controller  {controller['url']} {reach}"
+    if network["last_check_in"] is not None:
+        yield f"check-in    {show_ago(network['last_check_in'])}"
     if network["peers"]:
-        click.echo()
-        show_table(COLUMNS, [_peer_cells(peer) for peer in network["peers"]])
+        yield ""
+        yield render_table(COLUMNS, [_peer_cells(peer) for peer in network["peers"]])
+    troubled = [peer for peer in network["peers"] if peer["problem"]]
+    if troubled:
+        yield ""
+    for peer in troubled:
+        yield f"{peer['name']}: {peer['problem']}"
+        yield f"  try: {peer['next']}"
 
 
 def _peer_cells(peer: Row) -> list[str]:
     return [
         peer["name"],
         ", ".join(peer["addresses"]),
+        peer["state"],
         peer["endpoint"] or "-",
-        peer["kind"] or "-",
-        "never" if peer["handshake"] is None else f"{show_age(peer['handshake'])} ago",
+        f"{peer['kind']}: {peer['why']}" if peer["kind"] else "-",
+        show_ago(peer["handshake"]),
         show_bytes(peer["received"]),
         show_bytes(peer["sent"]),
     ]
-
-
-def show_age(seconds: int) -> str:
-    """A time span in its largest whole unit: 42s, 3m, 5h, 2d."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def show_bytes(count: int) -> str:
-    """A number of bytes for people: 17 B, 2.5 MiB."""
-    size, unit = float(count), 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"

@@ -77,7 +77,6 @@ def nmk() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and leave with its exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `nmk node list | head` ends quietly
     sys.exit(run(sys.argv[1:]))
 
 

@@ -17,7 +17,7 @@ COLUMNS = {
     "REVISION": "revision",
 }
 SETTINGS = "\n".join(
-    f"  {s.name}  {s.help}; {s.low} to {s.high} {s.unit}, {s.default} by default"
+    f"  {s.name}  {s.help}; {s.low} to {s.high}{s.unit and ' ' + s.unit}, {s.default} by default"
     for s in NETWORK_SETTINGS.values()
 )
 

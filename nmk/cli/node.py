@@ -6,7 +6,8 @@ import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import Json, output_option, say, show
+from nmk.cli.units import show_ago, show_bytes
 
 COLUMNS = {
     "NAME": "name",
@@ -45,12 +46,26 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 @output_option
 @server_options
 def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
-    """Show a node."""
+    """Show a node, and what it said of its traffic at its last check-in."""
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
-    show(api.call("GET", path), output, COLUMNS, "name")
+    found = api.call("GET", path)
+    if output == "table":
+        found["traffic"] = traffic_line(found["traffic"])
+    show(found, output, COLUMNS, "name")
 
 
-@node.command("set", epilog="Example: nmk node set web name=www endpoint=198.51.100.7:51821")
+@node.command(
+    "set",
+    epilog="Example: nmk node set web name=www endpoint=198.51.100.7:51821",
+    help="""
+Change a node; machines follow at their next check-in.
+
+\b
+  name      its name, a DNS label
+  address   its address in the network, IPv4 or IPv6
+  endpoint  ADDRESS:PORT where others reach it; empty: found by itself again
+""",
+)
 @click.argument("name")
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
 @network_option
@@ -65,13 +80,7 @@ def set_(
     dry_run: bool,
     output: str,
 ) -> None:
-    r"""Change a node; machines follow at their next check-in.
-
-    \b
-      name      its name, a DNS label
-      address   its address in the network, IPv4 or IPv6
-      endpoint  ADDRESS:PORT where others reach it; empty: found by itself again
-    """
+    """Change a node."""
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
     body = parse_pairs(settings)
     seen = api.call("GET", path)
@@ -94,3 +103,16 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
     else:
         confirm(f"Delete node {name}?", yes=yes)
     api.call("DELETE", path, dry_run=dry_run)
+
+
+def traffic_line(traffic: Json | None) -> str:
+    """A node's traffic in words, by peer as far as it is known."""
+    if traffic is None:
+        return "not told yet"
+    total = f"received {show_bytes(traffic['received'])}, sent {show_bytes(traffic['sent'])}"
+    lines = [f"{total}, peers in touch: {traffic['live_peers']}"] + [
+        f"{peer['name']}: received {show_bytes(peer['received'])}, "
+        f"sent {show_bytes(peer['sent'])}, handshake {show_ago(peer['handshake'])}"
+        for peer in traffic["busiest"]
+    ]
+    return "\n".join(lines)

@@ -17,7 +17,15 @@ _mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same 
 
 def output_option(command: Command) -> Command:
     """`-o table|json|name`, as the parameter `output`."""
+    return _output_option(FORMATS)(command)
 
+
+def report_option(command: Command) -> Command:
+    """`-o table|json`, for what has no names."""
+    return _output_option(FORMATS[:2])(command)
+
+
+def _output_option(formats: Sequence[str]) -> Callable[[Command], Command]:
     def remember(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
         _mode["output"] = value
         return value
@@ -25,13 +33,13 @@ def output_option(command: Command) -> Command:
     return click.option(
         "-o",
         "--output",
-        type=click.Choice(FORMATS),
+        type=click.Choice(formats),
         default="table",
         show_default=True,
         callback=remember,
         is_eager=True,
         help="Form of the output.",
-    )(command)
+    )
 
 
 def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name: str) -> None:
@@ -56,9 +64,14 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns; headings only where there are rows or a person looks."""
     if not rows and not sys.stdout.isatty():
         return
+    click.echo(render_table(headings, rows))
+
+
+def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns."""
     from tabulate import tabulate
 
-    click.echo(tabulate(rows, headings, tablefmt="plain", disable_numparse=True))
+    return tabulate(rows, headings, tablefmt="plain", disable_numparse=True)
 
 
 def cell(value: object) -> str:

@@ -34,12 +34,13 @@ class _Configured(click.Group):
     ) -> click.Context:
         """The context with the file's values as defaults. Raises BadInput that names the file."""
         path = config_directory() / "server.toml"
-        names = {_file_name(p): p.name for p in self.params if p.name}
-        found = {}
+        names = {_file_name(p): p for p in self.params if isinstance(p, click.Option)}
+        found: dict[str | None, object] = {}
         for key, value in read_toml(path).items():
             if key not in names:
                 raise BadInput(f"{path}: {quote(key)} is no option of nmk server")
-            found[names[key]] = value
+            many = names[key].multiple and not isinstance(value, list)
+            found[names[key].name] = [value] if many else value
         return super().make_context(info_name, args, parent, default_map=found, **extra)
 
 
@@ -50,7 +51,6 @@ def _file_name(parameter: click.Parameter) -> str:
 @click.group(
     cls=_Configured,
     invoke_without_command=True,
-    context_settings={"auto_envvar_prefix": "NMK"},
     epilog="Example: nmk server --public-url http://198.51.100.7:50051",
 )
 @click.option(
@@ -58,24 +58,40 @@ def _file_name(parameter: click.Parameter) -> str:
     type=click.Path(path_type=Path),
     default=DATA_DIR,
     show_default=True,
+    envvar="NMK_DATA_DIR",
     help="Keys, database and socket.",
 )
-@click.option("--db", metavar="URL", help="Database.  [default: sqlite://DATA_DIR/nmk.db]")
 @click.option(
-    "--listen", default="*:50051", show_default=True, help="Node API: every agent must reach it."
+    "--db", metavar="URL", envvar="NMK_DB", help="Database.  [default: sqlite://DATA_DIR/nmk.db]"
 )
 @click.option(
-    "--admin-listen", default="127.0.0.1:8081", show_default=True, help="Admin API; off: none."
+    "--listen",
+    default="*:50051",
+    show_default=True,
+    envvar="NMK_LISTEN",
+    help="Node API: every agent must reach it.",
+)
+@click.option(
+    "--admin-listen",
+    default="127.0.0.1:8081",
+    show_default=True,
+    envvar="NMK_ADMIN_LISTEN",
+    help="Admin API; off: none.",
 )
 @click.option(
     "--public-url",
     "public_urls",
     multiple=True,
+    envvar="NMK_PUBLIC_URL",
     metavar="URL",
     help="Node API as machines reach it, for tokens; may be repeated.  [default: all addresses]",
 )
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="NMK_LOG_FORMAT",
 )
 @click.pass_context
 def server(
@@ -109,6 +125,8 @@ def _own_addresses() -> list[str]:
 def _introduce(options: ServerOptions, *, new: bool) -> None:
     """Tell systemd that we serve, and who looks at the terminal what comes next."""
     notify("READY=1", "STATUS=serving agents")
+    if options.log_format == "json":
+        return
     say(f"nmk controller: node API on {options.listen}, admin API on {options.admin_listen}")
     port = options.listen.rpartition(":")[2]
     if new:

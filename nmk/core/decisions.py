@@ -37,6 +37,7 @@ from nmk.errors import (
     StaleSequence,
 )
 
+RESERVED_NAMES = {"agent", "server"}  # of settings files beside those of the networks
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 _TEN = ip_network("10.0.0.0/8")
@@ -67,7 +68,8 @@ def create_network(
 
     `random`: at least 7 bytes, from which the picks are derived.
     """
-    parse_label(name, "network name")
+    if parse_label(name, "network name") in RESERVED_NAMES:
+        raise BadInput(f"{quote(name)} cannot be a network name", "choose another name")
     live = {m.name: m.network for m in meshes.values() if m.network and not m.network.deleted_at}
     if name in live:
         raise NameTaken(f"a network named {quote(name)} exists", "nmk network list")
@@ -154,18 +156,16 @@ def find_node(mesh: Mesh, name: str) -> Node:
 def join(mesh: Mesh, request: JoinRequest, observed: tuple[str, ...], now: int) -> list[Record]:
     """The records that let a machine in: its node and the key with one more use.
 
-    The same identity again is the same node and no second use: a join whose reply was lost is
-    repeated. Then only its facts are taken in, and nothing at all where they are the same.
+    The same identity again is the same node and changes nothing: a join whose reply was lost is
+    repeated, and one that was recorded may be played again by anybody.
     """
     if request.identity in mesh.deleted:
         raise NodeDeleted("this machine's node was deleted")
-    live_network(mesh)
     key = admit(mesh, request, now)
     _check_wg_key(mesh, request.identity, request.facts)
     node = mesh.nodes.get(request.identity)
     if node is not None:
-        again = replace(node, facts=request.facts, observed=observed or node.observed)
-        return [again] if again != node else []
+        return []
     name = free_name(mesh, request)
     addresses = free_addresses(mesh, request.address, now)
     node = Node(
@@ -252,26 +252,20 @@ def asked_address(mesh: Mesh, text: str) -> tuple[int, str]:
 
 
 def report(
-    mesh: Mesh, identity: str, seq: int, facts: Facts | None, observed: tuple[str, ...]
+    mesh: Mesh, identity: str, seq: int, facts: Facts, observed: tuple[str, ...]
 ) -> list[Record]:
-    """The node with what its agent reported. `facts` None: only `observed` is new.
+    """The node with what its agent reported, and from where.
 
-    A report's number must be above the last one stored; the same facts again change nothing.
+    A report's number must be above the last one stored, and is stored whatever it reports: only
+    so can no report be played again.
     """
     node = mesh.nodes[identity]
-    if facts is not None and seq <= node.seq:
+    if seq <= node.seq:
         stale = StaleSequence(f"report {seq} came after report {node.seq}")
         stale.stored = node.seq
         raise stale
-    if facts is not None:
-        _check_wg_key(mesh, identity, facts)
-    if facts is None:
-        after = replace(node, observed=observed)
-    elif facts == node.facts and observed == node.observed:
-        return []
-    else:
-        after = replace(node, facts=facts, observed=observed, seq=seq)
-    return [after] if after != node else []
+    _check_wg_key(mesh, identity, facts)
+    return [replace(node, facts=facts, observed=observed, seq=seq)]
 
 
 def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None) -> Node:

@@ -11,6 +11,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     ip_address,
+    ip_interface,
     ip_network,
 )
 
@@ -84,12 +85,30 @@ def parse_port(text: str | int) -> int:
 def parse_address(text: str) -> Address:
     """An IPv4 or IPv6 address without zone, IPv4-mapped ones refused."""
     try:
-        address = ip_address(text)
+        address = ip_address(_as_text(text))
     except ValueError:
         raise BadInput(f"{quote(text)} is no IP address", "write it like 10.20.0.7") from None
     if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
         raise BadInput(f"{quote(text)} cannot be used here", "write the plain address")
     return address
+
+
+def parse_interface_address(text: str) -> str:
+    """An address with its prefix length, "192.168.1.7/24", in canonical form and without zone."""
+    try:
+        found = str(ip_interface(_as_text(text)))
+    except ValueError:
+        found = ""
+    if not found or "%" in found:
+        raise BadInput(f"{quote(text)} is no address with a prefix length")
+    return found
+
+
+def _as_text(value: object) -> str:
+    """What JSON holds where a text should be: Python's ipaddress reads numbers as well."""
+    if not isinstance(value, str):
+        raise ValueError(value)  # noqa: TRY004  # so that it is refused like a bad text
+    return value
 
 
 def parse_range(text: str) -> Range:

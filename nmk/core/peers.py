@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 from nmk.core.parse import (
     parse_address,
     parse_endpoint,
+    parse_interface_address,
     parse_key,
     parse_label,
     parse_port,
@@ -109,7 +110,7 @@ def _parse_peer(key: str, peer: Json, cidrs: tuple[str, ...]) -> Peer:
         key=parse_key(peer["key"]),
         addresses=_inside(peer["addresses"], cidrs),
         port=parse_port(peer["port"]),
-        lan=tuple(_parse_lan(a) for a in peer["lan"][:_MOST_ADDRESSES]),
+        lan=tuple(parse_interface_address(a) for a in peer["lan"][:_MOST_ADDRESSES]),
         observed=_addresses(peer["observed"]),
         static=parse_endpoint(static) if static else None,
     )
@@ -123,14 +124,6 @@ def _id(text: str) -> str:
 
 def _addresses(texts: list[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(a)) for a in texts[:_MOST_ADDRESSES])
-
-
-def _parse_lan(text: str) -> str:
-    """An address with its prefix length. No zone: Python takes any text as one, even line ends."""
-    found = str(ip_interface(text))
-    if "%" in found:
-        raise BadInput(f"{quote(found)} has a zone")
-    return found
 
 
 def _inside(texts: list[str], cidrs: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ NETWORK_SETTINGS: dict[str, Setting] = {
             "keepalive", 25, 10, 3600, "seconds", "WireGuard's persistent keepalive, 0 is off", True
         ),
         Setting("interval", 60, 5, 86400, "seconds", "time between two check-ins of a node"),
-        Setting("listen-port", 51821, 1, 65535, "port", "first UDP port that a joining node tries"),
+        Setting("listen-port", 51821, 1, 65535, "", "first UDP port that a joining node tries"),
     )
 }
 

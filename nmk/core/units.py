@@ -98,12 +98,18 @@ reload() {{
 """
 
 
+def cron_line(program: str, environment: Mapping[str, str]) -> str:
+    """The check-in a minute, as /etc/cron.d holds it."""
+    settings = "".join(f"{k}={v} " for k, v in sorted(environment.items()))
+    return f"* * * * * root {settings}{program} checkin --quiet --splay 30"
+
+
 def render_cron(program: str, environment: Mapping[str, str]) -> str:
     """The file `/etc/cron.d/nmk`, for the agent."""
-    settings = "".join(f"{k}={v}\n" for k, v in sorted(environment.items()))
+    line = cron_line(program, environment)
     return f"""\
 # Keeps this machine in its WireGuard mesh; made by: nmk service install
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-{settings}@reboot root {program} checkin --quiet
-* * * * * root {program} checkin --quiet --splay 30
+{line.replace("* * * * *", "@reboot").removesuffix(" --splay 30")}
+{line}
 """

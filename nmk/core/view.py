@@ -23,15 +23,18 @@ def pack(body: bytes) -> bytes:
     return DEFLATED + deflate(body, last=True)
 
 
-def pack_view(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -> bytes:
+def pack_view(
+    mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str], **more: object
+) -> bytes:
     """The view of `node`, as much of it as an agent that stands at `at` does not have yet.
 
     `at` is the agent's (epoch, revision, commit id). Where these name no point in this mesh's
-    history the reply is a full view; where they name the present, it says so and no more.
+    history the reply is a full view; where they name the present, it says so and no more. `more`
+    goes into the reply as it is.
     """
     here = (epoch, mesh.revision, mesh.commit_id)
     if at == here:
-        return pack(_json({"at": here[1:]}))
+        return pack(_json({"at": here[1:], **more}))
     known = at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
     head: dict[str, object] = {
         "epoch": epoch,
@@ -39,6 +42,7 @@ def pack_view(mesh: Mesh, node: Node, epoch: str, at: tuple[str, int, str]) -> b
         "full": not known,
         "network": network_facts(mesh),
         "self": node_facts(node),
+        **more,
     }
     if known:
         head["gone"] = mesh.gone_since(at[1])

@@ -17,6 +17,7 @@ from nmk.core.settings import effective
 from nmk.errors import BadInput
 from nmk.server.controller import EVERYWHERE, Controller, Decide
 from nmk.server.log import iso_time, log_event
+from nmk.server.traffic import traffic_json
 from nmk.wire.token import Token, encode_token
 
 Json = dict[str, Any]
@@ -132,12 +133,14 @@ class Admin:
         )
         [key] = self._commit_to(edit, network, lambda _: [wanted])
         _log("key-created", edit, network=network, key=wanted.id)
+        shown = self._key_json(cast(AccessKey, key), [])
+        if edit.dry_run:
+            return shown
         urls = self._urls()
         token = encode_token(
             Token(urls, self._controller.identity.public, network, wanted.id, secret)
         )
         install = pasted_line(urls[0], self._script_sha256, token) if self._script_sha256 else None
-        shown = self._key_json(cast(AccessKey, key), [])
         return {**shown, "token": token, "urls": list(urls), "install": install}
 
     def list_keys(self, network: str) -> list[Json]:
@@ -160,7 +163,9 @@ class Admin:
     def delete_key(self, edit: Edit, network: str, key_id: str) -> None:
         """Revoke a key; the nodes that it let in stay."""
         now = self._controller.now()
-        self._commit_to(edit, network, lambda m: [decisions.delete_key(m, key_id, edit.revision, now)])
+        self._commit_to(
+            edit, network, lambda m: [decisions.delete_key(m, key_id, edit.revision, now)]
+        )
         _log("key-revoked", edit, network=network, key=key_id)
 
     def list_nodes(self, network: str) -> list[Json]:
@@ -170,9 +175,13 @@ class Admin:
         return [self._node_json(n) for n in sorted(nodes, key=lambda n: n.name)]
 
     def show_node(self, network: str, name: str) -> Json:
-        """One node."""
+        """One node, with what it said of its traffic last."""
         with self._controller.lock:
-            return self._node_json(decisions.find_node(self._controller.mesh(network), name))
+            mesh = self._controller.mesh(network)
+            node, nodes = decisions.find_node(mesh, name), list(mesh.nodes.values())
+        told = self._controller.presence.traffic(node.identity)
+        names = {n.id: n.name for n in nodes} if told else {}
+        return self._node_json(node) | {"traffic": traffic_json(told, names)}
 
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of a node."""

@@ -10,10 +10,11 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import cast
 
 from nmk.core import decisions
 from nmk.core.mesh import Mesh
-from nmk.core.records import Node, Record
+from nmk.core.records import Facts, Node, Record
 from nmk.core.view import pack, pack_view
 from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence
 from nmk.server.controller import Controller
@@ -77,9 +78,9 @@ class Agents:
             with self._controller.lock:
                 mesh = self._controller.mesh(header.network)
                 node = mesh.nodes[request.identity]
-                view = pack_view(mesh, node, self._controller.epoch, ("", 0, ""))
+                again = not stored  # what it says of itself now has to come as a report
+                view = pack_view(mesh, node, self._controller.epoch, ("", 0, ""), again=again)
             self._controller.presence.hear(node.identity)
-            again = len(stored) < 2  # a first join stores the node and the key's use
             log_event("joined", network=mesh.name, node=node.name, remote=remote, again=again)
             return view
 
@@ -105,8 +106,10 @@ class Agents:
                 node = self._node(header, session.identity)
                 return [replace(node, deleted_at=self._controller.now())]
 
-            self._controller.commit(f"node:{session.identity}", (header.network,), decide)
-            log_event("left", network=header.network, identity=session.identity, remote=remote)
+            actor = f"node:{session.identity}"
+            [node] = self._controller.commit(actor, (header.network,), decide)
+            name = cast(Node, node).name
+            log_event("left", network=header.network, node=name, remote=remote)
             return pack(b"{}")
 
         return self._reply(session.keys, header, answer)
@@ -116,18 +119,10 @@ class Agents:
         controller = self._controller
         with controller.lock:
             node = self._node(header, identity)
-        controller.presence.hear(identity)
-        if message.facts is not None and message.facts.instance != node.facts.instance:
-            controller.presence.hear_instance(identity, node.facts.instance, message.facts.instance)
-        observed = self._observed(node, remote)
-        if message.facts is not None or observed != node.observed:
-            controller.commit(
-                f"node:{identity}",
-                (header.network,),
-                lambda _: decisions.report(
-                    self._mesh_of(header, identity), identity, message.seq, message.facts, observed
-                ),
-            )
+        controller.presence.hear(identity, message.traffic)
+        if message.facts is not None:
+            self._take_report(header, node, message.seq, message.facts, remote)
+        asks = message.facts is None and self._is_elsewhere(node, remote)
         at = (header.epoch.hex(), message.revision, message.commit_id)
         with controller.lock:
             mesh = self._mesh_of(header, identity)
@@ -136,9 +131,28 @@ class Agents:
             controller.catch_up()  # another replica has told the agent more than we know
         with controller.lock:
             mesh = self._mesh_of(header, identity)
+            if asks:
+                return pack_view(mesh, mesh.nodes[identity], controller.epoch, at, report=True)
             if at == (controller.epoch, mesh.revision, mesh.commit_id):
                 return self._unchanged_reply(mesh, node, at)
             return pack_view(mesh, mesh.nodes[identity], controller.epoch, at)
+
+    def _take_report(self, header: Header, node: Node, seq: int, facts: Facts, remote: str) -> None:
+        """Store a report and where it came from: a number makes it fresh, so both are true."""
+        self._controller.commit(
+            f"node:{node.identity}",
+            (header.network,),
+            lambda _: decisions.report(
+                self._mesh_of(header, node.identity),
+                node.identity,
+                seq,
+                facts,
+                _observe(self._node(header, node.identity).observed, remote),
+            ),
+        )
+        if facts.instance != node.facts.instance:
+            presence = self._controller.presence
+            presence.hear_instance(node.identity, node.facts.instance, facts.instance)
 
     def _unchanged_reply(self, mesh: Mesh, node: Node, at: tuple[str, int, str]) -> bytes:
         """The same bytes for all who are up to date: packed once a revision."""
@@ -187,15 +201,17 @@ class Agents:
     def _node(self, header: Header, identity: str) -> Node:
         return self._mesh_of(header, identity).nodes[identity]
 
-    def _observed(self, node: Node, remote: str) -> tuple[str, ...]:
-        """Where the node is seen: a new address counts from the second check-in in a row on."""
-        if remote in node.observed:
+    def _is_elsewhere(self, node: Node, remote: str) -> bool:
+        """Whether the node now comes from an address that we do not know, twice in a row.
+
+        Such a check-in may be a recording that anybody sends from anywhere, so all that follows
+        from it is that the agent is asked for a report.
+        """
+        if remote in node.observed or _observe(node.observed, remote) == node.observed:
             self._sightings.pop(node.identity, None)
-            return node.observed
-        if self._sightings.get(node.identity) != remote:
-            self._sightings[node.identity] = remote
-            return node.observed
-        return _observe(node.observed, remote)
+            return False
+        before, self._sightings[node.identity] = self._sightings.get(node.identity), remote
+        return before == remote
 
 
 def _observe(before: tuple[str, ...], remote: str) -> tuple[str, ...]:

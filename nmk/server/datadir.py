@@ -11,7 +11,7 @@ from typing import IO
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Locked, StoreUnavailable, StoreUnusable
 from nmk.files import write_private
-from nmk.wire.envelope import Identity
+from nmk.wire.envelope import KEY_BYTES, Identity
 
 _LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
 
@@ -24,7 +24,7 @@ class DataDir:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = path.absolute()
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET:
             raise BadInput(
                 f"the path {quote(path)} is too long for a socket in it", "use a shorter --data-dir"
@@ -78,10 +78,11 @@ class DataDir:
 
     def _secret(self, path: Path) -> bytes:
         if not path.exists():
-            write_private(path, secrets.token_bytes(32).hex().encode() + b"\n")
+            write_private(path, secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
         try:
-            return bytes.fromhex(path.read_text(encoding="ascii"))
+            secret = bytes.fromhex(path.read_text(encoding="ascii"))
         except ValueError:
-            raise StoreUnusable(
-                f"{path} does not hold a key", "restore the file from a backup"
-            ) from None
+            secret = b""
+        if len(secret) != KEY_BYTES:
+            raise StoreUnusable(f"{path} does not hold a key", "restore the file from a backup")
+        return secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ _MOST_ADDRESSES = 10_000
 class RateLimit:
     """A token bucket for each address: `burst` requests at once, `rate` a second in the long run.
 
-    Not exact under races, and bounded in memory: the address longest unheard of is forgotten.
+    Bounded in memory: the address longest unheard of is forgotten.
     """
 
     def __init__(self, rate: float, burst: float, monotonic: Callable[[], float]) -> None:
@@ -21,14 +22,16 @@ class RateLimit:
         self._burst = burst
         self._monotonic = monotonic
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def spend(self, address: str) -> None:
         """One request of that address. Raises RateLimited."""
-        now = self._monotonic()
-        level, at = self._buckets.pop(address, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._rate)
-        self._buckets[address] = (max(level - 1, 0), now)
-        if len(self._buckets) > _MOST_ADDRESSES:
-            self._buckets.popitem(last=False)
+        with self._lock:
+            now = self._monotonic()
+            level, at = self._buckets.pop(address, (self._burst, now))
+            level = min(self._burst, level + (now - at) * self._rate)
+            self._buckets[address] = (max(level - 1, 0), now)
+            if len(self._buckets) > _MOST_ADDRESSES:
+                self._buckets.popitem(last=False)
         if level < 1:
             raise RateLimited(f"too many requests from {address}")

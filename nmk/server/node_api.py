@@ -26,6 +26,7 @@ class MethodNotAllowed(NmkError):
     """The path exists, with another method."""
 
     code, status = "method-not-allowed", 405
+    default_hint = "see docs/protocol.md"
 
 
 class NodeApi:

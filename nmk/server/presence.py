@@ -31,11 +31,15 @@ class Presence:
         self._unsaved: dict[str, int] = {}
         self._instances: dict[str, tuple[str, ...]] = {}
         self._doubled: dict[str, float] = {}
+        self._traffic: dict[str, tuple[float, str]] = {}
 
-    def hear(self, identity: str) -> None:
-        """A check-in of this identity has just been opened."""
-        self._heard[identity] = self._monotonic()
+    def hear(self, identity: str, traffic: str = "") -> None:
+        """A check-in of this identity has just been opened; `traffic` is what it says of that."""
+        now = self._monotonic()
+        self._heard[identity] = now
         self._unsaved[identity] = int(self._wall())
+        if traffic:
+            self._traffic[identity] = (now, traffic)
 
     def hear_instance(self, identity: str, before: str, now: str) -> None:
         """A report came from another instance than the one before.
@@ -51,6 +55,11 @@ class Presence:
     def last_seen(self, identity: str) -> int | None:
         """Wall-clock time of the last check-in, also from before this controller started."""
         return self._unsaved.get(identity) or self._last_seen.get(identity)
+
+    def traffic(self, identity: str) -> tuple[int, str] | None:
+        """Seconds since a node spoke of its traffic, and what it said; None: not in this life."""
+        told = self._traffic.get(identity)
+        return told and (int(self._monotonic() - told[0]), told[1])
 
     def state(self, identity: str, interval: int) -> str:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.

@@ -78,6 +78,7 @@ def run_server(
         serve(listeners)
     run_chore(controller.save_presence)
     store.close()
+    data.socket.unlink(missing_ok=True)
     log_event("stopped")
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _MOST_CONNECTIONS = 1000
 _IDLE_SECONDS = 30
 
 
-class PortInUse(NmkError):
+class ListenFailed(NmkError):
     """Another program listens there."""
 
     code = "listen-failed"
@@ -43,7 +43,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def open_tcp(listen: str) -> list[socket.socket]:
-    """Listening sockets: one, or for `*` one a family that this host has. Raises PortInUse."""
+    """Listening sockets: one, or for `*` one a family that this host has. Raises ListenFailed."""
     host, port = parse_listen(listen)
     hosts = ["0.0.0.0", "::"] if host == "*" else [host]  # noqa: S104  # agents come from anywhere
     return [s for h in hosts if (s := _open_one(h, port, optional=host == "*" and h == "::"))]
@@ -74,12 +74,8 @@ def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
     except OSError as error:
         if optional and error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
             return None
-        raise PortInUse(f"cannot listen on {host} port {port}: {error.strerror}") from None
+        raise ListenFailed(f"cannot listen on {host} port {port}: {error.strerror}") from None
     return listener
-
-
-class Stopped(Exception):
-    """A signal asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +108,9 @@ def serve(listeners: list[Listener]) -> None:
         for listener in listeners
         for s in listener.sockets
     ]
-    with _stop_signals(), contextlib.suppress(Stopped):
-        wasyncore.loop(timeout=1, map=channels, use_poll=True)
+    with _stop_signals(servers[0].pull_trigger) as received:
+        while not received:
+            wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)
     for server in servers:
         server.del_channel()
         server.socket.close()
@@ -130,13 +127,21 @@ def _busy(channel: object) -> bool:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    def stop(_signal: int, _frame: object) -> None:
-        raise Stopped
+def _stop_signals(wake: Callable[[], None]) -> Iterator[list[int]]:
+    """The signals that asked to stop so far; a second one after the block ends the process.
+
+    Nothing is raised where a signal comes: wasyncore takes any exception of a handler for a
+    broken connection, so the request to stop would be lost. `wake` ends its wait instead.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        wake()
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

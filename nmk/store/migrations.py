@@ -27,8 +27,8 @@ FIRST = (
         CHECK (cidr4 IS NOT NULL OR cidr6 IS NOT NULL)
     )""",
     """CREATE TABLE access_keys (
-        id TEXT NOT NULL PRIMARY KEY,
         network TEXT NOT NULL REFERENCES networks (name),
+        id TEXT NOT NULL,
         secret_hash TEXT NOT NULL,
         uses BIGINT NOT NULL,
         uses_max BIGINT,
@@ -36,12 +36,13 @@ FIRST = (
         created_at BIGINT NOT NULL,
         deleted_at BIGINT,
         revision BIGINT NOT NULL,
+        PRIMARY KEY (network, id),
         CHECK (uses >= 0 AND (uses_max IS NULL OR uses <= uses_max))
     )""",
     "CREATE INDEX access_keys_revision ON access_keys (network, revision)",
     """CREATE TABLE nodes (
-        identity TEXT NOT NULL PRIMARY KEY,
         network TEXT NOT NULL REFERENCES networks (name),
+        identity TEXT NOT NULL,
         name TEXT NOT NULL,
         address4 TEXT,
         address6 TEXT,
@@ -58,6 +59,7 @@ FIRST = (
         created_at BIGINT NOT NULL,
         deleted_at BIGINT,
         revision BIGINT NOT NULL,
+        PRIMARY KEY (network, identity),
         CHECK (address4 IS NOT NULL OR address6 IS NOT NULL)
     )""",
     "CREATE INDEX nodes_revision ON nodes (network, revision)",

@@ -16,6 +16,9 @@ from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Collision, Statement
 
 BUSY_SECONDS = 5
+COLLISIONS = ("already exists", "duplicate column name")
+WRONG = ("no such ", "syntax error")
+"""What only SQLite's words tell: it has one error code for these."""
 
 
 class SqliteEngine:
@@ -56,8 +59,10 @@ class SqliteEngine:
         except IntegrityError as error:
             raise Collision(str(error)) from None
         except OperationalError as error:
-            if "already exists" in str(error):
+            if any(words in str(error) for words in COLLISIONS):
                 raise Collision(str(error)) from None
+            if any(words in str(error) for words in WRONG):
+                raise StoreUnusable(f"the database {self.path}: {error}") from None
             raise StoreUnavailable(f"the database {self.path}: {error}") from None
         except (DatabaseError, PeeweeException) as error:
             raise StoreUnusable(f"the database {self.path}: {error}") from None

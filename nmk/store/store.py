@@ -59,7 +59,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._migrate()
-        self.epoch = self._meta()["epoch"]
+        self.epoch = self._meta("epoch")
 
     def close(self) -> None:
         """Let go of the database."""
@@ -106,8 +106,11 @@ class Store:
     def heads(self) -> dict[str, Point]:
         """Every network's newest commit."""
         columns = (ChangeRow.network, ChangeRow.revision, ChangeRow.commit_id, ChangeRow.at)
-        newest = ChangeRow.revision == _newest_revision()
-        rows = self._read(ChangeRow.select(*columns).where(newest))
+        other = ChangeRow.alias()
+        top = other.select(other.network, fn.MAX(other.revision).alias("revision"))
+        top = top.group_by(other.network)  # not once for each change, as a correlated query would
+        newest = (ChangeRow.network == top.c.network) & (ChangeRow.revision == top.c.revision)
+        rows = self._read(ChangeRow.select(*columns).join(top, on=newest))
         return {network: Point(*point) for network, *point in rows}
 
     def commit_id(self, network: str, revision: int) -> str | None:
@@ -149,7 +152,9 @@ class Store:
 
     def forget_changes(self, before: int) -> None:
         """Drop log rows older than that time, each network's newest kept."""
-        old = (ChangeRow.at < before) & (ChangeRow.revision < _newest_revision())
+        other = ChangeRow.alias()
+        newest = other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)
+        old = (ChangeRow.at < before) & (ChangeRow.revision < newest)
         self._write_again([compile_query(self._engine, ChangeRow.delete().where(old))])
 
     def _write_once(self, batch: Sequence[Statement], commit_id: str) -> None:
@@ -188,7 +193,7 @@ class Store:
             )
 
     def _version(self) -> int:
-        return int(self._meta()["schema"]) if "meta" in self._engine.tables() else 0
+        return int(self._meta("schema")) if "meta" in self._engine.tables() else 0
 
     def _migration(self, version: int) -> list[Statement]:
         """The step up from a version; the second of two who take it at once collides."""
@@ -200,8 +205,13 @@ class Store:
         was = (MetaRow.name == "schema") & (MetaRow.value == str(version))
         return [compile_query(self._engine, MetaRow.delete().where(was)), now, *steps]
 
-    def _meta(self) -> dict[str, str]:
-        return dict(self._read(MetaRow.select()))
+    def _meta(self, name: str) -> str:
+        value = dict(self._read(MetaRow.select())).get(name)
+        if value is None:
+            raise StoreUnusable(
+                f"the database has a table meta without {name}", "give nmk a database of its own"
+            )
+        return str(value)
 
     def _has(self, commit_id: str) -> bool:
         query = ChangeRow.select(ChangeRow.revision).where(ChangeRow.commit_id == commit_id)
@@ -215,10 +225,12 @@ class Store:
 
     def _upsert(self, record: Record) -> Statement:
         table = TABLES[type(record)]
-        primary = table._meta.primary_key  # noqa: SLF001  # peewee's documented door
-        others = [f for f in table._meta.sorted_fields if f is not primary]  # noqa: SLF001  # same
+        meta = table._meta  # noqa: SLF001  # peewee's documented door
+        primary = [field.name for field in meta.get_primary_keys()]
+        others = [name for name in meta.sorted_field_names if name not in primary]
         query = table.insert(**to_row(record)).on_conflict(
-            conflict_target=[primary], preserve=others
+            conflict_target=[meta.fields[name] for name in primary],
+            preserve=[meta.fields[name] for name in others],
         )
         return compile_query(self._engine, query)
 
@@ -236,12 +248,6 @@ def describe_change(pairs: Iterable[tuple[Record | None, Record]]) -> str:
         ],
         separators=(",", ":"),
     )
-
-
-def _newest_revision() -> Query:
-    """Of the network of the row that it is compared with."""
-    other = ChangeRow.alias()
-    return other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)
 
 
 def _change_row(commit: Commit) -> dict[str, Any]:

@@ -57,8 +57,8 @@ class NetworkRow(Model):
 class AccessKeyRow(Model):
     """`core.records.AccessKey`."""
 
-    id = TextField(primary_key=True)
     network = TextField()
+    id = TextField()
     secret_hash = TextField()
     uses = BigIntegerField()
     uses_max = BigIntegerField(null=True)
@@ -69,13 +69,14 @@ class AccessKeyRow(Model):
 
     class Meta:  # noqa: D106  # peewee's way to name a table
         table_name = "access_keys"
+        primary_key = CompositeKey("network", "id")
 
 
 class NodeRow(Model):
     """`core.records.Node`, its facts side by side with the rest."""
 
-    identity = TextField(primary_key=True)
     network = TextField()
+    identity = TextField()
     name = TextField()
     address4 = TextField(null=True)
     address6 = TextField(null=True)
@@ -95,6 +96,7 @@ class NodeRow(Model):
 
     class Meta:  # noqa: D106  # peewee's way to name a table
         table_name = "nodes"
+        primary_key = CompositeKey("network", "identity")
 
 
 class PresenceRow(Model):

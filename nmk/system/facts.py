@@ -37,7 +37,7 @@ def machine_instance() -> str:
         boot = _BOOT_ID.read_text().strip()
     except OSError:
         boot = ""
-    marks = f"{boot} {host_name()} {_NETWORK_NAMESPACE.stat().st_ino}"
+    marks = f"{boot} {_NETWORK_NAMESPACE.stat().st_ino}"
     return blake2b(marks.encode(), digest_size=8).hexdigest()
 
 

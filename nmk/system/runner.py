@@ -27,12 +27,16 @@ Show = Callable[[str], None]
 
 
 class Runner:
-    """Runs commands on this machine. `show` is told of each one that changes it."""
+    """Runs commands on this machine.
+
+    `show` is told of each one that changes it, `warn` what its owner must hear in any case.
+    """
 
     dry = False
 
-    def __init__(self, show: Show | None = None) -> None:
-        self._show = show or (lambda _: None)
+    def __init__(self, show: Show | None = None, warn: Show | None = None) -> None:
+        self.show = show or _say_nothing
+        self.warn = warn or _say_nothing
 
     def read(self, argv: Sequence[str]) -> str:
         """What a command prints that only looks. Raises ToolMissing, CommandFailed."""
@@ -40,7 +44,7 @@ class Runner:
 
     def change(self, command: Command) -> None:
         """Run a command that changes the machine. Raises ToolMissing, CommandFailed."""
-        self._show(describe(command))
+        self.show(describe(command))
         _run(command.argv, command.stdin)
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
@@ -59,7 +63,7 @@ class DryRunner(Runner):
 
     def change(self, command: Command) -> None:
         """Show the command."""
-        self._show(describe(command))
+        self.show(describe(command))
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
         """Nothing was changed, so there is nothing to wait for."""
@@ -107,7 +111,7 @@ def _run(argv: Sequence[str], stdin: str | None) -> str:
                 stdout=out,
                 stderr=err,
                 timeout=TIMEOUT,
-                env=_environment(),
+                env=environment(),
                 cwd="/",
                 start_new_session=True,  # so that Ctrl-C ends nmk and not the tunnel
                 check=False,
@@ -124,12 +128,16 @@ def _run(argv: Sequence[str], stdin: str | None) -> str:
         return out.read().decode(errors="replace")
 
 
+def _say_nothing(_text: str) -> None:
+    pass
+
+
 def _scratch() -> IO[bytes]:
     """A file in memory: no disk that may be full, and no key on it."""
     return os.fdopen(os.memfd_create("nmk"), "w+b")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours without nmk's secrets, which a tunnel's process would keep for as long as it lives."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("NMK_")}
     # WG_SUDO: boringtun shall not give up root, which it needs to make its interface.

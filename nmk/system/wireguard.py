@@ -30,14 +30,15 @@ def exists(interface: str) -> bool:
     return True
 
 
-def probe(run: Runner, interface: str) -> Tunnel | None:
+def probe(run: Runner, interface: str, dump: Dump | None = None) -> Tunnel | None:
     """The interface as it is now; None where there is none. Raises InterfaceTaken, CommandFailed.
 
-    A userspace interface goes with its process, so what a dead one leaves is none either.
+    A userspace interface goes with its process, so what a dead one leaves is none either. `dump`:
+    what `look` gave, where it has been asked already.
     """
     if not exists(interface):
         return None
-    dump = look(run, interface)
+    dump = dump or look(run, interface)
     link = parse_link(run.read(["ip", "-json", "address", "show", "dev", interface]), interface)
     return Tunnel(
         interface=interface,
@@ -89,7 +90,7 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
             f"no WireGuard in the kernel ({failures[0].message}), and none installed beside it",
             "apt-get install wireguard-go",
         )
-    raise failures[-1]
+    raise CommandFailed("; ".join(f.message for f in failures))
 
 
 def remove(run: Runner, interface: str) -> None:

@@ -9,11 +9,18 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from ipaddress import ip_interface
 from typing import Any
 
+from nmk.core import traffic as traffic_text
 from nmk.core.decisions import JoinRequest
-from nmk.core.parse import parse_endpoint, parse_int, parse_key, parse_port, quote
+from nmk.core.parse import (
+    parse_endpoint,
+    parse_int,
+    parse_interface_address,
+    parse_key,
+    parse_port,
+    quote,
+)
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadInput, BadReply, NmkError, from_code
@@ -25,12 +32,16 @@ _HIGHEST_SEQ = 2**53
 
 @dataclass(frozen=True, slots=True)
 class CheckIn:
-    """Where the agent stands, and with `facts` a numbered report of what changed with it."""
+    """Where the agent stands, and with `facts` a numbered report of what changed with it.
+
+    `traffic`: what `core.traffic` made, "" where there is nothing to say.
+    """
 
     revision: int
     commit_id: str
     seq: int = 0
     facts: Facts | None = None
+    traffic: str = ""
 
 
 def encode_join(request: JoinRequest) -> bytes:
@@ -70,6 +81,8 @@ def encode_check_in(message: CheckIn) -> bytes:
     body: dict[str, Any] = {"at": [message.revision, message.commit_id]}
     if message.facts is not None:
         body |= {"seq": message.seq, "facts": facts_json(message.facts)}
+    if message.traffic:
+        body["traffic"] = message.traffic
     return _json(body)
 
 
@@ -80,9 +93,13 @@ def parse_check_in(body: bytes) -> CheckIn:
     if not isinstance(at, list) or len(at) != 2 or not isinstance(at[1], str):
         raise BadInput("a check-in does not say where it stands")
     revision = _number(at[0], "revision")
+    traffic = data.get("traffic", "")
+    if not isinstance(traffic, str) or len(traffic) > traffic_text.LONGEST:
+        raise BadInput(f"{quote(traffic)} says nothing of traffic")
     if "facts" not in data:
-        return CheckIn(revision, at[1])
-    return CheckIn(revision, at[1], _number(data.get("seq"), "seq"), parse_facts(data["facts"]))
+        return CheckIn(revision, at[1], traffic=traffic)
+    seq, facts = _number(data.get("seq"), "seq"), parse_facts(data["facts"])
+    return CheckIn(revision, at[1], seq, facts, traffic)
 
 
 def facts_json(facts: Facts) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def parse_facts(data: object) -> Facts:
     return Facts(
         wg_key=parse_key(_text(data, "wg_key")),
         listen_port=parse_port(_number(data.get("listen_port"), "port")),
-        lan=tuple(_interface_address(a) for a in lan),
+        lan=tuple(parse_interface_address(a) for a in lan),
         interval=NETWORK_SETTINGS["interval"].parse(_number(data.get("interval"), "interval")),
         endpoint=parse_endpoint(pinned) if pinned else None,
         instance=_text(data, "instance"),
@@ -173,13 +190,3 @@ def _number(value: object, what: str) -> int:
     if not isinstance(value, int):
         raise BadInput(f"{quote(value)} cannot be the {what} of a message")
     return parse_int(value, 0, _HIGHEST_SEQ, what)
-
-
-def _interface_address(text: object) -> str:
-    try:
-        address = ip_interface(text if isinstance(text, str) else "")
-    except ValueError:
-        raise BadInput(f"{quote(text)} is no address with a prefix length") from None
-    if "%" in str(address):
-        raise BadInput(f"{quote(text)} has a zone")
-    return str(address)

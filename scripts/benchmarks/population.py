@@ -6,12 +6,13 @@ import base64
 import secrets
 import time
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
 from nmk.core import decisions
 from nmk.core.mesh import Mesh
-from nmk.core.records import AccessKey, Facts, Record, hash_secret
+from nmk.core.records import AccessKey, Facts, Record, hash_secret, key_of
 from nmk.server.controller import EVERYWHERE, Controller
 from nmk.server.datadir import DataDir
 from nmk.store.engine import open_engine
@@ -77,7 +78,7 @@ def facts(number: int, listen_port: int = 51821) -> Facts:
     """A machine in a home network of its own, with both families."""
     high, low = divmod(number, 256)
     return Facts(
-        wg_key=base64.b64encode(number.to_bytes(32, "big", signed=False)).decode(),
+        wg_key=base64.b64encode(blake2b(b"%d" % number, digest_size=32).digest()).decode(),
         listen_port=listen_port,
         lan=(f"192.168.{high % 256}.{low}/24", f"2001:db8:{high:x}:{low:x}::17/64"),
     )
@@ -98,7 +99,7 @@ def _join_all(
         )
         mesh.apply(commit.revision, commit.id, commit.at, stored)
         commits.append(commit)
-        written.update((getattr(r, "identity", key_id), r) for r in stored)
+        written.update((key_of(r), r) for r in stored)
     store.commit(commits, written.values())
 
 

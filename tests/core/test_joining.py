@@ -188,10 +188,12 @@ def test_a_report_changes_the_facts_once() -> None:
         assert stale.value.stored == 1
 
 
-def test_a_report_of_what_is_known_changes_nothing() -> None:
-    mesh = made_mesh(made_node(1, observed=("198.51.100.7",)))
-    assert decisions.report(mesh, identity(1), 1, made_facts(1), ("198.51.100.7",)) == []
-    assert decisions.report(mesh, identity(1), 0, None, ("198.51.100.7",)) == []
+def test_a_report_of_what_is_known_uses_up_its_number() -> None:
+    node = made_node(1, observed=("198.51.100.7",))
+    [stored] = decisions.report(made_mesh(node), identity(1), 1, node.facts, node.observed)
+    assert stored == replace(node, seq=1, revision=stored.revision)
+    with pytest.raises(StaleSequence):
+        decisions.report(made_mesh(stored), identity(1), 1, node.facts, node.observed)
 
 
 def test_a_report_cannot_take_anothers_wireguard_key() -> None:

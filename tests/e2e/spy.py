@@ -13,7 +13,7 @@ WRAPPER = f"""\
 #!/bin/sh
 echo "{{name}} $*" >>{LOG}
 number=$(wc -l <{LOG})
-if [ -p {GATE} ]; then cat {GATE}; fi
+if [ -p {GATE} ]; then cat {GATE} >/dev/null; fi
 if [ "$number" = "$(cat {FAIL_AT})" ]; then echo "{{name}} has no mood" >&2; exit 1; fi
 if [ "$number" = "$(cat {KILL_AT})" ]; then kill -KILL "$PPID"; exit 1; fi
 exec {{real}} "$@"

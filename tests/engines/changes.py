@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from nmk.store.store import Commit, Store
 HOME = Network("home", "10.1.0.0/16", None, {"keepalive": 25}, created_at=1)
 KEY = AccessKey("key", "home", "hash", uses_max=None)
 DEADLINE_SECONDS = 60
+
+Opener = Callable[[str], Store]
 
 R = TypeVar("R", bound=Record)
 

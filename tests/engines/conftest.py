@@ -5,38 +5,38 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.starters import Postgres, Rqlite, postgres_server, rqlite_cluster
+from nmk.store.engine import Engine, open_engine
+from nmk.store.store import Store
+from tests.engines.changes import Opener
+from tests.engines.plugin import ENGINES, cluster, maker, postgres
+from tests.engines.starters import Rqlite
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server for the whole run."""
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Rqlite]:
-    """A cluster for the whole run."""
-    with rqlite_cluster() as made:
-        yield made
+__all__ = ["cluster", "postgres"]
 
 
 @pytest.fixture
-def rqlite(cluster: Rqlite) -> Rqlite:
+def rqlite(cluster: Rqlite) -> Rqlite:  # noqa: F811  # how fixtures ask for each other
     """The cluster, whole and empty."""
     cluster.heal()
     cluster.clear()
     return cluster
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "rqlite"])
+@pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh database, of every engine in turn."""
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/nmk.db"
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        return postgres.new_database()
-    rqlite: Rqlite = request.getfixturevalue("rqlite")
-    return rqlite.url
+    return maker(request, request.param)(tmp_path / "nmk.db")
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Opens the stores of a test, and closes them after it."""
+    engines: list[Engine] = []
+
+    def open_store(url: str) -> Store:
+        engines.append(open_engine(url))
+        return Store(engines[-1])
+
+    yield open_store
+    for engine in engines:
+        engine.close()

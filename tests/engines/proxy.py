@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
@@ -44,10 +45,12 @@ class Proxy:
         self._trap: tuple[bytes, How] | None = None
         self._held: tuple[Link, bytes] | None = None
         self._links: list[Link] = []
+        self._threads: list[Thread] = []
         self.sprung = Event()
+        self.refuse_after_loss = False
 
     def __enter__(self) -> Self:
-        Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(
@@ -57,18 +60,32 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._threads[0].join()  # from here on there are no new links
         for link in self._links:
             link.cut()
+        for thread in self._threads:
+            thread.join()
+        for link in self._links:
+            link.client.close()
+            link.server.close()
+        self._listener.close()
 
     def lose(self, words: bytes, how: How) -> None:
         """Lose the next connection over which these words come."""
         self._trap = (words, how)
 
+    def _start(self, work: Callable[..., None], *arguments: Link) -> None:
+        thread = Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.refuse_after_loss and self.sprung.is_set():
+                    client.close()
+                    continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self._to))
                 except OSError:
@@ -76,8 +93,8 @@ class Proxy:
                     continue
                 link = Link(client, server)
                 self._links.append(link)
-                Thread(target=self._requests, args=[link], daemon=True).start()
-                Thread(target=self._replies, args=[link], daemon=True).start()
+                self._start(self._requests, link)
+                self._start(self._replies, link)
 
     def _requests(self, link: Link) -> None:
         with suppress(OSError):

@@ -117,6 +117,14 @@ class Rqlite:
         self._members[port].kill()
         self._members[port].wait()
 
+    def freeze(self, port: int) -> None:
+        """Let a member do nothing, while its kernel goes on."""
+        self._members[port].send_signal(signal.SIGSTOP)
+
+    def thaw(self, port: int) -> None:
+        """Let it go on."""
+        self._members[port].send_signal(signal.SIGCONT)
+
     def heal(self) -> None:
         """Start the members that are not running, and wait until all have the same leader."""
         for port, member in self._members.items():

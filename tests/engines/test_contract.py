@@ -21,7 +21,7 @@ from nmk.store.sqlite import SqliteEngine
 from nmk.store.store import Commit, Store
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow
 from nmk.wire.envelope import Identity
-from tests.engines.changes import HOME, KEY, begin, change, make_node, stored, use_key
+from tests.engines.changes import HOME, KEY, Opener, begin, change, make_node, stored, use_key
 from tests.engines.faulty import Faulty
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    opened = open_engine(url)
-    yield opened
-    opened.close()
+    made = open_engine(url)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -52,20 +52,13 @@ def head(store: Store) -> int:
     return store.heads()["home"].revision
 
 
-def test_a_database_gets_its_schema_once(url: str, store: Store) -> None:
-    again = Store(open_engine(url))
-    assert again.epoch == store.epoch
-    again.close()
+def test_a_database_gets_its_schema_once(url: str, store: Store, opened: Opener) -> None:
+    assert opened(url).epoch == store.epoch
 
 
-def test_many_who_start_at_once_share_one_schema(url: str) -> None:
-    def start(_: int) -> str:
-        made = Store(open_engine(url))
-        made.close()
-        return made.epoch
-
+def test_many_who_start_at_once_share_one_schema(url: str, opened: Opener) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(start, range(4)))) == 1
+        assert len({store.epoch for store in pool.map(opened, [url] * 4)}) == 1
 
 
 def test_a_schema_that_is_in_the_way_is_told(engine: Engine) -> None:
@@ -156,14 +149,12 @@ def test_a_commit_of_several_networks_is_one(store: Store) -> None:
     assert head(store) == 1
 
 
-def test_threads_lose_no_change(url: str, store: Store) -> None:
+def test_threads_lose_no_change(url: str, store: Store, opened: Opener) -> None:
     begin(store)
 
     def write(_: int) -> list[str]:
-        own = Store(open_engine(url))
-        ids = [use_key(own) for _ in range(8)]
-        own.close()
-        return ids
+        own = opened(url)
+        return [use_key(own) for _ in range(8)]
 
     with ThreadPoolExecutor(4) as pool:
         ids = {i for some in pool.map(write, range(4)) for i in some}
@@ -190,10 +181,9 @@ def test_processes_lose_no_change(url: str, store: Store) -> None:
     assert stored(store, AccessKey)[0].uses == len(ids) == 18
 
 
-def test_controllers_lose_no_change(url: str, store: Store) -> None:
+def test_controllers_lose_no_change(url: str, store: Store, opened: Opener) -> None:
     begin(store)
-    stores = [Store(open_engine(url)) for _ in range(3)]
-    controllers = [Controller(own, Identity.generate()) for own in stores]
+    controllers = [Controller(opened(url), Identity.generate()) for _ in range(3)]
 
     def write(controller: Controller) -> None:
         for _ in range(5):
@@ -205,10 +195,9 @@ def test_controllers_lose_no_change(url: str, store: Store) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, controllers))
-    for controller, own in zip(controllers, stores, strict=True):
+    for controller in controllers:
         controller.refresh()
         assert controller.meshes["home"].keys["key"].uses == 15
-        own.close()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from tests.lab import Lab
 from tests.mesh import Mesh
 from tests.reliability.served import Served
+
+STOPPED = "stopped at"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +22,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(pytestconfig: pytest.Config) -> bool:
     """Whether to try all that there is, however long it takes."""
     return bool(pytestconfig.getoption("full"))
+
+
+@pytest.fixture
+def stopped(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Tells how many kill points a test has tried, for the summary at the end."""
+
+    def tell(points: int) -> None:
+        assert points > 3, "the harness found next to nothing to stop"
+        record_property(STOPPED, points)
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.getreports("passed")
+    figures = {r.head_line: dict(r.user_properties).get(STOPPED) for r in reports}
+    for test, points in figures.items():
+        if points:
+            terminalreporter.write_line(f"{test}: stopped at {points} points, converged from all")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from nmk.agent.api import Answer, NodeApi
 from nmk.cli.api import AdminApi
 from nmk.core.decisions import JoinRequest
 from nmk.core.records import Facts
-from nmk.errors import Unreachable
+from nmk.errors import BadReply, Unreachable
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from nmk.wire.token import Token, parse_token
@@ -74,7 +74,8 @@ class Served:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.spawn()
-        poll(self._answers, 30, "controller")
+        poll(lambda: self.ended or self.answers(), 30, "controller")
+        assert not self.ended, self.log
 
     def spawn(self) -> None:
         """Start it, and leave it to itself."""
@@ -100,9 +101,17 @@ class Served:
         assert self._process
         return self._process.wait(seconds)
 
-    def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, **how: Any
-    ) -> Any:
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        assert self._process
+        return self._process.poll() is not None
+
+    def answers(self) -> bool:
+        """Whether it takes requests."""
+        return self._admin.is_healthy()
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, **how: Any) -> Any:
         """A request to the admin API, below /v1. Raises what it answers."""
         return self._admin.call(method, path, body, **how)
 
@@ -130,11 +139,6 @@ class Served:
         """How many files and sockets it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208  # counts, keeps nothing
 
-    def _answers(self) -> bool:
-        assert self._process
-        assert self._process.poll() is None, self.log
-        return self._admin.is_healthy()
-
 
 class Agent:
     """One machine's end of the control channel. `name` is its host's."""
@@ -144,14 +148,14 @@ class Agent:
         self.name = name
         self.facts = Facts(b64encode(token_bytes(32)).decode(), 51820, (), 60, None)
         self.at: tuple[bytes, int, str] = (NO_EPOCH, 0, "")
-        self._token = token
+        self.token = token
         self._api = NodeApi(
             (served.url,), token.controller_key, self.identity, token.network, "the token"
         )
 
     def join(self) -> Mapping[str, Any]:
         """Join: the view. Raises what the controller answers under seal."""
-        token = self._token
+        token = self.token
         wish = JoinRequest("", token.key_id, token.secret, None, self.name, None, self.facts)
         return self._take(self._api.join(wish))
 
@@ -165,10 +169,10 @@ class Agent:
         self._api.leave(self.at[0]).result()
 
     def try_join(self) -> bool:
-        """Join; whether the controller was there to answer."""
+        """Join; whether the controller lived to answer."""
         try:
             self.join()
-        except Unreachable:
+        except (Unreachable, BadReply):
             return False
         return True
 

@@ -20,7 +20,7 @@ def serve(port: int, size: int) -> None:
         start_response("200 OK", headers)
         return [answer]
 
-    waitress.serve(app, host="127.0.0.1", port=port, threads=8, ident="nmk")
+    waitress.serve(app, host="127.0.0.1", port=port, ident="nmk")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""What was changed on this machine, when and why: `nmk log`, one file a network.
+
+Written only where a plan was carried out, as a whole, so that a crash leaves the old file or the
+new one. It holds the last entries within a bound, and nothing that is secret. A log that cannot
+be written never stops what it tells of.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nmk.agent.membership import Membership
+from nmk.agent.places import state_directory
+from nmk.core.peers import View
+from nmk.core.tunnel import Change
+from nmk.errors import NmkError
+from nmk.files import temporary_of, write_private
+from nmk.system.runner import Runner
+
+MOST_ENTRIES = 100
+MOST_BYTES = 64 * 1024
+MOST_LINES = 20  # of one entry: a thousand peers that come at once need no thousand lines
+
+Cause = Literal["join", "check-in", "failed-check-in", "restore", "up", "down", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the machine is about to be changed; `before`: the view until now, for peers' names."""
+
+    cause: Cause
+    before: View | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A plan that was carried out.
+
+    `at`: seconds since 1970; `revision`: of the view it followed, 0 without one; `changes`: a line
+    each, `more` the number of those left out; `failed`: the code of the error that cut it short.
+    """
+
+    at: int
+    cause: str
+    revision: int
+    changes: tuple[str, ...]
+    more: int = 0
+    failed: str | None = None
+
+
+@contextmanager
+def recording(
+    me: Membership, reason: Reason, changes: Sequence[Change], run: Runner
+) -> Iterator[None]:
+    """Remember the changes that are made inside, whether they come to their end or not."""
+    failed = None
+    try:
+        yield
+    except NmkError as error:
+        failed = error.code  # the message may quote what a command was given
+        raise
+    finally:
+        if changes and not run.dry:
+            lines = [describe(c, names_of(me, reason)) for c in changes]
+            _append(
+                me.network,
+                Entry(
+                    at=int(time.time()),
+                    cause=reason.cause,
+                    revision=me.known.revision if me.known else 0,
+                    changes=tuple(lines[:MOST_LINES]),
+                    more=max(0, len(lines) - MOST_LINES),
+                    failed=failed,
+                ),
+            )
+
+
+def names_of(me: Membership, reason: Reason) -> dict[str, str]:
+    """Peers' names by their keys, of those that go as well."""
+    views = (reason.before, me.known.view if me.known else None)
+    return {p.key: p.name for view in views if view for p in view.peers.values()}
+
+
+def describe(change: Change, names: dict[str, str]) -> str:
+    """A change's line, with the peer's name instead of its key."""
+    name = names.get(change.subject)
+    return change.line.replace(change.subject, name) if name else change.line
+
+
+def read(network: str) -> list[Entry]:
+    """The entries, the oldest first; lines that are damaged are left out."""
+    try:
+        text = file_of(network).read_text(errors="replace")
+    except OSError:
+        return []
+    return [entry for entry in map(_parse, text.splitlines()) if entry]
+
+
+def forget(network: str) -> None:
+    """Remove the network's log. Raises OSError."""
+    temporary_of(file_of(network)).unlink(missing_ok=True)
+    file_of(network).unlink(missing_ok=True)
+
+
+def file_of(network: str) -> Path:
+    """The network's log: a JSON object a line, beside its state."""
+    return state_directory() / f"{network}.log"
+
+
+def bounded(lines: Sequence[str]) -> list[str]:
+    """The newest lines, as many as may be kept."""
+    kept: list[str] = []
+    size = 0
+    for line in reversed(lines[-MOST_ENTRIES:]):
+        size += len(line.encode()) + 1
+        if size > MOST_BYTES:
+            break
+        kept.append(line)
+    return kept[::-1]
+
+
+def _append(network: str, entry: Entry) -> None:
+    lines = [json.dumps(asdict(e)) for e in (*read(network), entry)]
+    with suppress(OSError):
+        write_private(file_of(network), "".join(f"{x}\n" for x in bounded(lines)).encode())
+
+
+def _parse(line: str) -> Entry | None:
+    try:
+        data: dict[str, Any] = json.loads(line)
+        failed = data["failed"]
+        return Entry(
+            at=int(data["at"]),
+            cause=str(data["cause"]),
+            revision=int(data["revision"]),
+            changes=tuple(map(str, data["changes"])),
+            more=int(data["more"]),
+            failed=None if failed is None else str(failed),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -1,0 +1,35 @@
+"""Showing the same thing again and again, until Ctrl-C."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+PERIOD = 2.0  # seconds
+_CLEAR, _HOME, _END_OF_LINE, _BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+def watch(render: Callable[[], str], wait: Callable[[float], None] = time.sleep) -> None:
+    """Print what `render` gives every two seconds; Ctrl-C ends it and is no failure.
+
+    A terminal shows the newest only, as much of it as fits; elsewhere one follows the other.
+    """
+    terminal = sys.stdout.isatty()
+    with suppress(KeyboardInterrupt):
+        if terminal:
+            sys.stdout.write(_CLEAR)
+        while True:
+            text = render()
+            sys.stdout.write(_redraw(text) if terminal else f"{text}\n")
+            sys.stdout.flush()
+            wait(PERIOD)
+
+
+def _redraw(text: str) -> str:
+    """The text over what is on the screen, without a flicker."""
+    size = shutil.get_terminal_size()
+    lines = [line[: size.columns] for line in text.splitlines()][: size.lines - 1]
+    return _HOME + "".join(f"{line}{_END_OF_LINE}\n" for line in lines) + _BELOW

@@ -1,0 +1,117 @@
+"""Whatever cuts a run short, the next one carries on: same node, one use of the key."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from itertools import count, product
+from pathlib import Path
+
+import pytest
+
+from nmk.wire.token import encode_token, parse_token
+from tests.e2e.spy import Spy
+from tests.lab import Host
+from tests.mesh import INTERFACE, PORT, Mesh, failure, has_interface, live_addresses, reaches
+
+STATE = "/var/lib/nmk/home.json"
+MIDDLEBOX = Path(__file__).with_name("middlebox.py")
+PROGRAMS = ("wg", "ip", "wireguard-go")
+
+
+@pytest.fixture(scope="module")
+def anna(mesh: Mesh) -> Host:
+    [anna] = mesh.members("anna")
+    return anna
+
+
+def identity(host: Host) -> str:
+    found: str = json.loads(host.read(STATE))["identity"]
+    return found
+
+
+def in_the_mesh(mesh: Mesh, anna: Host, host: Host) -> None:
+    """The machine is the one node of its name, let in once, and works."""
+    names = [name for name in mesh.nodes() if name.startswith(host.name)]
+    assert names == [host.name]
+    [key] = [k for k in mesh.json("key", "list", "-n", "home") if host.name in k["nodes"]]
+    assert key["uses"] == 1
+    assert live_addresses(host) == mesh.nodes()[host.name]["addresses"]
+    anna.run("nmk", "checkin")
+    reaches(anna, mesh.address(host.name))
+
+
+@pytest.mark.parametrize(("name", "how"), [("bert", "fail_at"), ("cleo", "kill_at")])
+def test_a_join_that_is_cut_short_at_any_command(
+    mesh: Mesh, anna: Host, name: str, how: str
+) -> None:
+    host = mesh.machine(name)
+    spy = Spy(host, *PROGRAMS)
+    token, identities = mesh.token(), set()
+    for number in count(1):
+        spy.clear(**{how: number})
+        done = host.run("nmk", "join", "-", input=token, check=False)
+        identities.add(identity(host))
+        if len(spy.calls()) < number:
+            break
+        if how == "kill_at":
+            assert done.returncode == -signal.SIGKILL
+        else:
+            assert done.returncode == 1
+            assert "has no mood" in done.stderr
+            assert not has_interface(host)
+            assert host.run("ls", "/run/wireguard", check=False).stdout == ""
+    assert number > 3  # at least to make the interface, to configure it, to give it addresses
+    assert len(identities) == 1
+    spy.clear()
+    host.run("nmk", "checkin")
+    in_the_mesh(mesh, anna, host)
+
+
+def test_a_join_whose_reply_is_lost(mesh: Mesh, anna: Host) -> None:
+    dora, middle = mesh.machine("dora"), mesh.lab.host("middle", on=mesh.internet)
+    token = parse_token(mesh.token())
+    astray = encode_token(replace(token, urls=(f"http://{middle.address}:{PORT}",)))
+    middle.start("python3", str(MIDDLEBOX), "lose-replies", mesh.urls[0]).wait_for("ready")
+    lost = failure(dora, "join", "-", input=astray)
+    assert lost.exit_code == 75
+    assert "dora" in mesh.nodes()
+    assert not has_interface(dora)
+    before = identity(dora)
+    mesh.join(dora, token=encode_token(token))
+    assert identity(dora) == before
+    in_the_mesh(mesh, anna, dora)
+
+
+def test_a_check_in_that_fails_or_is_killed(mesh: Mesh, anna: Host) -> None:
+    [emil] = mesh.members("emil")
+    index = emil.read(f"/sys/class/net/{INTERFACE}/ifindex")
+    spy = Spy(emil, *PROGRAMS)
+    for how, number in product(["fail_at", "kill_at"], [1, 2, 3]):
+        mtu = 1300 + number if how == "fail_at" else 1400 + number
+        mesh.admin("network", "set", "home", f"mtu={mtu}")
+        spy.clear(**{how: number})
+        assert emil.run("nmk", "checkin", check=False).returncode != 0
+        spy.clear()
+        emil.run("nmk", "checkin")
+        assert emil.read(f"/sys/class/net/{INTERFACE}/mtu") == f"{mtu}\n"
+    assert emil.read(f"/sys/class/net/{INTERFACE}/ifindex") == index
+    in_the_mesh(mesh, anna, emil)
+
+
+def test_two_runs_at_once(mesh: Mesh) -> None:
+    [carl] = mesh.members("carl")
+    spy = Spy(carl, "wg")
+    spy.close_gate()
+    first = carl.start("nmk", "checkin")
+    spy.wait_at_gate()
+    assert failure(carl, "checkin") == (
+        75,
+        "home: another run of nmk is at work in /var/lib/nmk",
+        "wait for the other run to end",
+    )
+    assert len(spy.calls()) == 1
+    spy.open_gate()
+    assert first.wait() == 0
+    carl.run("nmk", "checkin")

@@ -1,0 +1,62 @@
+CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE changes (
+        network TEXT NOT NULL,
+        revision BIGINT NOT NULL,
+        commit_id TEXT NOT NULL UNIQUE,
+        at BIGINT NOT NULL,
+        actor TEXT NOT NULL,
+        what TEXT NOT NULL,
+        PRIMARY KEY (network, revision)
+    );
+CREATE TABLE networks (
+        name TEXT NOT NULL PRIMARY KEY,
+        cidr4 TEXT,
+        cidr6 TEXT,
+        settings TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        deleted_at BIGINT,
+        revision BIGINT NOT NULL,
+        CHECK (cidr4 IS NOT NULL OR cidr6 IS NOT NULL)
+    );
+CREATE TABLE access_keys (
+        network TEXT NOT NULL REFERENCES networks (name),
+        id TEXT NOT NULL,
+        secret_hash TEXT NOT NULL,
+        uses BIGINT NOT NULL,
+        uses_max BIGINT,
+        expires_at BIGINT,
+        created_at BIGINT NOT NULL,
+        deleted_at BIGINT,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (network, id),
+        CHECK (uses >= 0 AND (uses_max IS NULL OR uses <= uses_max))
+    );
+CREATE INDEX access_keys_revision ON access_keys (network, revision);
+CREATE TABLE nodes (
+        network TEXT NOT NULL REFERENCES networks (name),
+        identity TEXT NOT NULL,
+        name TEXT NOT NULL,
+        address4 TEXT,
+        address6 TEXT,
+        wg_key TEXT NOT NULL,
+        listen_port BIGINT NOT NULL,
+        lan TEXT NOT NULL,
+        interval BIGINT NOT NULL,
+        pinned TEXT,
+        instance TEXT NOT NULL,
+        observed TEXT NOT NULL,
+        endpoint TEXT,
+        seq BIGINT NOT NULL,
+        key_id TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        deleted_at BIGINT,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (network, identity),
+        CHECK (address4 IS NOT NULL OR address6 IS NOT NULL)
+    );
+CREATE INDEX nodes_revision ON nodes (network, revision);
+CREATE UNIQUE INDEX nodes_name ON nodes (network, name) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX nodes_address4 ON nodes (network, address4) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX nodes_address6 ON nodes (network, address6) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX nodes_wg_key ON nodes (network, wg_key) WHERE deleted_at IS NULL;
+CREATE TABLE presence (identity TEXT NOT NULL PRIMARY KEY, last_seen BIGINT NOT NULL);

@@ -1,0 +1,116 @@
+"""The first start of the file `nmk`, stopped anywhere while it unpacks itself: the next one works.
+
+The sweep starts a small file with the real start-up script; the real file is stopped at a few
+points, as it has thousands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import build_zipapp
+from nmk import bootstrap
+from tests.mesh import NMK
+from tests.reliability.killing import EFFECTS, Point, parse_trace, some_of
+
+Stopped = Callable[[int], None]
+
+PROGRAM = b"def main():\n    print('it runs')\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start of a file by a user who is not root and has a cache of their own."""
+
+    home: Path
+    file: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "nmk"
+
+    def run(self, *tracer: str) -> subprocess.CompletedProcess[str]:
+        python = "/usr/bin/python3" if self.file == NMK else sys.executable
+        return subprocess.run(
+            [*tracer, python, str(self.file), "version"],
+            env={"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(self.home)},
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def points(self) -> list[Point]:
+        trace = self.home / "trace"
+        assert self.run(*strace("-o", str(trace))).returncode == 0
+        return list(parse_trace(trace.read_text()))
+
+    def forget(self) -> None:
+        subprocess.run(["rm", "-r", "-f", self.cache], check=True)
+
+
+def strace(*options: str) -> list[str]:
+    return ["strace", "-qq", "-e", f"trace={','.join(EFFECTS)}", "-e", "signal=none", *options]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory that the user can come to and write in."""
+    for directory in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
+        directory.chmod(0o755)
+    os.chown(tmp_path, 65534, 65534)
+    return tmp_path
+
+
+@pytest.fixture
+def small(home: Path) -> Path:
+    """A file that carries little."""
+    carried = {
+        "nmk/__init__.py": b"",
+        "nmk/cli/__init__.py": b"",
+        "nmk/cli/main.py": PROGRAM,
+        "nmk/more.py": b"MORE = 1\n" * 5000,
+    }
+    file = home / "small"
+    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, bootstrap.abi()))
+    return file
+
+
+def stop_everywhere(start: Start, points: Sequence[Point]) -> None:
+    for point in points:
+        start.forget()
+        stopped = start.run(
+            *strace("-o", "/dev/null", "-e", f"inject={point.name}:signal=KILL:when={point.number}")
+        )
+        assert stopped.returncode == -signal.SIGKILL, point
+        works = start.run()
+        assert (works.returncode, works.stderr) == (0, ""), point
+        left = [path.name for path in start.cache.iterdir()]
+        assert len(left) == 1, (point, left)
+
+
+def test_small_file(home: Path, small: Path, full: bool, stopped: Stopped) -> None:
+    start = Start(home, small)
+    points = start.points()
+    chosen = points if full else some_of(points)
+    stop_everywhere(start, chosen)
+    stopped(len(chosen))
+
+
+def test_real_file(home: Path, full: bool, stopped: Stopped) -> None:
+    start = Start(home, NMK)
+    points = start.points()
+    chosen = points[1 :: len(points) // (40 if full else 4)]
+    stop_everywhere(start, chosen)
+    stopped(len(chosen))

@@ -1,0 +1,117 @@
+"""The controller, stopped anywhere in a commit or in its first start: nothing acknowledged is lost.
+
+The signal hits whichever thread comes to the call first; it ends them all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab import poll
+from tests.reliability.killing import EFFECTS, Point, parse_trace, some_of
+from tests.reliability.served import Agent, Served
+
+Stopped = Callable[[int], None]
+ATTACHED = "attached"
+FILES = {"admin.key", "admin.sock", "controller.key", "lock", "nmk.db", "nmk.db-shm", "nmk.db-wal"}
+
+
+def strace(*options: str) -> list[str]:
+    return ["strace", "-f", "-e", f"trace={','.join(EFFECTS)}", "-e", "signal=none", *options]
+
+
+def stop_at(point: Point) -> tuple[str, str]:
+    return "-e", f"inject={point.name}:signal=KILL:when={point.number}"
+
+
+@contextmanager
+def watched(served: Served, *options: str) -> Iterator[None]:
+    """strace on a controller that runs already."""
+    log = served.data.parent / "strace.log"
+    with log.open("wb") as said:
+        tracer = subprocess.Popen(strace(*options, "-p", str(served.pid)), stderr=said)
+    try:
+        poll(lambda: ATTACHED in log.read_text(), 10, "strace at work")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait()
+
+
+def points_of(trace: Path) -> list[Point]:
+    """The points that any of the threads passed, the start of the process aside."""
+    threads: dict[str, list[str]] = {}
+    for line in trace.read_text().splitlines():
+        thread, _, call = line.partition(" ")
+        threads.setdefault(thread, []).append(call.lstrip())
+    passed = [point for calls in threads.values() for point in parse_trace("\n".join(calls))]
+    points = {(p.name, p.number): p for p in passed if p.name != "execve"}
+    return list(points.values())
+
+
+def assert_sound(served: Served) -> None:
+    """No address twice, no gap in the log, and a database that is whole."""
+    nodes = served.nodes().values()
+    addresses = [a for node in nodes for a in node["addresses"]]
+    assert len(addresses) == len(set(addresses))
+    with closing(sqlite3.connect(served.data / "nmk.db")) as database:
+        log = database.execute("SELECT revision FROM changes WHERE network = 'home' ORDER BY 1")
+        revisions = [revision for (revision,) in log]
+        assert revisions == list(range(1, len(revisions) + 1))
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_commit(served: Served, tmp_path: Path, full: bool, stopped: Stopped) -> None:
+    trace = tmp_path / "trace"
+    with watched(served, "-o", str(trace)):
+        Agent(served, served.token(), "traced").join()
+    points = points_of(trace)
+    assert {"pwrite64", "fsync"} & {point.name for point in points}
+    known = served.nodes()
+    chosen = points if full else some_of(points)
+    for number, point in enumerate(chosen):
+        agent = Agent(served, served.token(), f"host-{number}")
+        with watched(served, *stop_at(point), "-o", "/dev/null"):
+            acknowledged = agent.try_join()
+            assert served.wait() == -signal.SIGKILL, point
+        served.start()
+        if acknowledged:
+            assert agent.name in served.nodes(), point
+        agent.join()
+        assert served.uses(agent.token) == 1, point
+        nodes = served.nodes()
+        assert nodes.keys() == known.keys() | {agent.name}, point
+        assert {n: nodes[n]["addresses"] for n in known} == {
+            n: known[n]["addresses"] for n in known
+        }
+        assert_sound(served)
+        known = nodes
+    stopped(len(chosen))
+
+
+def test_first_start(tmp_path: Path, full: bool, stopped: Stopped) -> None:
+    trace = tmp_path / "trace"
+    # -D: strace is the grandchild, so that the process we start is the controller.
+    with Served(tmp_path, strace("-D", "-o", str(trace))):
+        points = points_of(trace)
+    chosen = points if full else some_of(points)
+    for point in chosen:
+        shutil.rmtree(tmp_path / "data")
+        doomed = Served(tmp_path, strace("-D", "-o", "/dev/null", *stop_at(point)))
+        with pytest.raises(AssertionError):
+            doomed.start()
+        assert doomed.wait() == -signal.SIGKILL, point
+        with Served(tmp_path) as served:
+            served.call("POST", "/networks", {"name": "home"})
+            Agent(served, served.token(), "anna").join()
+            assert_sound(served)
+            assert {path.name for path in served.data.iterdir()} == FILES, point
+    stopped(len(chosen))

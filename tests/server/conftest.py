@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.process import Controller, started
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    """A running controller without networks."""
+    with started(tmp_path / "data") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """A running controller for all tests of a file, each in a network of its own."""
+    with started(tmp_path_factory.mktemp("controller") / "data") as made:
+        yield made
+
+
+@pytest.fixture
+def network(shared: Controller, request: pytest.FixtureRequest) -> str:
+    """A network of this test's own on the shared controller."""
+    name = f"n{abs(hash(request.node.nodeid)) % 10**12}"
+    made = shared.admin_call("POST", "/v1/networks", {"name": name})
+    assert made.status == 201, made.body
+    return name

@@ -1,0 +1,177 @@
+"""The real controller as a process of its own, and plain HTTP to talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STOP_SECONDS = 20
+NMK = [sys.executable, "-m", "nmk.cli.main"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem (RFC 9457) whose parts fit together."""
+        assert self.headers["content-type"] == "application/problem+json"
+        problem = self.json
+        assert problem["status"] == self.status
+        assert problem["detail"]
+        assert problem["hint"]
+        return str(problem["code"])
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without settings for nmk, and with these."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("NMK_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "NMK_CONFIG_DIR": "/nonexistent", **more}
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Controller:
+    """`nmk server` on a data directory; starts and stops as often as a test likes."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.log = data.parent / f"{data.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.data / "admin.sock"
+
+    @property
+    def key(self) -> str:
+        return (self.data / "admin.key").read_text().strip()
+
+    def command(self, *more: str) -> list[str]:
+        return [
+            *NMK,
+            *("server", "--data-dir", str(self.data)),
+            *("--listen", f"127.0.0.1:{self.port}"),
+            *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
+            *("--log-format", "json", *more),
+        ]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stderr=log, env=clean_environment())
+        waited = self.nmk("server", "wait")
+        assert waited.returncode == 0, waited.stderr + self.log.read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop; its exit code."""
+        process, self.process = self.process, None
+        assert process
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def kill(self) -> None:
+        """End it for good, if a test left it running."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def nmk(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run an admin's command on it."""
+        return subprocess.run(
+            [*NMK, *args],
+            env=clean_environment(NMK_SERVER=f"unix://{self.socket}", **environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of its log that are JSON; what people read is left out."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def agent_call(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """One request to the node API."""
+        return call(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30), method, path, body
+        )
+
+    def admin_call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+    ) -> Answer:
+        """One request to the admin API over TCP, with its key unless told otherwise."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=30)
+        bearer = {"Authorization": f"Bearer {self.key if key is None else key}"}
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        return call(connection, method, path, data, {**bearer, **(headers or {})})
+
+
+def call(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One request on a connection of its own."""
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        response = connection.getresponse()
+        content = response.read()
+    finally:
+        connection.close()
+    lower = {k.lower(): v for k, v in response.getheaders()}
+    return Answer(response.status, lower, content)
+
+
+@contextmanager
+def started(data: Path) -> Iterator[Controller]:
+    """A controller that runs until the end of the block and then stops as it should."""
+    controller = Controller(data)
+    try:
+        controller.start()
+        yield controller
+        if controller.process:
+            assert controller.stop() == 0
+    finally:
+        controller.kill()

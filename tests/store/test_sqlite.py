@@ -1,0 +1,100 @@
+"""Files that are no database of ours, and records that come back as they went."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.core.records import Network, Node, hash_secret
+from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
+from nmk.store.engine import open_engine
+from nmk.store.store import Commit, Store, describe_change
+from tests.core.made import NOW, SECRET, made_facts, made_key, made_node
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "nmk.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    made = Store(open_engine(f"sqlite://{path}"))
+    yield made
+    made.close()
+
+
+def open_store(path: Path) -> None:
+    Store(open_engine(f"sqlite://{path}")).close()
+
+
+def test_garbage_is_no_database(path: Path) -> None:
+    path.write_bytes(b"nothing that SQLite ever wrote" * 1000)
+    with pytest.raises(StoreUnusable, match=str(path)):
+        open_store(path)
+    assert path.read_bytes().startswith(b"nothing")
+
+
+def test_a_database_cut_short_is_told(path: Path) -> None:
+    open_store(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises((StoreUnusable, StoreUnavailable), match=str(path)):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE meta (name TEXT, value TEXT)",
+        "CREATE TABLE meta (name TEXT, value TEXT); INSERT INTO meta VALUES ('epoch', 'x')",
+        "CREATE TABLE meta (name TEXT, value TEXT); INSERT INTO meta VALUES ('schema', '1')",
+        "CREATE TABLE meta (something INTEGER)",
+    ],
+)
+def test_another_programs_database_is_left_alone(path: Path, sql: str) -> None:
+    with sqlite3.connect(path) as database:
+        database.executescript(sql)
+    database.close()
+    with pytest.raises(NmkError) as refusal:
+        open_store(path)
+    assert type(refusal.value) in {StoreUnusable, StoreUnavailable}
+
+
+@pytest.mark.parametrize("where", ["missing/nmk.db", "."])
+def test_a_place_where_no_file_can_be_is_told(tmp_path: Path, where: str) -> None:
+    with pytest.raises(StoreUnavailable, match=str(tmp_path)):
+        open_store(tmp_path / where)
+
+
+def test_the_log_of_a_change_holds_no_secret() -> None:
+    key = made_key()
+    what = describe_change([(None, key), (key, replace(key, uses=1))])
+    assert hash_secret(SECRET) in what
+    assert SECRET.hex() not in what
+
+
+def test_one_identity_in_two_networks_is_two_nodes(store: Store) -> None:
+    """Otherwise who may join one network could make a node of his vanish from another's table."""
+    networks = {name: Network(name, "10.20.0.0/24", None, revision=1) for name in ("home", "lab")}
+    nodes = {name: made_node(1, network=name, revision=1) for name in networks}
+    keys = {name: made_key(network=name, revision=1) for name in networks}
+    for name in networks:
+        commit = Commit(name, 1, f"commit-{name}", NOW, "test", "[]")
+        store.commit([commit], [networks[name], keys[name], nodes[name]])
+    for name in networks:
+        assert store.records_since(name, 0) == [networks[name], keys[name], nodes[name]]
+
+
+def test_a_row_is_written_over_by_the_next_revision(store: Store) -> None:
+    store.commit(
+        [Commit("home", 1, "one", NOW, "test", "[]")],
+        [Network("home", "10.20.0.0/24", None, revision=1), made_node(1, revision=1)],
+    )
+    moved = made_node(1, name="web", facts=made_facts(9, lan=["192.168.1.7/24"]), revision=2)
+    store.commit([Commit("home", 2, "two", NOW, "test", "[]")], [moved])
+    assert [r for r in store.records_since("home", 0) if isinstance(r, Node)] == [moved]
+    assert store.records_since("home", 1) == [moved]
