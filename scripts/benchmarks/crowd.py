@@ -23,7 +23,7 @@ from nmk.wire.envelope import (
     seal_to,
 )
 from nmk.wire.messages import CheckIn, encode_check_in, encode_join
-from scripts.benchmarks.population import NETWORK, Population, join_request
+from scripts.benchmarks.population import NETWORK, Population
 
 NOWHERE = CheckIn(0, "")
 
@@ -71,12 +71,11 @@ class Crowd:
     def join(self) -> Message:
         """The request of one more machine."""
         number, self._joined = self._joined, self._joined + 1
-        asked = self._population
-        identity = Identity.generate()
-        keys = agent_keys(identity, asked.controller_key)
-        body = encode_join(join_request(identity, number, asked.key_id, asked.secret))
+        controller, identity = self._population.controller_key, Identity.generate()
+        keys = agent_keys(identity, controller)
+        body = encode_join(self._population.ticket.request(identity, number))
         header, sealed = seal_request(keys, Kind.JOIN, identity.public, NO_EPOCH, NETWORK, body)
-        return Message(keys, header, seal_to(asked.controller_key, sealed))
+        return Message(keys, header, seal_to(controller, sealed))
 
     def _seal(self, number: int, body: bytes) -> Message:
         keys, node = self._keys[number], self._population.nodes[number]

@@ -1,0 +1,100 @@
+"""Disks that go back in time, and disks that are copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Host, Lab
+from tests.mesh import Mesh, reaches
+
+STATE = "/var/lib/nmk/home.json"
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    with Lab() as lab:
+        yield Mesh(lab)
+
+
+def states(mesh: Mesh) -> dict[str, str]:
+    return {name: node["state"] for name, node in mesh.nodes().items()}
+
+
+def test_a_disk_put_back_recovers_in_one_more_exchange(mesh: Mesh) -> None:
+    web = mesh.join(mesh.machine("web"))
+    old = web.read(STATE)
+    for address in ("198.51.100.21", "198.51.100.22"):
+        web.readdress(mesh.internet, address)
+        web.run("nmk", "checkin")
+    web.write(STATE, old, 0o600)
+    web.readdress(mesh.internet, "198.51.100.23")
+    web.run("nmk", "checkin")
+    node = mesh.nodes()["web"]
+    assert node["lan"][0] == "198.51.100.23/24"
+    assert node["state"] == "healthy"
+    assert json.loads(web.read(STATE))["seq"] > json.loads(old)["seq"]
+    db = mesh.join(mesh.machine("db"))
+    web.run("nmk", "checkin")
+    reaches(db, node["addresses"][0])
+
+
+def test_a_copied_identity_is_named_with_its_cure(mesh: Mesh) -> None:
+    first = mesh.join(mesh.machine("first"))
+    copy = mesh.machine("copy")
+    copy.run("mkdir", "-p", "/var/lib/nmk")
+    copy.write(STATE, first.read(STATE), 0o600)
+
+    def one_round() -> None:
+        for host in (first, copy):
+            host.run("nmk", "checkin")
+
+    one_round()
+    assert states(mesh)["first"] == "healthy"  # a machine that moved looks the same at first
+    one_round()
+    assert states(mesh)["first"] == "doubled"
+    cure = mesh.nodes()["first"]["cure"]
+    assert "--new-identity" in cure
+    assert "first is doubled" in mesh.controller.run("nmk", "node", "list").stderr
+
+    copy.run("nmk", "join", "-", "--new-identity", input=mesh.token())
+    for host in (first, copy):
+        host.run("nmk", "checkin")
+    addresses = {n: mesh.address(n) for n in ("first", "copy")}
+    assert len(set(addresses.values())) == 2
+    reaches(first, addresses["copy"])
+
+
+def test_a_database_put_back_leaves_no_agent_wrong(mesh: Mesh) -> None:
+    """What came after the backup is gone on the controller, and so it goes on the machines."""
+    keeper = mesh.join(mesh.machine("keeper"))
+    data = "/var/lib/nmk/server"
+    mesh.stop()
+    mesh.controller.run("cp", "-a", data, "/root/backup")
+    mesh.start()
+    late = mesh.join(mesh.machine("late"))
+    keeper.run("nmk", "checkin")
+    assert peers(keeper) >= {"late"}
+    mesh.stop()
+    mesh.controller.run("rm", "-r", data)
+    mesh.controller.run("cp", "-a", "/root/backup", data)
+    mesh.start()
+    early = mesh.join(mesh.machine("early"))
+    keeper.run("nmk", "checkin")
+    assert peers(keeper) >= {"early"}
+    assert "late" not in peers(keeper)
+    reaches(keeper, mesh.address("early"))
+    done = late.run("nmk", "checkin", check=False)
+    assert done.returncode == 1
+    assert "knows no such node" in done.stderr
+    mesh.join(late)
+    keeper.run("nmk", "checkin")
+    assert peers(keeper) >= {"early", "late"}
+    reaches(early, mesh.address("keeper"))
+
+
+def peers(host: Host) -> set[str]:
+    [network] = json.loads(host.run("nmk", "status", "-o", "json").stdout)
+    return {peer["name"] for peer in network["peers"]}
