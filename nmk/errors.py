@@ -226,6 +226,13 @@ class PortTaken(NmkError):
     default_hint = "leave --listen-port out and the next free one is taken"
 
 
+class NoAnswer(NmkError):
+    """A node does not answer pings through the mesh."""
+
+    code = "no-answer"
+    default_hint = "nmk doctor"
+
+
 class NotJoined(NmkError):
     """This machine is not in that network, or in none."""
 

@@ -33,11 +33,12 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Turn:
-    """When a network's next check-in is due (monotonic), and how the last ones went."""
+    """When a network's next check-in is due (monotonic), how the last ones went, its interface."""
 
     due: float = 0.0
     failures: int = 0
     said: str = ""
+    interface: str = ""
 
 
 class Agent:
@@ -56,20 +57,16 @@ class Agent:
             with self._signals() as wake:
                 for network in state.networks():
                     self._try(network, lambda n: restore_network(n, self._run))
+                notify("READY=1", "STATUS=keeping this machine in its mesh")
                 self._loop(monitor, wake)
         finally:
             notify("STOPPING=1")
             monitor.close()
 
     def _loop(self, monitor: Monitor, wake: socket.socket) -> None:
-        ready = False
+        self._check_in_due()
+        self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
         while not self._stopping:
-            self._check_in_due()
-            if not ready:
-                ready = True
-                self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
-                notify("READY=1", "STATUS=keeping this machine in its mesh")
-            notify("WATCHDOG=1")
             watched: list[socket.socket | Monitor] = [wake]
             if monitor.fileno() >= 0:
                 watched.append(monitor)
@@ -80,43 +77,47 @@ class Agent:
                 soon = time.monotonic() + SETTLE
                 for turn in self._turns.values():
                     turn.due = min(turn.due, soon)
+            self._check_in_due()
 
     def _check_in_due(self) -> None:
-        networks = state.networks()
-        self._turns = {n: self._turns.get(n, _Turn()) for n in networks}
+        notify("WATCHDOG=1")
+        self._turns = {n: self._turns.get(n, _Turn()) for n in state.networks()}
         for network, turn in self._turns.items():
             if turn.due <= time.monotonic() and not self._stopping:
                 self._check_in(network, turn)
 
     def _check_in(self, network: str, turn: _Turn) -> None:
+        notify("WATCHDOG=1")
         error = self._try(network, lambda n: check_in_network(n, self._run))
+        interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = time.monotonic() + BUSY
             return
         turn.failures = turn.failures + 1 if error else 0
-        delay = next_delay(self._interval(network), turn.failures, random.random())  # noqa: S311  # jitter
+        delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
         turn.due = time.monotonic() + delay
 
     def _try(self, network: str, action: Callable[[str], object]) -> NmkError | None:
-        """Do it; a failure is said once, until it is another one or over."""
+        """Do it; a kind of failure is said once, until it is another one or over."""
         turn = self._turns.setdefault(network, _Turn())
         try:
             action(network)
         except NmkError as error:
-            line = f"{network}: {error.message}"
-            if not isinstance(error, Locked) and line != turn.said:
-                self._say(line)
-                turn.said = line
+            if not isinstance(error, Locked) and error.code != turn.said:
+                self._say(f"{network}: {error.message}")
+                turn.said = error.code
             return error
         if turn.said:
             self._say(f"{network}: well again")
             turn.said = ""
         return None
 
-    def _interval(self, network: str) -> int:
+    def _look_up(self, network: str, turn: _Turn) -> int:
+        """The seconds between the network's check-ins; remembers its interface."""
         default = NETWORK_SETTINGS["interval"].default
         with suppress(NmkError):
             me = state.load(network)
+            turn.interface = me.interface
             told = me.known.view.settings if me.known else {}
             return {**told, **local_settings(network)}.get("interval", default)
         return default
@@ -127,11 +128,7 @@ class Agent:
         return min(max(due - time.monotonic(), 0), longest)
 
     def _is_ours(self, interface: str) -> bool:
-        for network in state.networks():
-            with suppress(NmkError):
-                if state.load(network).interface == interface:
-                    return True
-        return False
+        return any(turn.interface == interface for turn in self._turns.values())
 
     @contextmanager
     def _signals(self) -> Iterator[socket.socket]:

@@ -37,7 +37,7 @@ def post(
     back is no HTTP or more than `limit` bytes.
     """
     deadline = time.monotonic() + timeout
-    connection = _connection(url)
+    connection = connection_to(url)
     try:
         connection.connect()
         _give_until(connection.sock, deadline)
@@ -55,7 +55,8 @@ def post(
         connection.close()
 
 
-def _connection(url: str) -> HTTPConnection:
+def connection_to(url: str) -> HTTPConnection:
+    """A connection to the host of a URL, not made yet. Raises ValueError for a bad port."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http":

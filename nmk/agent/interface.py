@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nmk.agent import history
+from nmk.agent import history, hooks, state
+from nmk.agent.claims import left_out
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
+from nmk.agent.settings import local_settings
+from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.traffic import encode_traffic, sum_up
 from nmk.core.tunnel import (
@@ -18,8 +21,8 @@ from nmk.core.tunnel import (
     diff_tunnel,
     plan_changes,
 )
-from nmk.errors import BadView, InterfaceTaken, NmkError
-from nmk.system import wireguard
+from nmk.errors import BadView, InterfaceTaken, NmkError, PortTaken
+from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
 
@@ -37,22 +40,26 @@ def apply(
     """Make the interface what the view says; `lan` are the machine's own addresses.
 
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
-    down it is removed. `dump`: what `look` gave. Raises InterfaceTaken when the one of that name
-    is not ours.
+    down it is removed. `dump`: what `look` gave. Where its port has been taken before it is
+    made it gets another one. Raises InterfaceTaken when the one of that name is not ours,
+    PortTaken when the port that its owner asked for is in use.
     """
     if me.known is None or me.down:
         remove(me, run, reason)
         return me
-    want = desired(me, local, lan)
+    cidrs = me.known.view.cidrs
     live = wireguard.probe(run, me.interface, dump)
     if not is_ours(me, live):
         raise InterfaceTaken(
             f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
             f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
         )
-    changes = diff_tunnel(want, live, me.known.view.cidrs, me.endpoints)
+    me = with_usable_port(me, local, live)
+    want = desired(me, local, lan)
+    changes = diff_tunnel(want, live, cidrs, me.endpoints)
     with history.recording(me, reason, changes, run):
         execute(run, me, want, live, changes)
+    hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     return replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
 
 
@@ -60,9 +67,28 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Tunnel:
     """What the interface should be. Raises BadView before the controller has told anything."""
     if me.known is None:
         raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
-    return compile_tunnel(
-        me.known.view, me.interface, me.private_key, listen_port(me, local), lan, local
-    )
+    port = listen_port(me, local)
+    out = {left.address for left in left_out(me)}
+    return compile_tunnel(me.known.view, me.interface, me.private_key, port, lan, local, out)
+
+
+def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membership:
+    """The membership with a UDP port that WireGuard has or can have; another one if need be.
+
+    Raises PortTaken where that is the one that its owner asked for.
+    """
+    port = listen_port(me, local)
+    here = live.listen_port if live else 0
+    if here == port or ports.is_free(port):
+        return me
+    if me.wishes.listen_port or "listen-port" in local:
+        raise PortTaken(f"UDP port {port} is in use", "free it, or ask for another listen-port")
+    return replace(me, listen_port=here or ports.next_free(port + 1, reserved_ports(me.network)))
+
+
+def reserved_ports(network: str) -> set[int]:
+    """The UDP ports of the other networks of this machine, whether they are up or not."""
+    return {listen_port(o, local_settings(o.network)) for o in state.others(network)}
 
 
 def execute(
@@ -87,9 +113,11 @@ def remove(me: Membership, run: Runner, reason: Reason | None = None) -> None:
         return
     if reason is None or live is None:
         wireguard.remove(run, me.interface)
-        return
-    with history.recording(me, reason, [Change("remove", f"remove {me.interface}")], run):
-        wireguard.remove(run, me.interface)
+    else:
+        with history.recording(me, reason, [Change("remove", f"remove {me.interface}")], run):
+            wireguard.remove(run, me.interface)
+    if live and live.up:
+        hooks.call([Event("down")], me, {}, run)
 
 
 def look(me: Membership, run: Runner) -> Dump | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from nmk.agent import interface, state
 from nmk.agent.api import NodeApi
+from nmk.agent.claims import left_out
 from nmk.agent.history import Reason
 from nmk.agent.interface import Local
 from nmk.agent.lock import locked
@@ -22,6 +23,7 @@ from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import api_of, collect_facts, keep, tick
+from nmk.core.claims import summarize
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
 from nmk.core.settings import NETWORK_SETTINGS
@@ -56,10 +58,12 @@ def join(
     run: Runner,
     say: Say,
     *,
+    called: str | None = None,
     new_identity: bool = False,
 ) -> Membership:
     """Make this machine a node of the token's network; `say` is told each step.
 
+    `called`: what this machine shall call the network, where that is not what its controller does.
     `new_identity`: what it was in this network before is forgotten, here and without a word to
     the controller, where another machine has that identity.
     In it already, at this controller: checks in and puts the interface in place once more. A dry
@@ -68,8 +72,9 @@ def join(
     for tool in TOOLS:
         find_tool(tool)
     with _state_locked(run, say):
-        joining = _Joining(token, wishes, run, local_settings(token.network), say)
-        before = state.find(token.network)
+        network = name_here(token, called)
+        joining = _Joining(network, token, wishes, run, local_settings(network), say)
+        before = state.find(network)
         if new_identity and before is not None:
             interface.remove(before, run)
             before = None
@@ -78,11 +83,25 @@ def join(
             if again is not None:
                 return again
             before = None
-        me = joining.prepare(before, wished_interface or interface_for(token.network))
+        me = joining.prepare(before, wished_interface or interface_for(network))
         if run.dry:
             joining.show_plan(me)
             return me
         return joining.enter(me)
+
+
+def name_here(token: Token, called: str | None) -> str:
+    """What this machine calls the token's network. Raises AlreadyJoined where that is settled."""
+    there = (token.controller_key, token.network)
+    for me in state.others(""):
+        if (me.controller_key, me.remote_name) == there:
+            if called not in {None, me.network}:
+                raise AlreadyJoined(
+                    f"this machine is in that network already and calls it {quote(me.network)}",
+                    f"nmk leave -n {me.network}, to join it under another name",
+                )
+            return me.network
+    return called or token.network
 
 
 def interface_for(network: str) -> str:
@@ -112,8 +131,9 @@ def _state_locked(run: Runner, say: Say) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Joining:
-    """One run of `nmk join`."""
+    """One run of `nmk join`. `network`: its name on this machine."""
 
+    network: str
     token: Token
     wishes: Wishes
     run: Runner
@@ -126,7 +146,7 @@ class _Joining:
             raise AlreadyJoined(
                 f"this machine is in a network named {quote(before.network)} "
                 f"of another controller, {before.urls[0]}",
-                f"nmk leave -n {before.network}, to join this one instead",
+                "nmk join - --as NAME, with another name for this one on this machine",
             )
         self.say(f"this machine is in {before.network} already, as {_name(before)}")
         me = replace(
@@ -165,7 +185,8 @@ class _Joining:
         else:
             identity, private_key = before.identity, before.private_key
         me = Membership(
-            network=self.token.network,
+            network=self.network,
+            remote_name=self.token.network,
             urls=self.token.urls,
             controller_key=self.token.controller_key,
             identity=identity,
@@ -173,6 +194,7 @@ class _Joining:
             interface=name,
             listen_port=self._port(NETWORK_SETTINGS["listen-port"].default),
             wishes=self.wishes,
+            order=before.order if before else self._next_order(),
         )
         if not self.run.dry:
             state.save(me)
@@ -184,7 +206,7 @@ class _Joining:
         want = Tunnel(me.interface, me.private_key, me.listen_port, mtu, (), {})
         interface.execute(self.run, me, want, None, diff_tunnel(want, None, (), {}))
         self.say(
-            f"{me.urls[0]} would be asked to let this machine into {me.network}; "
+            f"{me.urls[0]} would be asked to let this machine into {me.remote_name}; "
             "addresses and peers come with its answer"
         )
 
@@ -197,9 +219,9 @@ class _Joining:
 
     def register(self, me: Membership) -> Membership:
         """The membership with the view that the controller answers with."""
-        api = NodeApi(me.urls, me.controller_key, me.identity, me.network, "the join token")
+        api = NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, "the join token")
         facts = collect_facts(me, self.local)
-        self.say(f"asking {me.urls[0]} to let this machine into {me.network}")
+        self.say(f"asking {me.urls[0]} to let this machine into {me.remote_name}")
         answer = api.join(
             JoinRequest(
                 identity="",  # travels in the envelope
@@ -217,7 +239,7 @@ class _Joining:
                 state.remove(me.network)
             raise error
         me = take_in(replace(me, known=None), answer.data)
-        self.say(f"{me.network} has it as {_name(me)}")
+        self.say(f"{me.remote_name} has it as {_name(me)}")
         reported = None if answer.data.get("again") is True else facts
         return replace(me, reported=reported, urls=api.urls)
 
@@ -237,7 +259,12 @@ class _Joining:
             raise
         peers = len(applied.known.view.peers) if applied.known else 0
         self.say(f"{me.interface} is up, peers: {peers}")
+        for line in summarize(left_out(applied)):
+            self.say(f"warning: {line}")
         return applied
+
+    def _next_order(self) -> int:
+        return 1 + max((other.order for other in state.others(self.network)), default=0)
 
     def _asked_port(self) -> int | None:
         return self.wishes.listen_port or self.local.get("listen-port")
@@ -245,7 +272,7 @@ class _Joining:
     def _port(self, first: int) -> int:
         asked = self._asked_port()
         if asked is None:
-            return ports.next_free(first)
+            return ports.next_free(first, interface.reserved_ports(self.network))
         if not ports.is_free(asked):
             raise PortTaken(f"UDP port {asked} is in use")
         return asked

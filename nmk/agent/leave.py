@@ -45,4 +45,4 @@ def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
             )
             raise
         name = me.known.view.name if me.known else "NODE"
-        say(f"{error.message}; on the controller: nmk node delete -n {me.network} {name}")
+        say(f"{error.message}; on the controller: nmk node delete -n {me.remote_name} {name}")

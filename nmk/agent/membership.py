@@ -63,9 +63,14 @@ class Membership:
     `urls`: the controller's, the one that answered last first. `seq`: the number of the last
     report that the controller took in, `reported` its facts. `endpoints`: the ones last given to
     WireGuard, by peers' keys. `down`: the owner wants the interface gone until `nmk up`.
+
+    `network` is its name on this machine, `remote_name` the one that its controller calls it by.
+    Where two networks of this machine overlap, the one with the lower `order` joined earlier and
+    keeps its addresses.
     """
 
     network: str
+    remote_name: str
     urls: tuple[str, ...]
     controller_key: bytes
     identity: Identity
@@ -79,6 +84,7 @@ class Membership:
     reported: Facts | None = None
     known: Known | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    order: int = 0
 
     @property
     def id(self) -> str:
@@ -108,6 +114,8 @@ def encode(me: Membership) -> bytes:
         {
             "version": VERSION,
             "network": me.network,
+            "remote_name": me.remote_name,
+            "order": me.order,
             "phase": me.phase,
             "down": me.down,
             "urls": me.urls,
@@ -161,6 +169,9 @@ def _parse(data: Json, network: str) -> Membership:
         raise BadInput(f"{quote(data['phase'])} is no phase")
     me = Membership(
         network=parse_label(network, "network name"),
+        # Neither of the two is in files of nmk 0.1.0, where both had one name.
+        remote_name=parse_label(data.get("remote_name", network), "network name"),
+        order=_count(data.get("order", 0), "order"),
         urls=tuple(parse_url(url) for url in data["urls"]),
         controller_key=_key(data["controller_key"]),
         identity=Identity.from_secret(_key(data["identity"])),
@@ -201,7 +212,7 @@ def _parse_known(data: Json, me: Membership) -> Known:
     try:
         epoch = bytes.fromhex(data["epoch"])
         revision, commit_id = data["at"]
-        view = parse_view(data["view"], me.network)
+        view = replace(parse_view(data["view"], me.remote_name), network=me.network)
         revision = _count(revision, "revision")
     except (KeyError, TypeError, ValueError, BadInput) as error:
         raise BadView(f"the view does not say where it stands: {_reason(error)}") from None

@@ -1,7 +1,8 @@
 """When a check-in under cron speaks: only when a person is needed, and once.
 
-What is temporary may pass by itself, so the first failures of it are silent; a trouble that a
-person must mend is told at once. Either is told one time, until it is over or another one comes.
+What is temporary may pass by itself, so the first failures of it are silent, of whatever kind they
+are; a trouble that a person must mend is told at once. Either is told one time, until it is over or
+another one comes.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ SILENT_RUNS = 10  # failures of a temporary kind in a row; the next one is told
 
 def speaks(network: str, error: NmkError) -> bool:
     """Whether this failure of a network's check-in is to be told; remembers that it was."""
-    before = _read(network)
-    count = before[1] + 1 if before[0] == error.code else 1
+    temporary = error.exit_code == EXIT_TEMPORARY
+    trouble = "temporary" if temporary else error.code
+    before, count = _read(network)
+    count = count + 1 if before == trouble else 1
     try:
         runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_private(_file(network), json.dumps([error.code, count]).encode())
+        write_private(_file(network), json.dumps([trouble, count]).encode())
     except OSError:
         return True  # a machine that cannot write needs a person
-    patience = SILENT_RUNS if error.exit_code == EXIT_TEMPORARY else 0
-    return count == patience + 1
+    return count == (SILENT_RUNS + 1 if temporary else 1)
 
 
 def over(network: str) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nmk.agent.places import config_directory
 from nmk.core.tunnel import Command
-from nmk.core.units import render_cron, render_openrc, render_systemd
+from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, render_systemd
 from nmk.errors import NmkError, StateUnwritable
-from nmk.files import write_file
-from nmk.system.runner import Runner, has_tool
+from nmk.files import read_toml, write_file
+from nmk.system.runner import Runner, find_tool, has_tool
+from nmk.system.starters import cron_runs
 
 SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 OPENRC_RUNS = Path("/run/openrc")
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 OPENRC_SCRIPTS = Path("/etc/init.d")
 CRON_TABLES = Path("/etc/cron.d")
-_KEPT_VARIABLES = ("NMK_STATE_DIR", "NMK_CONFIG_DIR")
+_KEPT_VARIABLES = {
+    "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR"),
+    "server": ("NMK_DATA_DIR", "NMK_CONFIG_DIR"),
+}
 
 Say = Callable[[str], None]
 
@@ -32,7 +37,10 @@ class NoServiceManager(NmkError):
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """One way to start a service: the file, what is in it, and the commands around it."""
+    """One way to start a service: the file, what is in it, and the commands around it.
+
+    `log` is where the service writes what it says; None where the manager sees to that.
+    """
 
     name: str
     path: Path
@@ -41,11 +49,23 @@ class Manager:
     start: tuple[Command, ...] = ()
     stop: tuple[Command, ...] = ()
     is_active: tuple[str, ...] = ()
+    log: Path | None = None
 
 
-def kept_environment() -> dict[str, str]:
-    """The variables that nmk was started with and a service needs as well."""
-    return {k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ}
+def kept_environment(role: str = "agent") -> dict[str, str]:
+    """The variables that nmk was started with and a service needs as well: places, absolute."""
+    chosen = {k: os.environ.get(k) for k in _KEPT_VARIABLES[role]}
+    return {k: str(Path(v).absolute()) for k, v in chosen.items() if v}
+
+
+def own_directories(role: str, environment: Mapping[str, str]) -> list[str]:
+    """Where the role writes, if its owner has chosen the place."""
+    if role == "agent":
+        chosen = environment.get("NMK_STATE_DIR")
+    else:
+        configured = read_toml(config_directory() / "server.toml").get("data-dir")
+        chosen = environment.get("NMK_DATA_DIR") or configured
+    return [str(Path(chosen).absolute())] if chosen else []
 
 
 def find_manager(role: str, program: str) -> Manager | None:
@@ -53,42 +73,58 @@ def find_manager(role: str, program: str) -> Manager | None:
 
     cron starts the agent only, as check-ins.
     """
-    environment = kept_environment()
+    environment = kept_environment(role)
     if SYSTEMD_RUNS.is_dir():
-        unit = f"nmk-{role}.service"
-        return Manager(
-            "systemd",
-            SYSTEMD_UNITS / unit,
-            render_systemd(role, program, environment),
-            0o644,
-            (
-                Command(("systemctl", "daemon-reload")),
-                Command(("systemctl", "enable", "--quiet", unit)),
-                Command(("systemctl", "restart", unit)),
-            ),
-            (Command(("systemctl", "disable", "--quiet", "--now", unit)),),
-            ("systemctl", "is-active", unit),
-        )
+        return _systemd(role, program, environment)
     if OPENRC_RUNS.is_dir():
-        script = f"nmk-{role}"
-        return Manager(
-            "openrc",
-            OPENRC_SCRIPTS / script,
-            render_openrc(role, program, environment),
-            0o755,
-            (
-                Command(("rc-update", "add", script, "default")),
-                Command(("rc-service", script, "restart")),
-            ),
-            (
-                Command(("rc-service", script, "stop")),
-                Command(("rc-update", "delete", script, "default")),
-            ),
-            ("rc-service", script, "status"),
-        )
-    if role == "agent" and CRON_TABLES.is_dir() and (has_tool("cron") or has_tool("crond")):
+        return _openrc(role, program, environment)
+    if role == "agent" and CRON_TABLES.is_dir() and _reads_cron_d():
         return Manager("cron", CRON_TABLES / "nmk", render_cron(program, environment), 0o644)
     return None
+
+
+def _reads_cron_d() -> bool:
+    """Whether a cron is installed that knows that directory; busybox's has crontabs only."""
+    if has_tool("cron"):
+        return True
+    return has_tool("crond") and Path(find_tool("crond")).resolve().name != "busybox"
+
+
+def _systemd(role: str, program: str, environment: Mapping[str, str]) -> Manager:
+    unit = f"nmk-{role}.service"
+    return Manager(
+        "systemd",
+        SYSTEMD_UNITS / unit,
+        render_systemd(role, program, environment, own_directories(role, environment)),
+        0o644,
+        (
+            Command(("systemctl", "daemon-reload")),
+            Command(("systemctl", "enable", "--quiet", unit)),
+            Command(("systemctl", "restart", unit)),
+        ),
+        (Command(("systemctl", "disable", "--quiet", "--now", unit)),),
+        ("systemctl", "is-active", unit),
+    )
+
+
+def _openrc(role: str, program: str, environment: Mapping[str, str]) -> Manager:
+    script = f"nmk-{role}"
+    return Manager(
+        "openrc",
+        OPENRC_SCRIPTS / script,
+        render_openrc(role, program, environment),
+        0o755,
+        (
+            Command(("rc-update", "add", script, "default")),
+            Command(("rc-service", script, "restart")),
+        ),
+        (
+            Command(("rc-service", script, "stop")),
+            Command(("rc-update", "delete", script, "default")),
+        ),
+        ("rc-service", script, "status"),
+        Path(openrc_log(role)),
+    )
 
 
 def install(role: str, program: str, run: Runner, say: Say) -> None:
@@ -97,32 +133,42 @@ def install(role: str, program: str, run: Runner, say: Say) -> None:
     if manager is None:
         say(f"to be started with the machine: {program} {role}")
         if role == "agent":
-            say("or from cron, as in /etc/cron.d:\n" + render_cron(program, kept_environment()))
+            line = cron_line(program, kept_environment(), user="")
+            say(f"or in root's crontab, a check-in a minute:\n\n{line}\n")
         raise NoServiceManager("this machine has no systemd, OpenRC or cron that nmk knows")
     say(f"{manager.name}: {manager.path}")
     if run.dry:
         say(manager.content)
     else:
-        try:
-            write_file(manager.path, manager.content.encode(), manager.mode)
-        except OSError as error:
-            raise StateUnwritable(f"{manager.path} cannot be written: {error.strerror}") from None
+        _write(manager, own_directories(role, kept_environment(role)))
     for command in manager.start:
         run.change(command)
 
 
+def _write(manager: Manager, directories: list[str]) -> None:
+    """Write the file; a directory must be there before a unit can be allowed to write to it."""
+    try:
+        for directory in directories:
+            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_file(manager.path, manager.content.encode(), manager.mode)
+    except OSError as error:
+        path = error.filename or manager.path
+        raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
+
+
 def remove(role: str, run: Runner, say: Say) -> bool:
-    """Stop the service and remove its file; whether there was one."""
+    """Stop the service and remove its files; whether there was one."""
     manager = find_manager(role, "nmk")
     if manager is None or not manager.path.exists():
         return False
     for command in manager.stop:
         run.change(command)
-    say(f"removing {manager.path}")
-    if not run.dry:
-        manager.path.unlink(missing_ok=True)
-        if manager.name == "systemd":
-            run.change(Command(("systemctl", "daemon-reload")))
+    for path in filter(None, (manager.path, manager.log)):
+        say(f"removing {path}")
+        if not run.dry:
+            path.unlink(missing_ok=True)
+    if manager.name == "systemd":
+        run.change(Command(("systemctl", "daemon-reload")))
     return True
 
 
@@ -130,16 +176,20 @@ def status(role: str, run: Runner) -> dict[str, object]:
     """By what the role is started, and whether it is installed and running now."""
     manager = find_manager(role, "nmk")
     installed = manager is not None and manager.path.exists()
-    active = installed
-    if manager is not None and installed and manager.is_active:
-        try:
-            run.read(manager.is_active)
-        except NmkError:
-            active = False
     return {
         "role": role,
         "manager": manager.name if manager else None,
         "file": str(manager.path) if manager else None,
         "installed": installed,
-        "active": active,
+        "active": manager is not None and installed and _is_active(manager, run),
     }
+
+
+def _is_active(manager: Manager, run: Runner) -> bool:
+    if not manager.is_active:
+        return cron_runs()
+    try:
+        run.read(manager.is_active)
+    except NmkError:
+        return False
+    return True

@@ -48,6 +48,16 @@ def load(network: str) -> Membership:
     return found
 
 
+def others(network: str) -> list[Membership]:
+    """The other networks' files, as far as they can be read: one's damage is no other's."""
+    found = []
+    for name in networks():
+        with suppress(StateDamaged, NotJoined):
+            if name != network:
+                found.append(load(name))
+    return found
+
+
 def find(network: str) -> Membership | None:
     """As `load`; None where there is no file."""
     path = file_of(network)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, MutableMapping
+from dataclasses import asdict
 from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
 
 from nmk.agent import interface, stamp, state
+from nmk.agent.claims import left_out
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
@@ -50,7 +52,8 @@ def status(
 
     `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted; those of
     peers are in `core.health`, and off where the interface is not up. `reachable` tells whether
-    a controller's URL answers; `trails` are kept from one look to the next, to see who is silent.
+    a controller's URL answers; `left_out` are addresses that the mesh does not lead to from here;
+    `trails` are kept from one look to the next, to see who is silent.
     """
     me = state.load(network)
     condition, dump = live(me, run)
@@ -61,6 +64,7 @@ def status(
     asked = reachable or is_reachable
     return {
         "network": network,
+        "remote_name": me.remote_name,
         "name": view.name if view else me.wishes.name,
         "addresses": list(view.addresses) if view else [],
         "interface": me.interface,
@@ -70,6 +74,7 @@ def status(
         "listen_port": dump.listen_port if dump else interface.listen_port(me, local),
         "last_check_in": stamp.age(network, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
+        "left_out": [asdict(left) for left in left_out(me)],
         "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails)
         if view
         else [],

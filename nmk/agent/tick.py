@@ -70,7 +70,7 @@ def restore(me: Membership, run: Runner, local: Local, facts: Facts) -> Membersh
 def api_of(me: Membership) -> NodeApi:
     """The membership's controller."""
     source = str(state.file_of(me.network))
-    return NodeApi(me.urls, me.controller_key, me.identity, me.network, source)
+    return NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, source)
 
 
 def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
@@ -82,6 +82,7 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     """
     facts = collect_facts(me, local)
     up = restore(me, run, local, facts)
+    facts = replace(facts, listen_port=interface.listen_port(up, local))
     dump = interface.look(up, run)
     traffic = interface.traffic(up, dump, time.time())
     before = up.known.view if up.known else None

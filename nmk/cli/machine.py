@@ -60,12 +60,18 @@ def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
     "--new-identity", is_flag=True, help="Forget who this machine was in the network: a copy."
 )
 @click.option("--interface", envvar="NMK_INTERFACE", help="The interface's name; else nmk-NETWORK.")
+@click.option(
+    "--as",
+    "called",
+    metavar="NAME",
+    envvar="NMK_AS",
+    help="What this machine calls the network, where another controller's has its name.",
+)
 @dry_run_option
 @talk_options
 def join(
     token: str | None,
     token_file: str | None,
-    interface: str | None,
     daemon: str,
     new_identity: bool,
     dry_run: bool,
@@ -79,18 +85,23 @@ def join(
     where other users of this machine cannot see it. A join that was cut short is simply repeated.
     """
     from nmk.agent.join import join as join_network
-    from nmk.core.parse import parse_interface
+    from nmk.core.parse import parse_interface, parse_label
     from nmk.wire.token import parse_token
 
     found = parse_token(read_token(token, token_file))
+    interface, called = wished.pop("interface"), wished.pop("called")
     wishes = parse_wishes(**wished)
     if interface:
         parse_interface(interface)
+    if called:
+        parse_label(called, "network name")
     if not dry_run:
         check_root("nmk join")
     talk = talker(quiet=quiet)
     run = runner(dry_run, verbose)
-    me = join_network(found, wishes, interface, run, talk, new_identity=new_identity)
+    me = join_network(
+        found, wishes, interface, run, talk, called=called or None, new_identity=new_identity
+    )
     if not dry_run:
         start_daemon(daemon, run, talk)
         talk(next_steps(me))
@@ -252,8 +263,8 @@ def runner(dry: bool, verbose: bool) -> Runner:
     from nmk.system.runner import DryRunner, Runner
 
     if dry:
-        return DryRunner(click.echo)
-    return Runner(say if verbose else None)
+        return DryRunner(click.echo, warn=say)
+    return Runner(say if verbose else None, warn=say)
 
 
 def talker(*, quiet: bool) -> Callable[[str], None]:

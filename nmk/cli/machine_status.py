@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from nmk.agent.status import Row
 from nmk.cli.output import render_table
-from nmk.cli.units import show_ago, show_bytes
+from nmk.core.amounts import show_ago, show_bytes
+from nmk.core.claims import LeftOut, summarize
 
 COLUMNS = ("PEER", "ADDRESSES", "STATE", "ENDPOINT", "PATH", "HANDSHAKE", "RECEIVED", "SENT")
 CONDITIONS = {
@@ -32,12 +33,15 @@ def _network_lines(network: Row) -> Iterator[str]:
     controller = network["controller"]
     reach = "answers" if controller["reachable"] else "does not answer; the mesh works without it"
     condition = CONDITIONS.get(network["state"], f"up, UDP port {network['listen_port']}")
-    yield f"network     {network['network']}"
+    name, remote_name = network["network"], network["remote_name"]
+    yield f"network     {name}" + (f", there {remote_name}" if remote_name != name else "")
     yield f"this node   {network['name'] or '-'}  {', '.join(network['addresses'])}".rstrip()
     yield f"interface   {network['interface']}, {condition}"
     yield f"controller  {controller['url']} {reach}"
     if network["last_check_in"] is not None:
         yield f"check-in    {show_ago(network['last_check_in'])}"
+    for line in summarize([LeftOut(**left) for left in network["left_out"]]):
+        yield f"warning     {line}"
     if network["peers"]:
         yield ""
         yield render_table(COLUMNS, [_peer_cells(peer) for peer in network["peers"]])

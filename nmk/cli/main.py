@@ -16,7 +16,8 @@ from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError
 EVERYDAY = ("server", "join", "checkin", "network", "key", "node")
 AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
-    "This machine": ("leave", "up", "down", "status", "showconf"),
+    "This machine": ("leave", "up", "down", "showconf"),
+    "Seeing": ("status", "ping", "doctor", "log"),
     "Install": ("agent", "service", "uninstall", "version"),
 }
 COMMANDS = {
@@ -29,9 +30,10 @@ COMMANDS = {
     **{
         name: f"nmk.cli.machine:{name}"
         for name in (
-            "join", "checkin", "leave", "up", "down", "status", "showconf", "uninstall", "version"
+            "join", "checkin", "leave", "up", "down", "showconf", "uninstall", "version"
         )
     },
+    **{name: f"nmk.cli.machine_seeing:{name}" for name in ("status", "ping", "doctor", "log")},
 }  # fmt: skip
 ALIASES = {"networks": "network", "keys": "key", "nodes": "node"}
 

@@ -7,7 +7,7 @@ import click
 from nmk.cli.api import AdminApi, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import Json, output_option, say, show
-from nmk.cli.units import show_ago, show_bytes
+from nmk.core.amounts import show_ago, show_bytes
 
 COLUMNS = {
     "NAME": "name",

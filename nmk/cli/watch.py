@@ -28,6 +28,21 @@ def watch(render: Callable[[], str], wait: Callable[[float], None] = time.sleep)
             wait(PERIOD)
 
 
+def remembered(
+    ask: Callable[[str], bool], seconds: float, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], bool]:
+    """`ask`, asked again about the same thing only after so many seconds."""
+    answers: dict[str, tuple[float, bool]] = {}
+
+    def answer(thing: str) -> bool:
+        now = clock()
+        if thing not in answers or now - answers[thing][0] >= seconds:
+            answers[thing] = (now, ask(thing))
+        return answers[thing][1]
+
+    return answer
+
+
 def _redraw(text: str) -> str:
     """The text over what is on the screen, without a flicker."""
     size = shutil.get_terminal_size()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_interface
+from functools import lru_cache
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 from nmk.core.parse import Address, join_endpoint
 
@@ -24,7 +25,7 @@ def choose_endpoint(
     in a subnet of ours. Left out are a family that this machine has no address of, and addresses
     that are ours too: every virtual machine behind a NAT of its own may have the same.
     """
-    mine = [ip_interface(a) for a in my_lan]
+    mine = _interfaces(tuple(my_lan))
     ours = {a.ip for a in mine}
     theirs = [a for a in (ip_interface(text).ip for text in lan) if a not in ours]
     seen = [ip_address(a) for a in observed]
@@ -46,3 +47,8 @@ def choose_endpoint(
             if address.version in families:
                 return kind, join_endpoint(address, port)
     return None
+
+
+@lru_cache(maxsize=1)  # asked once a peer for the same machine
+def _interfaces(texts: tuple[str, ...]) -> list[IPv4Interface | IPv6Interface]:
+    return [ip_interface(text) for text in texts]

@@ -7,7 +7,7 @@ addresses outside the network's ranges and an endpoint that has roamed are left 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
 
@@ -69,18 +69,26 @@ def compile_tunnel(
     listen_port: int,
     lan: tuple[str, ...],
     local: Mapping[str, int],
+    left_out: Collection[str] = (),
 ) -> Tunnel:
-    """What the interface should be. `lan`: this machine's addresses; `local`: its own settings."""
+    """What the interface should be. `lan`: this machine's addresses; `local`: its own settings.
+
+    `left_out`: addresses of the network that are somebody else's here. A peer that has no other
+    is left out too: with such an address it could pass for him.
+    """
     settings = {**view.settings, **local}
     prefixes = {r.version: r.prefixlen for r in map(ip_network, view.cidrs)}
     peers = {}
     for peer in view.peers.values():
+        allowed_ips = host_ranges(a for a in peer.addresses if a not in left_out)
+        if not allowed_ips:
+            continue
         chosen = choose_endpoint(
             lan, view.observed, peer.static, peer.lan, peer.observed, peer.port
         )
         peers[peer.key] = TunnelPeer(
             key=peer.key,
-            allowed_ips=host_ranges(peer.addresses),
+            allowed_ips=allowed_ips,
             keepalive=settings["keepalive"],
             endpoint=chosen[1] if chosen else None,
         )
@@ -89,12 +97,14 @@ def compile_tunnel(
         private_key=private_key,
         listen_port=listen_port,
         mtu=settings["mtu"],
-        addresses=tuple(f"{a}/{prefixes[ip_interface(a).version]}" for a in view.addresses),
+        addresses=tuple(
+            f"{a}/{prefixes[ip_interface(a).version]}" for a in view.addresses if a not in left_out
+        ),
         peers=peers,
     )
 
 
-def host_ranges(addresses: tuple[str, ...]) -> tuple[str, ...]:
+def host_ranges(addresses: Iterable[str]) -> tuple[str, ...]:
     """The addresses as the single-host ranges that `wg` calls allowed-ips, sorted."""
     return tuple(sorted(f"{a}/128" if ":" in a else f"{a}/32" for a in addresses))
 

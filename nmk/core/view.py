@@ -49,7 +49,7 @@ def pack_view(
         newer = b",".join(mesh.entries.since(at[1]))
         return pack(_json(head)[:-1] + b',"peers":[[' + newer + b"]]}")
     start = deflate(_json(head)[:-1] + b',"peers":[[]')
-    return DEFLATED + start + b"".join(mesh.entries.deflated()) + deflate(b"]}", last=True)
+    return b"".join([DEFLATED, start, *mesh.entries.deflated(), deflate(b"]}", last=True)])
 
 
 def network_facts(mesh: Mesh) -> dict[str, object]:

@@ -20,7 +20,7 @@ from nmk.core.parse import quote
 from nmk.errors import BadInput, NmkError, NotFound, TooLarge, Unauthorized
 from nmk.server.admin import Admin, Edit, Json
 from nmk.server.problem import CONTENT_TYPE as PROBLEM
-from nmk.server.problem import problem
+from nmk.server.problem import MethodNotAllowed, problem
 
 MAX_BODY = 1024 * 1024  # bytes
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -72,9 +72,9 @@ def _add_errors(app: Flask) -> None:
             return own(TooLarge(f"a request of more than {MAX_BODY} bytes"))
         if error.code == 404:
             return own(NotFound(f"there is nothing at {quote(request.path)}", "GET /v1/networks"))
-        wrong = BadInput(f"{request.method} {quote(request.path)}: {error.name}")
-        status, body = problem(wrong)
-        return Response(body, error.code or status, mimetype=PROBLEM)
+        if error.code == 405:
+            return own(MethodNotAllowed(f"{quote(request.path)} takes no {request.method}"))
+        return own(BadInput(f"{request.method} {quote(request.path)}: {error.name}"))
 
     @app.errorhandler(Exception)
     def mistake(error: Exception) -> Response:

@@ -76,7 +76,7 @@ class Agents:
                 ),
             )
             with self._controller.lock:
-                mesh = self._controller.mesh(header.network)
+                mesh = self._mesh_of(header, request.identity)
                 node = mesh.nodes[request.identity]
                 again = not stored  # what it says of itself now has to come as a report
                 view = pack_view(mesh, node, self._controller.epoch, ("", 0, ""), again=again)

@@ -14,19 +14,12 @@ from nmk.errors import NmkError, NotFound, TooLarge
 from nmk.server.agents import Agents
 from nmk.server.downloads import Downloads
 from nmk.server.problem import CONTENT_TYPE as PROBLEM
-from nmk.server.problem import problem
+from nmk.server.problem import MethodNotAllowed, problem
 from nmk.wire.envelope import MAX_REQUEST
 
 Environ = dict[str, Any]  # PEP 3333
 StartResponse = Callable[..., object]
 _SEALED = "application/octet-stream"
-
-
-class MethodNotAllowed(NmkError):
-    """The path exists, with another method."""
-
-    code, status = "method-not-allowed", 405
-    default_hint = "see docs/protocol.md"
 
 
 class NodeApi:

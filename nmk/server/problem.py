@@ -10,6 +10,13 @@ from nmk.errors import NmkError
 CONTENT_TYPE = "application/problem+json"
 
 
+class MethodNotAllowed(NmkError):
+    """The path exists, with another method."""
+
+    code, status = "method-not-allowed", 405
+    default_hint = "see docs/protocol.md for agents, docs/controller.md for admins"
+
+
 def problem(error: NmkError) -> tuple[str, bytes]:
     """The HTTP status line and the body for an error."""
     status = HTTPStatus(error.status)

@@ -25,7 +25,7 @@ from nmk.wire.token import parse_url
 POLL_SECONDS = 2  # how soon a change made by another replica is seen
 SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
 FORGET_SECONDS = 86400
-_NODE_THREADS = 8
+_NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
 
 

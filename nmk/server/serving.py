@@ -23,6 +23,7 @@ _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was ask
 _BACKLOG = 1024
 _MOST_CONNECTIONS = 1000
 _IDLE_SECONDS = 30
+_HELD_BYTES = 16 * 1024  # of a reply until it is complete, so that head and body leave as one
 
 
 class ListenFailed(NmkError):
@@ -108,6 +109,8 @@ def serve(listeners: list[Listener]) -> None:
         for listener in listeners
         for s in listener.sockets
     ]
+    for server in servers:
+        server.adj.send_bytes = _HELD_BYTES
     with _stop_signals(servers[0].pull_trigger) as received:
         while not received:
             wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from peewee import Database, Node
 
 from nmk.core.parse import quote
-from nmk.errors import BadInput
+from nmk.errors import BadInput, ToolMissing
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -68,7 +68,8 @@ def compile_query(engine: Engine, query: Node) -> Statement:
 def open_engine(url: str) -> Engine:
     """The engine for a `--db` URL. Its driver is imported only here.
 
-    Raises BadInput, which quotes the scheme alone: the rest may hold a password.
+    Raises ToolMissing where there is none, and BadInput, which quotes the scheme alone: the rest
+    may hold a password.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/"):
@@ -76,8 +77,12 @@ def open_engine(url: str) -> Engine:
 
         return SqliteEngine(rest)
     if scheme in {"postgresql", "postgres"} and rest:
-        from nmk.store.postgres import PostgresEngine
-
+        try:
+            from nmk.store.postgres import PostgresEngine
+        except ModuleNotFoundError:
+            raise ToolMissing("PostgreSQL needs psycopg 3", "pip install psycopg") from None
+        except ImportError:
+            raise ToolMissing("psycopg finds no libpq", "apt-get install libpq5") from None
         return PostgresEngine(url)
     if scheme == "rqlite" and rest:
         from nmk.store.rqlite import RqliteEngine

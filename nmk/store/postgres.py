@@ -17,19 +17,13 @@ from operator import itemgetter
 from threading import Timer
 from typing import Any, TypeVar
 
+import psycopg
 from peewee import PostgresqlDatabase
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
-from nmk.errors import BadInput, NmkError, StoreUnavailable, StoreUnusable, ToolMissing
+from nmk.errors import BadInput, NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import URLS, Collision, Statement, Uncertain
-
-try:
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.pq import TransactionStatus
-except ModuleNotFoundError:
-    raise ToolMissing("PostgreSQL needs psycopg 3", "pip install psycopg") from None
-except ImportError:
-    raise ToolMissing("psycopg finds no libpq", "apt-get install libpq5") from None
 
 CONNECT_SECONDS = 3
 PATIENCE_SECONDS = 7.0

@@ -39,7 +39,7 @@ class SqliteEngine:
 
     def write(self, batch: Sequence[Statement]) -> None:
         """See Engine. A local file is never Uncertain: the commit returned or it did not happen."""
-        with self._errors(), self.dialect.atomic("IMMEDIATE"):
+        with self._errors(), self._transaction():
             for statement in batch:
                 self.dialect.execute_sql(*statement)
 
@@ -51,6 +51,18 @@ class SqliteEngine:
     def close(self) -> None:
         """See Engine."""
         self.dialect.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing. Where the disk is full SQLite has rolled back by itself."""
+        self.dialect.execute_sql("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.dialect.execute_sql("COMMIT")
+        except BaseException:
+            if self.dialect.connection().in_transaction:
+                self.dialect.execute_sql("ROLLBACK")
+            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -20,12 +20,14 @@ class Echo:
     reason: str = ""
 
 
-def ping(run: Runner, address: str, *, size: int | None = None, seconds: int = 2) -> Echo:
-    """Send one echo request and wait for its answer. Raises ToolMissing.
+def ping(
+    run: Runner, interface: str, address: str, *, size: int | None = None, seconds: int = 2
+) -> Echo:
+    """Send one echo request by an interface, and wait for its answer. Raises ToolMissing.
 
     `size`: of the whole IP packet in bytes, which then may not be fragmented; iputils only.
     """
-    argv = ["ping", "-n", "-c", "1", "-W", str(seconds)]
+    argv = ["ping", "-n", "-c", "1", "-W", str(seconds), "-I", interface]
     if size is not None:
         headers = _HEADERS[6 if ":" in address else 4]
         argv += ["-M", "do", "-s", str(size - headers)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from ipaddress import ip_interface
 from pathlib import Path
@@ -48,17 +48,29 @@ def own_addresses(leave_out: Iterable[str] = ()) -> tuple[str, ...]:
     another one, and so are bridges without a way out (docker0, virbr0): they have the same
     addresses on every machine.
     """
+    found = {
+        address for interface, address in _addresses(leave_out) if is_outward(_SYS / interface)
+    }
+    return tuple(sorted(found, key=lambda a: (":" in a, a))[:MOST_ADDRESSES])
+
+
+def own_subnets(leave_out: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Each interface and a range that it has addresses in, sorted: LANs, bridges, other tunnels.
+
+    Interfaces in `leave_out` are ours.
+    """
+    return sorted({(i, str(ip_interface(a).network)) for i, a in _addresses(leave_out)})
+
+
+def _addresses(leave_out: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Interfaces with their usable addresses, both families."""
     import netifaces
 
-    skipped = set(leave_out)
-    found = [
-        address
-        for interface in netifaces.interfaces()
-        if interface not in skipped and is_outward(_SYS / interface)
-        for family in (netifaces.AF_INET, netifaces.AF_INET6)
-        for address in parse_addresses(netifaces.ifaddresses(interface).get(family, ()))
-    ]
-    return tuple(sorted(set(found), key=lambda a: (":" in a, a))[:MOST_ADDRESSES])
+    for interface in sorted(set(netifaces.interfaces()) - set(leave_out)):
+        found = netifaces.ifaddresses(interface)
+        for family in (netifaces.AF_INET, netifaces.AF_INET6):
+            for address in parse_addresses(found.get(family, ())):
+                yield interface, address
 
 
 def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 
 from nmk.core.parse import MAX_PORT
 from nmk.errors import PortTaken
@@ -16,10 +17,13 @@ def is_free(port: int) -> bool:
     return _binds(socket.AF_INET, "0.0.0.0", port) and _binds(socket.AF_INET6, "::", port)  # noqa: S104  # a try, closed at once
 
 
-def next_free(first: int) -> int:
-    """The lowest free port from `first` on. Raises PortTaken when all above are in use."""
+def next_free(first: int, reserved: Collection[int] = ()) -> int:
+    """The lowest free port from `first` on that is not reserved.
+
+    Raises PortTaken when all above are in use.
+    """
     for port in range(first, MAX_PORT + 1):
-        if is_free(port):
+        if port not in reserved and is_free(port):
             return port
     raise PortTaken(f"all UDP ports from {first} on are in use", "choose one with --listen-port")
 

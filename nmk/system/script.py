@@ -46,7 +46,9 @@ def find_fault(program: Path) -> str | None:
 
 
 def run_script(program: Path, variables: Mapping[str, str], seconds: float, say: Say) -> None:
-    """Run it, and say what it prints, line by line, when it has ended. What it leaves running stays.
+    """Run it, and say what it prints, line by line, when it has ended.
+
+    What it leaves running goes on.
 
     Raises CommandFailed; TimeIsUp after `seconds` or too much output, with all of it killed.
     """

@@ -67,10 +67,21 @@ def look(run: Runner, interface: str) -> Dump:
 def creations(interface: str) -> list[Command]:
     """The commands that may make a WireGuard interface, the likeliest to work first."""
     kernel = Command(("ip", "link", "add", "dev", interface, "type", "wireguard"))
+    program = userspace_program()
+    userspace = [Command((program, interface))] if program else []
+    return [kernel, *userspace] if kernel_has_wireguard() else [*userspace, kernel]
+
+
+def userspace_program() -> str | None:
+    """The userspace WireGuard that is installed, if one is; WG_QUICK_USERSPACE_... may name it."""
     wished = os.environ.get("WG_QUICK_USERSPACE_IMPLEMENTATION")
     names = (wished,) if wished else USERSPACE
-    userspace = [Command((name, interface)) for name in names if has_tool(name)][:1]
-    return [kernel, *userspace] if _kernel_has_wireguard() else [*userspace, kernel]
+    return next((name for name in names if has_tool(name)), None)
+
+
+def is_kernels(interface: str) -> bool:
+    """Whether an interface that exists is the kernel's own WireGuard."""
+    return not _socket(interface).exists()
 
 
 def create(run: Runner, ways: list[Command], interface: str) -> None:
@@ -85,7 +96,7 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
         if command.argv[0] != "ip":
             run.wait(f"{command.argv[0]} does not answer", lambda: _answers(interface))
         return
-    if len(ways) == 1 and not _kernel_has_wireguard():
+    if len(ways) == 1 and not kernel_has_wireguard():
         raise ToolMissing(
             f"no WireGuard in the kernel ({failures[0].message}), and none installed beside it",
             "apt-get install wireguard-go",
@@ -103,7 +114,8 @@ def remove(run: Runner, interface: str) -> None:
         _socket(interface).unlink(missing_ok=True)
 
 
-def _kernel_has_wireguard() -> bool:
+def kernel_has_wireguard() -> bool:
+    """Whether the kernel has WireGuard, loaded or to be loaded."""
     if _LOADED.exists():
         return True
     lists = (_MODULES / os.uname().release / name for name in ("modules.dep", "modules.builtin"))

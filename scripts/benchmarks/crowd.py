@@ -79,7 +79,5 @@ class Crowd:
 
     def _seal(self, number: int, body: bytes) -> Message:
         keys, node = self._keys[number], self._population.nodes[number]
-        header, sealed = seal_request(
-            keys, Kind.CHECK_IN, node.public, self.epoch, NETWORK, body
-        )
+        header, sealed = seal_request(keys, Kind.CHECK_IN, node.public, self.epoch, NETWORK, body)
         return Message(keys, header, sealed)

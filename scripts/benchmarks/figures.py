@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, float]
 Measure = Callable[["Stage", Iterable[int]], Values]
-Progress = Callable[[int], AbstractContextManager[Callable[[Iterable[int]], Iterator[int]]]]
+Watch = Callable[[Iterable[int]], Iterator[int]]
+Progress = Callable[[int], AbstractContextManager[Watch]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from scripts.benchmarks.figures import Figure, Group, Values
 from scripts.benchmarks.measure import resident_bytes
@@ -11,25 +12,18 @@ from scripts.benchmarks.stage import SIZES, Stage
 BASE, PER_NODE = 80e6, 2.5e3  # bytes
 
 
-def measure_memory(stage: Stage, rounds: Iterable[int]) -> Values:
+def measure_memory(name: str, nodes: int, stage: Stage, rounds: Iterable[int]) -> Values:
     """What is in RAM once every node has checked in, and one has asked for the whole view."""
-    sizes = list(SIZES.items())
-    return {
-        f"memory-{name}": resident_bytes(stage.controller(nodes).pid) / 1e6
-        for _, (name, nodes) in zip(rounds, sizes, strict=True)
-    }
+    [megabytes] = [resident_bytes(stage.controller(nodes).pid) / 1e6 for _ in rounds]
+    return {name: megabytes}
 
 
-MEMORY = Group(
-    tuple(
-        Figure(
-            f"memory-{name}",
-            "MB",
-            (BASE + nodes * PER_NODE) / 1e6,
-            f"RAM of the controller, {nodes:,} nodes having checked in",
-        )
-        for name, nodes in SIZES.items()
-    ),
-    rounds=len(SIZES),
-    measure=measure_memory,
-)
+def _group(size: str, nodes: int) -> Group:
+    name = f"memory-{size}"
+    help_text = f"RAM of the controller when {nodes:,} nodes have checked in"
+    limit = (BASE + nodes * PER_NODE) / 1e6
+    figure = Figure(name, "MB", limit, help_text)
+    return Group((figure,), rounds=1, measure=partial(measure_memory, name, nodes))
+
+
+MEMORY = tuple(_group(size, nodes) for size, nodes in SIZES.items())

@@ -62,7 +62,8 @@ def populate(directory: Path, count: int) -> Population:
     store = Store(open_engine(f"sqlite://{data.database}"))
     nodes = tuple(Identity.generate() for _ in range(count))
     mesh, ticket, first = found_network()
-    store.commit([replace(first.commit, network=EVERYWHERE), first.commit], first.records)
+    everywhere = replace(first.commit, network=EVERYWHERE, id=secrets.token_hex(8))
+    store.commit([first.commit, everywhere], first.records)
     numbered = iter(enumerate(nodes))
     while batch := list(islice(numbered, _BATCH)):
         steps = [join(mesh, ticket, identity, number) for number, identity in batch]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -73,9 +72,7 @@ class Controller(Server):
     `at` is where the crowd stands.
     """
 
-    def __init__(
-        self, host: Host, port: int, start: Callable[[], Process], crowd: Crowd
-    ) -> None:
+    def __init__(self, host: Host, port: int, start: Callable[[], Process], crowd: Crowd) -> None:
         super().__init__(host, port, start)
         self.crowd = crowd
         self.at = NOWHERE
@@ -118,12 +115,12 @@ class Controller(Server):
 
 def _find(host: Host, command: tuple[str, ...]) -> int:
     """The number, outside, of the process on the host whose command line ends like that."""
-    inside = os.readlink(f"/proc/{host.pid}/ns/pid")
+    inside = Path(f"/proc/{host.pid}/ns/pid").readlink()
     wanted = b"\0".join(word.encode() for word in (*command[1:], ""))
     for process in Path("/proc").glob("[0-9]*"):
         try:
             found = (process / "cmdline").read_bytes().endswith(wanted)
-            if found and os.readlink(process / "ns/pid") == inside:
+            if found and (process / "ns/pid").readlink() == inside:
                 return int(process.name)
         except OSError:
             continue  # it has just ended, or is none of ours

@@ -16,6 +16,7 @@ def joining(**more: Any) -> Membership:
     """A machine that has not been let in yet."""
     fields: dict[str, Any] = {
         "network": "home",
+        "remote_name": "home",
         "urls": ("http://192.0.2.1:50051", "http://[2001:db8::1]:50051"),
         "controller_key": Identity.generate().public,
         "identity": Identity.generate(),
@@ -46,7 +47,7 @@ def full_view(me: Membership, *peers: dict[str, Any], seq: int = 0) -> dict[str,
         "epoch": "0011223344556677",
         "at": [7, "c0ffee"],
         "full": True,
-        "network": {"name": me.network, "cidrs": ["10.77.0.0/24"], **effective({})},
+        "network": {"name": me.remote_name, "cidrs": ["10.77.0.0/24"], **effective({})},
         "self": {
             "id": me.id,
             "name": "web",

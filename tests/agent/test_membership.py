@@ -14,6 +14,7 @@ from tests.agent.memberships import full_view, joined, joining, peer
 
 JOINED = replace(joined(peer(2), peer(3)), endpoints={peer(4)["key"]: "[2001:db8::4]:51821"})
 WRITTEN = encode(JOINED)
+SINCE_0_1_0 = {"remote_name", "order"}
 
 
 @pytest.mark.parametrize("me", [joining(), JOINED, replace(JOINED, down=True, phase="deleted")])
@@ -71,12 +72,26 @@ def test_any_value_anywhere_is_refused_or_read(data: st.DataObject) -> None:
         return
 
 
-@pytest.mark.parametrize("key", sorted(json.loads(WRITTEN)))
+@pytest.mark.parametrize("key", sorted(json.loads(WRITTEN).keys() - SINCE_0_1_0))
 def test_a_missing_field_is_named(key: str) -> None:
     content = json.loads(WRITTEN)
     del content[key]
     with pytest.raises(StateDamaged, match=f"'{key}' is missing"):
         decode(json.dumps(content).encode(), "home", "home.json")
+
+
+def test_a_file_of_0_1_0_is_read() -> None:
+    content = {k: v for k, v in json.loads(WRITTEN).items() if k not in SINCE_0_1_0}
+    assert decode(json.dumps(content).encode(), "home", "home.json") == JOINED
+
+
+def test_a_network_has_a_name_here_and_one_there() -> None:
+    me = joining(network="office", remote_name="home")
+    me = replace(take_in(me, full_view(me, peer(2))), phase="joined")
+    assert me.known and me.known.view.network == "office"
+    assert decode(encode(me), "office", "office.json") == me
+    with pytest.raises(BadView, match="a view of 'office'"):
+        take_in(me, full_view(replace(me, remote_name="office")))
 
 
 def test_a_newer_format_is_told_from_damage() -> None:

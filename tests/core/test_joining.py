@@ -22,7 +22,6 @@ from nmk.errors import (
     NameTaken,
     NmkError,
     NodeDeleted,
-    NotFound,
     RangeFull,
     StaleSequence,
 )
@@ -107,7 +106,7 @@ def test_a_deleted_identity_stays_out() -> None:
     with pytest.raises(NodeDeleted):
         join(mesh, 1)
     commit(mesh, *decisions.delete_network(mesh, None, NOW))
-    with pytest.raises(NotFound):
+    with pytest.raises(KeyRevoked):
         join(mesh, 2)
 
 

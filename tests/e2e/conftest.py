@@ -1,9 +1,9 @@
-"""What the tests of the whole share: one mesh a module, with the logs of its hosts on failure."""
+"""What the tests of the whole share: one lab and one mesh a module."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,15 +25,3 @@ def lab() -> Iterator[Lab]:
 def mesh(lab: Lab) -> Mesh:
     """A controller that runs, with the network `home`."""
     return Mesh(lab)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what background commands wrote to the report of a failed test."""
-    report = yield
-    made = getattr(item, "funcargs", {}).get("lab")
-    if report.failed and isinstance(made, Lab):
-        report.sections += [(f"log {name}", text) for name, text in made.logs().items()]
-    return report

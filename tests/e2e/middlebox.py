@@ -6,9 +6,10 @@ middlebox.py BEHAVIOUR [UPSTREAM-URL]
 from __future__ import annotations
 
 import sys
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 PORT = 50051
 LOGIN_PAGE = b"<html>Please log in to the airport's network</html>"
@@ -26,14 +27,15 @@ class Middlebox(BaseHTTPRequestHandler):
     def _behave(self, request: bytes) -> None:
         match sys.argv[1]:
             case "pass":
-                self._answer(self._upstream(request))
+                self._answer(*self._upstream(request))
             case "lose-replies":
                 self._upstream(request)
                 self.close_connection = True
             case "change-a-byte":
-                reply = bytearray(self._upstream(request))
-                reply[len(reply) // 2] ^= 1
-                self._answer(bytes(reply))
+                reply, status = self._upstream(request)
+                middle = len(reply) // 2
+                changed = bytes([reply[middle] ^ 1])
+                self._answer(reply[:middle] + changed + reply[middle + 1 :], status)
             case "reflect":
                 self._answer(request)
             case "login-page":
@@ -48,13 +50,16 @@ class Middlebox(BaseHTTPRequestHandler):
                 for chunk in repeat(bytes(65536)):
                     self.wfile.write(chunk)
 
-    def _upstream(self, request: bytes) -> bytes:
-        asked = urllib.request.Request(sys.argv[2] + self.path, request or None)
-        with urllib.request.urlopen(asked) as response:
-            return bytes(response.read())
+    def _upstream(self, request: bytes) -> tuple[bytes, int]:
+        asked = Request(sys.argv[2] + self.path, request or None)
+        try:
+            with urlopen(asked) as response:
+                return response.read(), response.status
+        except HTTPError as error:
+            return error.read(), error.code
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from nmk.wire.token import encode_token, parse_token
 from tests.e2e.traces import traces
 from tests.lab import Host, poll
 from tests.mesh import Failure, Mesh, failure
@@ -28,12 +30,6 @@ def machine(mesh: Mesh, host: Host) -> Iterator[Host]:
     yield host
     assert traces(host, program=True) == before
     assert list(mesh.nodes()) == nodes
-
-
-def key_of(mesh: Mesh) -> str:
-    """The id of the newest key."""
-    keys: list[str] = mesh.admin("key", "list", "-n", "home", "-o", "name").split()
-    return keys[-1]
 
 
 @pytest.mark.parametrize(
@@ -70,17 +66,16 @@ def test_a_letter_mistyped(mesh: Mesh, machine: Host) -> None:
 
 
 def test_revoked(mesh: Mesh, machine: Host) -> None:
-    token = mesh.token()
-    mesh.admin("key", "delete", "-n", "home", key_of(mesh))
-    refusal = failure(machine, "join", "-", input=token)
+    key = mesh.json("key", "create", "-n", "home")
+    mesh.admin("key", "delete", key["id"])
+    refusal = failure(machine, "join", "-", input=key["token"])
     assert refusal == Failure(1, "the access key was revoked", NEW_KEY)
 
 
 def test_expired(mesh: Mesh, machine: Host) -> None:
-    token = mesh.token("--expires", "1s")
-    show = ("key", "show", "-n", "home", key_of(mesh))
-    poll(lambda: mesh.json(*show)["state"] == "expired", 10, "end of the key's time")
-    refusal = failure(machine, "join", "-", input=token)
+    key = mesh.json("key", "create", "-n", "home", "--expires", "1s")
+    poll(lambda: mesh.json("key", "show", key["id"])["state"] == "expired", 10, "end of its time")
+    refusal = failure(machine, "join", "-", input=key["token"])
     assert refusal == Failure(1, "the access key has expired", NEW_KEY)
 
 
@@ -93,12 +88,7 @@ def test_used_up(mesh: Mesh, host: Host) -> None:
     assert traces(host) == before
 
 
-def test_of_another_controller(mesh: Mesh, machine: Host) -> None:
-    """Its secret, with this controller's name and key: what somebody might make up."""
-    from dataclasses import replace
-
-    from nmk.wire.token import encode_token, parse_token
-
+def test_made_up(mesh: Mesh, machine: Host) -> None:
     made_up = encode_token(replace(parse_token(mesh.token()), secret=bytes(32)))
     refusal = failure(machine, "join", "-", input=made_up)
     assert refusal == Failure(1, "the access key is not one of this network's", NEW_KEY)

@@ -15,7 +15,7 @@ __all__ = ["cluster", "postgres"]
 
 
 @pytest.fixture
-def rqlite(cluster: Rqlite) -> Rqlite:  # noqa: F811  # how fixtures ask for each other
+def rqlite(cluster: Rqlite) -> Rqlite:  # how fixtures ask for each other
     """The cluster, whole and empty."""
     cluster.heal()
     cluster.clear()

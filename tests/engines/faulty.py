@@ -12,8 +12,8 @@ from nmk.store.engine import Engine, Statement, Uncertain
 class Faulty:
     """Before another engine. Each write takes the next word of the script, and `well` after it.
 
-    `well`; `lost`: nothing was written; `done`: all was; `held`: it will be, at `release`;
-    `down`: the database is not there; `busy`: it is there, but lets nobody read afterwards.
+    `well`; `lost`: nothing was written; `done`: all was; `held`: it will be, before the batch of
+    `release`; `down`: the database is not there; `deaf`: it is there, but the next read fails.
     """
 
     def __init__(self, engine: Engine, script: Iterable[str]) -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 # Reads until the last process that holds the pipe has ended, and may then remove the files.
 JANITOR = 'cat; rm -rf -- "$1"'
 
+# The kernel does not tell of a parent that died before it was asked to.
+START = '[ "$PPID" = "$0" ] && exec "$@"'
+
 
 class Nest:
     """A directory and the processes that live in it."""
@@ -34,9 +37,11 @@ class Nest:
         `end` is the signal that ends it, sent by the kernel when the thread that called this is
         no more.
         """
+        tied = ["setpriv", f"--pdeathsig={end.name}", *self._as_user(), "--"]
+        tied += ["sh", "-c", START, str(os.getpid())]
         with (self.directory / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
-                ["setpriv", f"--pdeathsig={end.name}", *self._as_user(), "--", *command],
+                [*tied, *command],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

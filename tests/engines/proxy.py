@@ -10,7 +10,6 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Literal
 
-from typing_extensions import Self
 
 How = Literal["before", "after", "late"]
 BEFORE: How = "before"
@@ -49,7 +48,7 @@ class Proxy:
         self.sprung = Event()
         self.refuse_after_loss = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Proxy:
         self._start(self._accept)
         return self
 

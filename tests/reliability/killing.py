@@ -18,7 +18,7 @@ EFFECTS = (
     *("write", "pwrite64", "writev", "pwritev", "ftruncate", "fsync", "fdatasync", "sync"),
     *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "unlink", "unlinkat"),
     *("mkdir", "mkdirat", "rmdir", "connect", "sendto", "sendmsg"),
-    *("execve", "vfork", "fork", "clone", "clone3", "wait4"),
+    *("vfork", "fork", "clone", "clone3", "wait4"),
 )
 """The calls that are counted: those that change something outside the process, and the wait for
 a program that it runs."""

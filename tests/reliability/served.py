@@ -12,6 +12,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,10 @@ class Agent:
         """Check in: what is new. Raises what the controller answers."""
         epoch, revision, commit_id = self.at
         return self._take(self._api.check_in(epoch, CheckIn(revision, commit_id, seq, facts)))
+
+    def report(self, port: int, seq: int) -> Mapping[str, Any]:
+        """Check in with the news that WireGuard listens on another port."""
+        return self.check_in(replace(self.facts, listen_port=port), seq)
 
     def leave(self) -> None:
         """Leave the network."""

@@ -7,22 +7,23 @@ points, as it has thousands.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 import build_zipapp
-from nmk import bootstrap
 from tests.mesh import NMK
 from tests.reliability.killing import EFFECTS, Point, parse_trace, some_of
 
 Stopped = Callable[[int], None]
-
+NOBODY = 65534
+PYTHON = "/usr/bin/python3"  # which the real file is made for
 PROGRAM = b"def main():\n    print('it runs')\n"
 
 
@@ -38,12 +39,11 @@ class Start:
         return self.home / "nmk"
 
     def run(self, *tracer: str) -> subprocess.CompletedProcess[str]:
-        python = "/usr/bin/python3" if self.file == NMK else sys.executable
         return subprocess.run(
-            [*tracer, python, str(self.file), "version"],
+            [*tracer, PYTHON, str(self.file), "version"],
             env={"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(self.home)},
-            user=65534,
-            group=65534,
+            user=NOBODY,
+            group=NOBODY,
             extra_groups=[],
             capture_output=True,
             text=True,
@@ -57,7 +57,12 @@ class Start:
         return list(parse_trace(trace.read_text()))
 
     def forget(self) -> None:
-        subprocess.run(["rm", "-r", "-f", self.cache], check=True)
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def python_abi() -> str:
+    asked = [PYTHON, "-c", "import _imp; print(_imp.extension_suffixes()[0])"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def strace(*options: str) -> list[str]:
@@ -65,12 +70,11 @@ def strace(*options: str) -> list[str]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A directory that the user can come to and write in."""
-    for directory in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
-        directory.chmod(0o755)
-    os.chown(tmp_path, 65534, 65534)
-    return tmp_path
+def home() -> Iterator[Path]:
+    """A directory of the user's; pytest's own are closed to other users."""
+    with TemporaryDirectory() as path:
+        os.chown(path, NOBODY, NOBODY)
+        yield Path(path)
 
 
 @pytest.fixture
@@ -82,8 +86,8 @@ def small(home: Path) -> Path:
         "nmk/cli/main.py": PROGRAM,
         "nmk/more.py": b"MORE = 1\n" * 5000,
     }
-    file = home / "small"
-    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, bootstrap.abi()))
+    file, abi = home / "small", python_abi()
+    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, abi))
     return file
 
 
@@ -109,7 +113,7 @@ def test_small_file(home: Path, small: Path, full: bool, stopped: Stopped) -> No
 
 
 def test_real_file(home: Path, full: bool, stopped: Stopped) -> None:
-    start = Start(home, NMK)
+    start = Start(home, Path(shutil.copy(NMK, home / "real")))
     points = start.points()
     chosen = points[1 :: len(points) // (40 if full else 4)]
     stop_everywhere(start, chosen)

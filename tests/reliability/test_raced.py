@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
@@ -35,6 +36,10 @@ def at_once(calls: Iterable[Callable[[], T]]) -> list[T | NmkError]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(run, range(len(waiting)), waiting))
+
+
+def rename(served: Served, name: str, new_name: str) -> Callable[[], Any]:
+    return partial(served.call, "PATCH", f"/networks/home/nodes/{name}", {"name": new_name})
 
 
 def kinds(results: Iterable[object]) -> Counter[type]:
@@ -96,11 +101,10 @@ def test_one_machine_that_joins_many_times_at_once(served: Served) -> None:
 def test_edits_made_on_the_same_revision(served: Served) -> None:
     revision = served.call("GET", "/networks/home")["revision"]
 
-    def edit(keepalive: int) -> Callable[[], Any]:
-        body = {"settings": {"keepalive": keepalive}}
-        return lambda: served.call("PATCH", "/networks/home", body, revision=revision)
-
-    results = at_once(edit(keepalive) for keepalive in range(20, 30))
+    results = at_once(
+        partial(served.call, "PATCH", "/networks/home", body, revision=revision)
+        for body in ({"settings": {"keepalive": seconds}} for seconds in range(20, 30))
+    )
     assert kinds(results) == {object: 1, Stale: 9}
     [won] = [r for r in results if not isinstance(r, NmkError)]
     assert served.call("GET", "/networks/home")["settings"] == won["settings"]
@@ -112,10 +116,7 @@ def test_nodes_that_want_the_same_name(served: Served) -> None:
     names = [f"host-{number}" for number in range(10)]
     for name in names:
         Agent(served, token, name).join()
-    results = at_once(
-        lambda name=name: served.call("PATCH", f"/networks/home/nodes/{name}", {"name": "anna"})
-        for name in names
-    )
+    results = at_once(rename(served, name, "anna") for name in names)
     assert kinds(results) == {object: 1, NameTaken: 9}
     assert_sound(served)
 
@@ -127,21 +128,14 @@ def test_joins_reports_edits_and_deletions(served: Served, rounds: int) -> None:
     for agent in settled:
         agent.join()
 
-    def delete(name: str) -> Callable[[], Any]:
-        return lambda: served.call("DELETE", f"/networks/home/nodes/{name}")
-
-    def rename(name: str, number: int) -> Callable[[], Any]:
-        path, body = f"/networks/home/nodes/{name}", {"name": f"{name}-{number}"}
-        return lambda: served.call("PATCH", path, body)
-
     calls: list[Callable[[], Any]] = []
     for number in range(rounds):
         for agent in settled:
             calls += [
                 Agent(served, token, "new").join,
-                lambda agent=agent, number=number: agent.report(51000 + number, number + 1),
-                rename(agent.name, number),
-                delete(agent.name),
+                partial(agent.report, 51000 + number, number + 1),
+                rename(served, agent.name, f"{agent.name}-{number}"),
+                partial(served.call, "DELETE", f"/networks/home/nodes/{agent.name}"),
             ]
     results = at_once(calls)
     unexpected = kinds(results).keys() - {object, NotFound, NameTaken, NodeDeleted}

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.server.process import Controller, started
+
+
+_numbers = count(1)
 
 
 @pytest.fixture
@@ -23,9 +27,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
 
 
 @pytest.fixture
-def network(shared: Controller, request: pytest.FixtureRequest) -> str:
+def network(shared: Controller) -> str:
     """A network of this test's own on the shared controller."""
-    name = f"n{abs(hash(request.node.nodeid)) % 10**12}"
+    name = f"net{next(_numbers)}"
     made = shared.admin_call("POST", "/v1/networks", {"name": name})
     assert made.status == 201, made.body
     return name

@@ -67,7 +67,7 @@ class Controller:
 
     @property
     def socket(self) -> Path:
-        return self.data / "admin.sock"
+        return self.data.absolute() / "admin.sock"
 
     @property
     def key(self) -> str:
@@ -82,10 +82,12 @@ class Controller:
             *("--log-format", "json", *more),
         ]
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         """Start it, and wait until it answers."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stderr=log, env=clean_environment())
+            self.process = subprocess.Popen(
+                self.command(*more), stderr=log, env=clean_environment()
+            )
         waited = self.nmk("server", "wait")
         assert waited.returncode == 0, waited.stderr + self.log.read_text()
 
@@ -120,15 +122,19 @@ class Controller:
         )
 
     def events(self) -> list[dict[str, Any]]:
-        """The lines of its log that are JSON; what people read is left out."""
-        lines = self.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        """The lines of its log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def agent_call(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def agent_call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """One request to the node API."""
-        return call(
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30), method, path, body
-        )
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return call(connection, method, path, body, headers)
 
     def admin_call(
         self,

@@ -77,14 +77,17 @@ def hammering(call: Callable[[], object]) -> Iterator[list[object]]:
             thread.join()
 
 
-def test_the_first_start_tells_what_to_do_next(controller: Controller) -> None:
-    controller.stop()
-    told = controller.log.read_text()
-    assert f"open TCP port {controller.port}" in told
-    assert "nmk network create" in told
-    controller.log.unlink()
-    controller.start()
-    assert "open TCP port" not in controller.log.read_text()
+def test_the_first_start_tells_what_to_do_next(stopped: Controller) -> None:
+    for told_before in (False, True):
+        try:
+            stopped.start("--log-format", "text")
+            assert stopped.stop() == 0
+        finally:
+            stopped.kill()
+        told = stopped.log.read_text()
+        assert (f"open TCP port {stopped.port}" in told) != told_before
+        assert ("nmk network create" in told) != told_before
+        stopped.log.unlink()
 
 
 def test_its_files_are_for_its_user_alone(controller: Controller) -> None:

@@ -1,6 +1,6 @@
-"""Applies a view of PEERS peers to a fresh interface: as nmk does it, and by hand.
+"""Puts a view of PEERS peers on a fresh interface: as nmk does it, then by hand.
 
-Prints seconds of both, and how many commands one more peer takes, as JSON.
+Prints as JSON: the seconds that each took, and how many commands one more peer costs nmk.
 """
 
 from __future__ import annotations
@@ -9,33 +9,31 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile
 
-from nmk.agent import interface
+from nmk.agent import interface, state
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership, take_in
-from nmk.core.tunnel import Command, diff_tunnel, plan_changes
+from nmk.core.tunnel import Command
 from nmk.core.view import pack_view
 from nmk.system import wireguard
 from nmk.system.facts import own_addresses
-from nmk.system.keys import generate_private_key
 from nmk.system.runner import Runner
-from nmk.wire.envelope import Identity, unpack
-from scripts.benchmarks.population import NETWORK, found_network, join
+from nmk.wire.envelope import MAX_REPLY, NO_EPOCH, Identity, unpack
+from scripts.benchmarks.population import found_network, join
+from tests.agent.memberships import joining
 
 INTERFACE = "bench"
-REASON = Reason("check-in")
 
 
-class Counter(Runner):
-    """Runs commands and counts them."""
+class Recorder(Runner):
+    """Runs commands; keeps those that change something, and counts all."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.changes: list[Command] = []
         self.count = 0
 
     def read(self, argv: Sequence[str]) -> str:
@@ -46,4 +44,68 @@ class Counter(Runner):
     def change(self, command: Command) -> None:
         """As Runner."""
         self.count += 1
+        self.changes.append(command)
         super().change(command)
+
+
+def measure(peers: int) -> dict[str, float]:
+    """All that is printed."""
+    me, views = prepare(peers)
+    lan = own_addresses(leave_out=[INTERFACE])
+    run, again = Recorder(), Recorder()
+    with fresh_interface():
+        start = time.perf_counter()
+        me = apply(take_in(me, views[0]), run, lan)
+        by_nmk = time.perf_counter() - start
+        apply(take_in(me, views[1]), again, lan)
+    with fresh_interface():
+        by_hand = replay(run.changes)
+    return {"by_nmk": by_nmk, "by_hand": by_hand, "one_more": again.count}
+
+
+def prepare(peers: int) -> tuple[Membership, list[dict[str, object]]]:
+    """A machine that has joined, and what its controller says, before and with one more peer."""
+    identity = Identity.generate()
+    mesh, ticket, _ = found_network()
+    join(mesh, ticket, identity, 0)
+    [node] = mesh.nodes.values()
+    views = []
+    for number in range(1, peers + 2):
+        if number > peers:
+            views.append(pack_view(mesh, node, NO_EPOCH.hex(), ("", 0, "")))
+        join(mesh, ticket, Identity.generate(), number)
+    views.append(pack_view(mesh, node, NO_EPOCH.hex(), ("", 0, "")))
+    me = joining(identity=identity, interface=INTERFACE, phase="joined")
+    state.make_directory()
+    return me, [json.loads(unpack(view, MAX_REPLY)) for view in views]
+
+
+def apply(me: Membership, run: Runner, lan: tuple[str, ...]) -> Membership:
+    """One tick's second half."""
+    return interface.apply(me, run, {}, lan, Reason("check-in"))
+
+
+def replay(commands: Sequence[Command]) -> float:
+    """Seconds for the same by `wg setconf` and `ip -batch`, from files."""
+    with NamedTemporaryFile("w") as config, NamedTemporaryFile("w") as batch:
+        texts = {c.argv[0]: c.stdin or "" for c in commands}
+        for file, text in ((config, texts["wg"]), (batch, texts["ip"])):
+            file.write(text)
+            file.flush()
+        start = time.perf_counter()
+        subprocess.run(["wg", "setconf", INTERFACE, config.name], check=True)
+        subprocess.run(["ip", "-batch", batch.name], check=True)
+        return time.perf_counter() - start
+
+
+@contextmanager
+def fresh_interface() -> Iterator[None]:
+    """A new WireGuard interface, for a while."""
+    run = Runner()
+    wireguard.create(run, wireguard.creations(INTERFACE), INTERFACE)
+    yield
+    wireguard.remove(run, INTERFACE)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))))

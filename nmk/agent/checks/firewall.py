@@ -1,0 +1,79 @@
+"""Whether this machine's packet filter lets the mesh work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nmk.agent.membership import Membership
+from nmk.core.findings import Finding
+from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
+from nmk.system.runner import has_tool
+
+_DOCKER = "DOCKER-USER"
+
+
+def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) -> list[Finding]:
+    """Whether calls of peers come in, and what the machine would forward goes through.
+
+    `port`: WireGuard's. `tables`: None where nothing on the machine can tell.
+    """
+    if tables is None:
+        reason = "neither nft nor iptables is installed to look with"
+        return [Finding("firewall", "warn", reason, "apt-get install nftables", me.network)]
+    found = [
+        *(_input(me, port, s) for s in _drops(tables, "input", _call(me, port))),
+        *(_forward(me, tables, s) for s in _forward_drops(me, tables)),
+    ]
+    if found:
+        return found
+    return [Finding("firewall", "ok", f"nothing drops UDP port {port}", network=me.network)]
+
+
+def _call(me: Membership, port: int) -> Packet:
+    """The first packet of a peer that calls this machine."""
+    return Packet("udp", port, inside=frozenset({"lo", me.interface}))
+
+
+def _drops(tables: Sequence[Table], hook: str, packet: Packet) -> list[Stopped]:
+    return [s for s in find_stops(tables, hook, packet) if s.outcome == "drop"]
+
+
+def _forward_drops(me: Membership, tables: Sequence[Table]) -> list[Stopped]:
+    """Chains that drop what goes from the mesh to elsewhere, or the other way."""
+    ways = ((me.interface, OUTSIDE), (OUTSIDE, me.interface))
+    found = [s for way in ways for s in _drops(tables, "forward", Packet("tcp", 443, *way))]
+    return list(dict.fromkeys(found))
+
+
+def _input(me: Membership, port: int, stop: Stopped) -> Finding:
+    reason = (
+        f"{stop.table} {stop.chain} drops UDP port {port}: peers cannot call this machine, "
+        "it has to call them"
+    )
+    return Finding("firewall", "warn", reason, open_port(port, stop), me.network)
+
+
+def open_port(port: int, stop: Stopped) -> str:
+    """The command that lets WireGuard's packets in, by whatever rules the filter here."""
+    if has_tool("ufw"):
+        return f"ufw allow {port}/udp"
+    if has_tool("firewall-cmd"):
+        return f"firewall-cmd --permanent --add-port={port}/udp && firewall-cmd --reload"
+    return f"nft insert rule {stop.table} {stop.chain} udp dport {port} accept"
+
+
+def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
+    name = me.interface
+    docker = any(_DOCKER in t.chains for t in tables if t.name == stop.table)
+    reason = (
+        f"{stop.table} {stop.chain} drops what this machine forwards for the mesh"
+        f"{' (Docker has set it so)' if docker else ''}; only a gateway or a relay needs that"
+    )
+    chain = _DOCKER if docker else stop.chain
+    mend = (
+        f"nft 'insert rule {stop.table} {chain} iifname {name} accept; "
+        f"insert rule {stop.table} {chain} oifname {name} accept'"
+    )
+    if docker and has_tool("iptables"):
+        mend = " && ".join(f"iptables -I {_DOCKER} {x} {name} -j ACCEPT" for x in ("-i", "-o"))
+    return Finding("firewall", "warn", reason, mend, me.network)

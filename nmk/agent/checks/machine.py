@@ -1,0 +1,99 @@
+"""The machine: WireGuard, programs, forwarding, the state directory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nmk.agent.places import state_directory
+from nmk.core.findings import Finding
+from nmk.errors import NmkError
+from nmk.system import filesystem, wireguard
+from nmk.system.runner import PACKAGES, Runner, has_tool
+
+_VERSIONS = {
+    "wg": ("wg", "--version"),
+    "ip": ("ip", "-V"),
+    "ping": ("ping", "-V"),
+    "nft": ("nft", "--version"),
+}
+_NEEDED = ("wg", "ip")
+_PACKAGES = {**PACKAGES, "ping": "iputils-ping", "nft": "nftables"}
+_VERSION = re.compile(r"\d+\.[\w.]+|\d{8}")  # 1.0.6, or a day: 20221126
+_FORWARDING = {
+    4: Path("/proc/sys/net/ipv4/ip_forward"),
+    6: Path("/proc/sys/net/ipv6/conf/all/forwarding"),
+}
+
+
+def check_wireguard(run: Runner) -> list[Finding]:
+    """Which WireGuard there is, the kernel's or a userspace one."""
+    if wireguard.kernel_has_wireguard():
+        return [Finding("wireguard", "ok", "the kernel has it")]
+    program = wireguard.userspace_program()
+    if program is None:
+        return [
+            Finding(
+                "wireguard",
+                "broken",
+                "neither the kernel has it, nor is a userspace one installed",
+                "apt-get install wireguard-go",
+            )
+        ]
+    version = _version(run, (program, "--version"))
+    reason = f"{program} {version} in userspace: it works, slower than a kernel's would"
+    return [Finding("wireguard", "ok", reason)]
+
+
+def check_tools(run: Runner) -> list[Finding]:
+    """Programs that nmk drives or looks with, and their versions."""
+    missing = [
+        Finding(
+            "tools",
+            "broken" if name in _NEEDED else "warn",
+            f"{name} is not installed",
+            f"apt-get install {_PACKAGES[name]}",
+        )
+        for name in _VERSIONS
+        if not has_tool(name)
+    ]
+    there = [f"{n} {_version(run, argv)}" for n, argv in _VERSIONS.items() if has_tool(n)]
+    return [Finding("tools", "ok", ", ".join(there)), *missing] if there else missing
+
+
+def check_forwarding() -> list[Finding]:
+    """Whether the machine passes packets on: only a gateway or a relay has to."""
+    states = []
+    for family, path in _FORWARDING.items():
+        try:
+            states.append(f"IPv{family} {'on' if path.read_text().strip() != '0' else 'off'}")
+        except OSError:
+            states.append(f"IPv{family} not there")
+    return [Finding("forwarding", "ok", f"{', '.join(states)}; only gateways and relays need it")]
+
+
+def check_state() -> list[Finding]:
+    """Whether what the machine knows outlives a reboot, and is read by nobody else."""
+    directory = state_directory()
+    open_files = [p for p in directory.glob("*.json") if p.stat().st_mode & 0o077]
+    if open_files:
+        names = " ".join(str(p) for p in open_files)
+        return [Finding("state", "broken", f"others can read {names}", f"chmod 600 {names}")]
+    if filesystem.is_volatile(directory):
+        return [
+            Finding(
+                "state",
+                "warn",
+                f"{directory} is forgotten at a reboot, and with it the networks",
+                "set NMK_STATE_DIR to a directory that lasts, and join again",
+            )
+        ]
+    return [Finding("state", "ok", f"{directory} outlives a reboot")]
+
+
+def _version(run: Runner, argv: tuple[str, ...]) -> str:
+    try:
+        found = _VERSION.search(run.read(argv))
+    except NmkError:
+        return "(no version)"
+    return found[0] if found else "(no version)"

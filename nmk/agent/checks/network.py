@@ -1,0 +1,105 @@
+"""A network on this machine: its interface, its addresses, and whether it is kept up to date."""
+
+from __future__ import annotations
+
+from nmk.agent import interface, stamp, state
+from nmk.agent.interface import Local
+from nmk.agent.membership import Membership
+from nmk.agent.status import TROUBLES, live
+from nmk.agent.tick import collect_facts
+from nmk.core.amounts import show_ago
+from nmk.core.findings import Finding, Level
+from nmk.core.overlap import Overlap, find_overlaps
+from nmk.core.peers import View
+from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.tunnel import diff_tunnel
+from nmk.system import routes, starters, wireguard
+from nmk.system.runner import Runner
+
+_MOST = 3  # differences, addresses: what a line has room for
+_LATE_INTERVALS = 3
+_INSTALL = "nmk service install agent"
+
+
+def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
+    """Whether the interface is there and as the controller said last."""
+    condition, _ = live(me, run)
+    if condition != "up":
+        problem, cure = TROUBLES[condition]
+        level: Level = "warn" if condition == "down" else "broken"
+        mend = cure.format(me.network)
+        if condition == "taken":
+            mend = f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin"
+        return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]
+    want = interface.desired(me, local, collect_facts(me, local).lan)
+    there = wireguard.probe(run, me.interface)
+    lines = [c.line for c in diff_tunnel(want, there, _view(me).cidrs, me.endpoints)]
+    if lines:
+        reason = f"{me.interface} is not as it should be: {_some(lines)}"
+        return [Finding("interface", "broken", reason, f"nmk checkin -n {me.network}", me.network)]
+    kind = "the kernel's" if wireguard.is_kernels(me.interface) else "userspace"
+    reason = f"{me.interface} is up, {kind}, as the controller said"
+    return [Finding("interface", "ok", reason, network=me.network)]
+
+
+def check_overlap(me: Membership, run: Runner) -> list[Finding]:
+    """Whether other addresses and routes of this machine share addresses with the network."""
+    view = _view(me)
+    nodes = [*view.addresses, *(a for p in view.peers.values() for a in p.addresses)]
+    found = find_overlaps(view.cidrs, routes.places(run, me.interface), nodes)
+    if not found:
+        reason = f"{', '.join(view.cidrs)} is nowhere else on this machine"
+        return [Finding("overlap", "ok", reason, network=me.network)]
+    return [_overlap_finding(me, overlap) for overlap in found]
+
+
+def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
+    """Whether check-ins happen: something starts them, and the last one is not long ago."""
+    settings = {**(me.known.view.settings if me.known else {}), **local}
+    interval = settings.get("interval", NETWORK_SETTINGS["interval"].default)
+    age = stamp.age(me.network, now)
+    last = f"the last one was {show_ago(age)}"
+    if age is None:  # a machine that has just joined has not had one
+        age = int(now - state.file_of(me.network).stat().st_mtime)
+        last = "there was none since this machine started"
+    late = age > _LATE_INTERVALS * interval
+    by = _starter()
+    if by is None:
+        level: Level = "broken" if late else "warn"
+        reason = f"nothing on this machine starts them; {last}"
+        return [Finding("check-ins", level, reason, _INSTALL, me.network)]
+    if late:
+        reason = f"{last}, with one every {interval}s expected from {by}"
+        return [Finding("check-ins", "broken", reason, f"nmk checkin -n {me.network}", me.network)]
+    return [Finding("check-ins", "ok", f"{last}, by {by}", network=me.network)]
+
+
+def _starter() -> str | None:
+    if starters.agent_runs():
+        return "nmk agent"
+    table = starters.crontab()
+    return f"cron, {table}" if table and starters.cron_runs() else None
+
+
+def _overlap_finding(me: Membership, overlap: Overlap) -> Finding:
+    place = overlap.place
+    if overlap.kind == "hidden":
+        reason = f"the network hides a part of {place.cidr} on {place.interface}"
+        mend = f"nmk leave -n {me.network}, if this machine needs that part more"
+        return Finding("overlap", "warn", reason, mend, me.network)
+    mend = f"ip route delete {place.cidr} dev {place.interface}, if nothing else needs it"
+    if overlap.kind == "beside":
+        reason = f"{place.cidr} on {place.interface} takes addresses that nodes may get"
+        return Finding("overlap", "warn", reason, mend, me.network)
+    reason = f"{place.cidr} on {place.interface} takes the packets to {_some(overlap.nodes)}"
+    return Finding("overlap", "broken", reason, mend, me.network)
+
+
+def _view(me: Membership) -> View:
+    assert me.known  # noqa: S101  # of a network that has been joined there is a view
+    return me.known.view
+
+
+def _some(texts: list[str] | tuple[str, ...]) -> str:
+    more = len(texts) - _MOST
+    return "; ".join(texts[:_MOST]) + (f"; and {more} more" if more > 0 else "")

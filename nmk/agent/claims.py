@@ -1,0 +1,27 @@
+"""What of a network this machine leaves out, because the addresses are somebody else's here."""
+
+from __future__ import annotations
+
+from nmk.agent import state
+from nmk.agent.membership import Membership
+from nmk.core.claims import Claim, LeftOut, find_left_out
+from nmk.system.facts import own_subnets
+
+
+def left_out(me: Membership) -> tuple[LeftOut, ...]:
+    """Addresses of the network that the mesh does not lead to from here, as things are now."""
+    return find_left_out(me.known.view, collect_claims(me)) if me.known else ()
+
+
+def collect_claims(me: Membership) -> list[Claim]:
+    """What goes before this network: the machine's own subnets, and networks joined earlier."""
+    others = state.others(me.network)
+    ours = {me.interface, *(other.interface for other in others)}
+    subnets = [Claim(cidr, interface) for interface, cidr in own_subnets(leave_out=ours)]
+    return subnets + [
+        Claim(cidr, f"network {other.network}")
+        for other in others
+        if other.known and other.phase == "joined"
+        if (other.order, other.network) < (me.order, me.network)
+        for cidr in other.known.view.cidrs
+    ]

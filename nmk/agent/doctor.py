@@ -1,0 +1,76 @@
+"""`nmk doctor`: looks at everything that the mesh needs on this machine, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from nmk.agent import interface, state
+from nmk.agent.checks import controller, firewall, machine, network, peers
+from nmk.agent.membership import Membership
+from nmk.agent.reach import visit
+from nmk.agent.settings import local_settings
+from nmk.agent.status import describe_peers, live
+from nmk.agent.tick import collect_facts
+from nmk.core.findings import Finding
+from nmk.errors import NmkError
+from nmk.system.firewall import read_tables
+from nmk.system.runner import Runner
+
+Check = Callable[[], list[Finding]]
+
+
+def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:
+    """Findings as they come, the machine's first. `clock`: seconds since 1970."""
+    yield from _try("wireguard", None, lambda: machine.check_wireguard(run))
+    yield from _try("tools", None, lambda: machine.check_tools(run))
+    yield from _try("forwarding", None, machine.check_forwarding)
+    if networks:
+        yield from _try("state", None, machine.check_state)
+    for name in networks:
+        yield from _examine_network(name, run, clock)
+
+
+def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:
+    try:
+        me, local = state.load(name), local_settings(name)
+    except NmkError as error:
+        yield Finding("state", "broken", error.message, error.hint, name)
+        return
+    visits = [visit(url) for url in me.urls]
+    checks: dict[str, Check] = {
+        "controller": lambda: controller.check_controller(me, visits),
+        "clock": lambda: controller.check_clock(me, visits, clock()),
+        "interface": lambda: network.check_interface(me, run, local),
+    }
+    if me.phase == "joined":
+        checks |= {
+            "check-ins": lambda: network.check_check_ins(me, clock(), local),
+            "overlap": lambda: network.check_overlap(me, run),
+            "firewall": lambda: firewall.check_firewall(
+                me, interface.listen_port(me, local), read_tables(run)
+            ),
+        }
+    for check, look in checks.items():
+        yield from _try(check, name, look)
+    yield from _try("peers", name, lambda: _look_at_peers(me, run, clock()))
+
+
+def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
+    """How the peers are; nothing where the interface is not up, which has been said."""
+    condition, dump = live(me, run)
+    if condition != "up" or me.known is None:
+        return []
+    local = local_settings(me.network)
+    rows = describe_peers(me.known.view, dump, collect_facts(me, local).lan, now, {})
+    mtu = interface.desired(me, local, ()).mtu
+    return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
+
+
+def _try(check: str, name: str | None, look: Check) -> list[Finding]:
+    """The check's findings; one that could not be made says so."""
+    try:
+        return look()
+    except NmkError as error:
+        return [Finding(check, "warn", f"cannot be looked at: {error.message}", error.hint, name)]
+    except OSError as error:
+        return [Finding(check, "warn", f"cannot be looked at: {error.strerror}", None, name)]

@@ -1,0 +1,172 @@
+"""`nmk ping`: whether a node answers through the mesh, by which path, and if not, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from nmk.agent import state
+from nmk.agent.membership import Membership
+from nmk.agent.settings import local_settings
+from nmk.agent.status import TROUBLES, Row, describe_peer, live
+from nmk.agent.tick import collect_facts
+from nmk.core.health import SESSION_SECONDS
+from nmk.core.parse import parse_address, quote
+from nmk.core.peers import Peer
+from nmk.errors import Ambiguous, BadInput, NoAnswer, NotFound
+from nmk.system import echo, routes
+from nmk.system.runner import Runner
+
+_MORE = 4  # pings, to see the sign of life that WireGuard gives after 10 s
+
+Clock = Callable[[], float]
+Tell = Callable[[int, echo.Echo], None]
+Trouble = tuple[str, str]  # what is wrong, and what to do next
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node to ping, as one membership knows it, at one of its addresses."""
+
+    me: Membership
+    peer: Peer
+    address: str
+
+
+def find_target(node: str, network: str | None) -> Target:
+    """The node of that name or address. Raises NotFound, Ambiguous, NotJoined, BadInput."""
+    chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
+    address = None
+    with suppress(BadInput):
+        address = str(parse_address(node))
+    found: list[Target] = []
+    for me in map(state.load, chosen):
+        view = me.known.view if me.known else None
+        if view and (node == view.name or address in view.addresses):
+            raise BadInput(f"{quote(node)} is this machine", "nmk status")
+        found += [
+            Target(me, peer, address or peer.addresses[0])
+            for peer in (view.peers.values() if view else ())
+            if node == peer.name or address in peer.addresses
+        ]
+    if not found:
+        where = f"no node of {', '.join(chosen)} that this machine knows of"
+        raise NotFound(f"{quote(node)} is {where}", "nmk status; nmk checkin, if it has just come")
+    if len(found) > 1:
+        networks = ", ".join(target.me.network for target in found)
+        raise Ambiguous(f"there is a node {quote(node)} in {networks}")
+    return found[0]
+
+
+def ping_node(target: Target, run: Runner, count: int, clock: Clock, tell: Tell) -> Row:
+    """Send pings one after the other; the path, the times, and what is wrong, if something is.
+
+    `tell` hears of each ping. `clock`: seconds since 1970. Raises ToolMissing.
+    """
+    before = _look(target, run, clock)
+    echoes = []
+    for number in range(1, count + 1):
+        echoes.append(echo.ping(run, target.me.interface, target.address))
+        tell(number, echoes[-1])
+    times = [e.milliseconds for e in echoes if e.milliseconds is not None]
+    checked: list[str] = []
+    trouble = _find_trouble(target, run, checked)
+    if trouble is None and not times:
+        trouble = _explain(target, run, before, clock, checked)
+    problem, cure = trouble or (None, None)
+    path = _look(target, run, clock)
+    return {
+        "network": target.me.network,
+        "node": target.peer.name,
+        "address": target.address,
+        "sent": count,
+        "answered": len(times),
+        "milliseconds": times,
+        "path": {key: path[key] for key in ("endpoint", "kind", "why", "handshake")},
+        "checked": checked,
+        "problem": problem,
+        "next": cure,
+    }
+
+
+def _look(target: Target, run: Runner, clock: Clock) -> Row:
+    """The peer as `nmk status` describes it."""
+    me = target.me
+    _, dump = live(me, run)
+    there = dump.peers.get(target.peer.key) if dump else None
+    lan = collect_facts(me, local_settings(me.network)).lan
+    assert me.known  # noqa: S101  # the target was found in its view
+    return describe_peer(target.peer, there, me.known.view, lan, clock(), {})
+
+
+def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | None:
+    """What is wrong where this machine's packets to the node do not go into the mesh."""
+    me = target.me
+    condition, _ = live(me, run)
+    checked.append(f"the interface {me.interface} is {condition}")
+    if condition != "up":
+        problem, cure = TROUBLES[condition]
+        return f"{me.interface}: {problem}", cure.format(me.network)
+    way = routes.way_to(run, target.address)
+    checked.append(f"packets to {target.address} leave by {way.interface if way else 'no way'}")
+    if way is None or way.interface == me.interface:
+        return None
+    return f"packets to it leave by {way.interface}, not by the mesh", f"nmk doctor -n {me.network}"
+
+
+def _explain(
+    target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]
+) -> Trouble:
+    """Why there is no answer, and what to do next; each thing that was looked at is noted."""
+    me, name = target.me, target.peer.name
+    now = _look(target, run, clock)
+    endpoint = now["endpoint"]
+    if endpoint is None:
+        checked.append(f"no address of {name} outside the mesh is known")
+        return (
+            f"{name} has to call this machine, which cannot call it",
+            f"on the controller: nmk node set -n {me.network} {name} endpoint=ADDRESS:PORT",
+        )
+    host = endpoint.rpartition(":")[0].strip("[]")
+    under = routes.way_to(run, host)
+    checked.append(f"packets to {endpoint} leave by {under.interface if under else 'no way'}")
+    if under is None:
+        return f"this machine has no route to {endpoint}", f"ip route get {host}"
+    return _explain_silence(target, run, before, clock, checked)
+
+
+def _explain_silence(
+    target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]
+) -> Trouble:
+    """Why a node is silent to which there is a way."""
+    name = target.peer.name
+    now = _look(target, run, clock)
+    for _ in range(_MORE):
+        if now["received"] > before["received"] or not _has_session(now):
+            break
+        echo.ping(run, target.me.interface, target.address)
+        now = _look(target, run, clock)
+    sent, received = (now[key] - before[key] for key in ("sent", "received"))
+    checked.append(f"{sent} bytes went out to {now['endpoint']}, {received} came back")
+    if received > 0:
+        return (
+            f"the tunnel to {name} works, and {name} does not answer pings",
+            f"on {name}: nmk doctor, and look at its firewall for {target.me.interface}",
+        )
+    return (
+        f"nothing comes back from {now['endpoint']}",
+        f"on {name}: nmk status; nmk doctor. Is it on, and its UDP port open?",
+    )
+
+
+def _has_session(row: Row) -> bool:
+    return row["handshake"] is not None and row["handshake"] < SESSION_SECONDS
+
+
+def failure_of(result: Row) -> NoAnswer | None:
+    """The result as an error, where something is wrong."""
+    if result["problem"] is None:
+        return None
+    says = "answers, but" if result["answered"] else "does not answer:"
+    return NoAnswer(f"{result['node']} {says} {result['problem']}", result["next"])

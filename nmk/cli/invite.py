@@ -1,0 +1,136 @@
+"""`nmk invite`: joining machines over ssh."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.key import reach_warning
+from nmk.cli.machine import talk_options
+from nmk.cli.nouns import dry_run_option
+from nmk.cli.output import fail, output_option, say, show
+from nmk.errors import EXIT_FAILED, BadInput, CommandFailed, NmkError
+
+if TYPE_CHECKING:
+    from nmk.core.invitation import Outcome
+
+COLUMNS = {
+    "MACHINE": "machine",
+    "STATE": "state",
+    "NODE": "node",
+    "ADDRESSES": "addresses",
+    "KEPT BY": "kept_by",
+}
+_KEY_LASTS = "1h"
+
+
+@click.command(epilog="Example: nmk invite root@web admin@nas -n home")
+@click.argument("machines", nargs=-1, required=True, metavar="USER@HOST...")
+@network_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Machines at a time. One by one, ssh may ask for a password or about a host key.",
+)
+@click.option(
+    "--ssh-option",
+    "ssh_options",
+    multiple=True,
+    metavar="OPTION",
+    help="As for ssh -o, such as Port=2222; may be repeated.",
+)
+@dry_run_option
+@talk_options
+@output_option
+@server_options
+def invite(
+    api: AdminApi,
+    machines: tuple[str, ...],
+    network: str | None,
+    jobs: int,
+    ssh_options: tuple[str, ...],
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+    output: str,
+) -> int:
+    """Let machines join a network, over ssh.
+
+    Each gets this nmk, joins with a key that is made for this and revoked at the end, and is kept
+    up to date by systemd, OpenRC or cron. USER is root, or may use sudo without a password. A
+    machine that fails does not stop the others; inviting one again does no harm.
+    """
+    from nmk.agent.invite import Invitation, invite_all
+    from nmk.cli.progress import Progress
+    from nmk.core.invitation import parse_machine, render_script
+    from nmk.system.ssh import check_ssh, ssh_command
+
+    chosen = list(dict.fromkeys(parse_machine(m) for m in machines))
+    ask = sys.stdin.isatty() and min(jobs, len(chosen)) == 1
+    name = api.network(network)
+    archive = make_archive_of_running()
+    check_ssh()
+    if dry_run or verbose:
+        commands = [shlex.join(ssh_command(m, ssh_options, ask=ask)) for m in chosen]
+        text = "\n".join(f"[#] {command} sh" for command in commands)
+        click.echo(f"{text}\n{render_script(name)}", err=not dry_run, nl=False)
+    with access_key(api, name, len(chosen), dry_run=dry_run) as key:
+        if dry_run:
+            return 0
+        if not quiet and (warning := reach_warning(key["urls"])):
+            say(warning)
+        progress = Progress([] if quiet else chosen, live=not ask)
+        told = (lambda _machine, _step: None) if quiet else progress.show
+        invitation = Invitation(name, key["token"], archive, ssh_options, ask)
+        outcomes = invite_all(chosen, invitation, jobs, told)
+    return report(outcomes, output)
+
+
+def make_archive_of_running() -> bytes:
+    """What machines get: the file that runs now. Raises BadInput in a source tree."""
+    from nmk.agent.invite import make_archive
+    from nmk.archive import running_file
+
+    file = running_file()
+    if file is None:
+        raise BadInput("only the file nmk can be copied", "python3 build_zipapp.py, then dist/nmk")
+    return make_archive(file.read_bytes())
+
+
+@contextmanager
+def access_key(api: AdminApi, network: str, uses: int, *, dry_run: bool) -> Iterator[Json]:
+    """A key for so many machines, revoked at the end with what is left of it."""
+    keys = f"/networks/{segment(network)}/keys"
+    key: Json = api.call("POST", keys, {"uses": uses, "expires": _KEY_LASTS}, dry_run=dry_run)
+    try:
+        yield key
+    finally:
+        if not dry_run:
+            try:
+                api.call("DELETE", f"{keys}/{segment(key['id'])}")
+            except NmkError as error:
+                again = f"nmk key delete {key['id']} -n {network}"
+                say(f"the access key could not be revoked: {error.message}\n  try: {again}")
+
+
+def report(outcomes: list[Outcome], output: str) -> int:
+    """Print how it ended; the exit code."""
+    failed = [o for o in outcomes if o.problem]
+    for outcome in failed:
+        message = f"{outcome.machine}: {outcome.problem}"
+        fail(CommandFailed.code, message, outcome.hint or CommandFailed.default_hint)
+    rows = [{**asdict(o), "state": "failed" if o.problem else "joined"} for o in outcomes]
+    show(rows, output, COLUMNS, "machine")
+    for outcome in outcomes:
+        if not outcome.problem and not outcome.kept_by:
+            say(f"{outcome.machine}: nothing keeps it up to date   try there: nmk service install")
+    return EXIT_FAILED if failed else 0

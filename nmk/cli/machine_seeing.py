@@ -1,0 +1,185 @@
+"""The commands that show what this machine does in its networks, and change nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import click
+
+from nmk.cli.api import network_option
+from nmk.cli.machine import runner
+from nmk.cli.output import output_option, report_option, say
+from nmk.core.amounts import show_ago
+from nmk.errors import EXIT_FAILED
+from nmk.system.facts import check_root
+
+if TYPE_CHECKING:
+    from nmk.agent.history import Entry
+    from nmk.core.findings import Finding
+    from nmk.system.echo import Echo
+
+_CONTROLLER_PERIOD = 30  # seconds between two looks at a controller while watching
+CAUSES = {
+    "join": "join",
+    "check-in": "check-in",
+    "failed-check-in": "check-in that failed, put right from disk",
+    "restore": "put in place from disk",
+    "up": "nmk up",
+    "down": "nmk down",
+    "deleted": "deleted on the controller",
+}
+
+
+@click.command(epilog="Example: nmk status -o json")
+@network_option
+@click.option("--watch", "again", is_flag=True, help="Every two seconds anew, until Ctrl-C.")
+@output_option
+def status(network: str | None, again: bool, output: str) -> None:
+    """Show this machine's networks and peers. Works without the controller.
+
+    A peer is connected, idle (nobody has anything to say; fine), trying (its first handshake is
+    under way), waiting (it has to call this machine), failed (packets go out and none come back)
+    or off (the interface is not up).
+    """
+    from nmk.agent import state
+    from nmk.agent.status import Trails, is_reachable
+    from nmk.agent.status import status as status_of
+    from nmk.cli.machine_status import render_status
+    from nmk.cli.watch import remembered, watch
+
+    check_root("nmk status")
+    trails: Trails = {}
+    run = runner(dry=False, verbose=False)
+    reachable = remembered(is_reachable, _CONTROLLER_PERIOD)
+
+    def render() -> str:
+        chosen = [state.choose(network)] if network else state.networks()
+        now = time.time()
+        rows = [status_of(n, run, now, reachable=reachable, trails=trails) for n in chosen]
+        if not rows and output == "table":
+            say("this machine is in no network")
+        return render_status(rows, output, line=again)
+
+    if again:
+        watch(render)
+        return
+    if text := render():
+        click.echo(text)
+
+
+@click.command(epilog="Example: nmk ping web")
+@click.argument("node")
+@network_option
+@click.option(
+    "-c", "--count", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
+    help="How many pings.",
+)  # fmt: skip
+@report_option
+def ping(node: str, network: str | None, count: int, output: str) -> None:
+    """Ping a node, by name or address, through the mesh, and tell the path.
+
+    Where no ping is answered it tells what was looked at and what to do next, and exits with 1.
+    """
+    from nmk.agent.ping import failure_of, find_target, ping_node
+
+    check_root("nmk ping")
+    target = find_target(node, network)
+    if output == "table":
+        click.echo(f"{target.peer.name} is {target.address} in {target.me.network}")
+
+    def tell(number: int, echo: Echo) -> None:
+        answer = "no answer" if echo.milliseconds is None else f"{echo.milliseconds:g} ms"
+        if output == "table":
+            click.echo(f"{number}: {answer}")
+
+    result = ping_node(target, runner(dry=False, verbose=False), count, time.time, tell)
+    if output == "json":
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        path = result["path"]
+        by = f"{path['endpoint']} ({path['kind']}: {path['why']})" if path["kind"] else "no path"
+        click.echo(f"{result['answered']} of {result['sent']} answered")
+        click.echo(f"path: {by}, last handshake {show_ago(path['handshake'])}")
+        for line in result["checked"]:
+            click.echo(f"checked: {line}")
+    if failure := failure_of(result):
+        raise failure
+
+
+@click.command(epilog="Example: nmk doctor")
+@network_option
+@report_option
+def doctor(network: str | None, output: str) -> int:
+    """Look at all that the mesh needs on this machine; change nothing.
+
+    Each finding is ok, warn or broken, with a reason and the command that mends it. The exit code
+    is 1 when something is broken.
+    """
+    from nmk.agent import state
+    from nmk.agent.doctor import examine
+    from nmk.core.findings import is_broken
+
+    check_root("nmk doctor")
+    chosen = [state.choose(network)] if network else state.networks()
+    findings: list[Finding] = []
+    for finding in examine(chosen, runner(dry=False, verbose=False), time.time):
+        findings.append(finding)
+        if output == "table":
+            click.echo("\n".join(finding_lines(finding)))
+    if output == "json":
+        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    elif not chosen:
+        say("this machine is in no network")
+    return EXIT_FAILED if is_broken(findings) else 0
+
+
+@click.command(epilog="Example: nmk log -n home")
+@network_option
+@report_option
+def log(network: str | None, output: str) -> None:
+    """Show what nmk changed on this machine lately, when and why, the newest last."""
+    from nmk.agent import history, state
+
+    check_root("nmk log")
+    chosen = [state.choose(network)] if network else state.networks()
+    entries = sorted(
+        ((entry, name) for name in chosen for entry in history.read(name)),
+        key=lambda pair: pair[0].at,
+    )
+    if output == "json":
+        rows = [{"network": n, **asdict(e), "at": utc(e.at)} for e, n in entries]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not entries:
+        say("nmk has changed nothing on this machine")
+    for entry, name in entries:
+        click.echo("\n".join(entry_lines(entry, name)))
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding for people."""
+    where = f"{finding.network}: " if finding.network else ""
+    lines = [f"{finding.level:<7} {finding.check:<10} {where}{finding.reason}"]
+    return lines if finding.mend is None else [*lines, f"{'':<19}try: {finding.mend}"]
+
+
+def entry_lines(entry: Entry, network: str) -> list[str]:
+    """A plan of the log for people, in the machine's own time."""
+    when = datetime.fromtimestamp(entry.at, timezone.utc).astimezone()
+    cause = CAUSES.get(entry.cause, entry.cause)
+    lines = [f"{when:%Y-%m-%d %H:%M:%S}  {network}  {cause}, revision {entry.revision}"]
+    lines += [f"    {change}" for change in entry.changes]
+    if entry.more:
+        lines.append(f"    and {entry.more} more")
+    if entry.failed:
+        lines.append(f"    cut short: {entry.failed}")
+    return lines
+
+
+def utc(seconds: int) -> str:
+    """A time as the API writes it: 2026-01-05T10:00:00Z."""
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,132 @@
+"""What `nmk invite` has a machine do over ssh, and what the machine's answers mean."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nmk.core.parse import quote
+from nmk.errors import BadInput
+
+STEP = "invite: "  # how the script's own lines begin; the others are of the programs that it runs
+_OWN_TALK = "Done:"  # from here on `nmk join` proposes what the script does next anyway
+SSH_FAILED = 255  # ssh's own exit code; others are the script's
+
+# One session a machine, so that ssh asks for a password once at most. `read` takes no byte more
+# than its line (POSIX), so the token comes before the files. It is never an argument: `read` and
+# the here-document are the shell's own.
+_SCRIPT = """\
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi; }
+step() { echo "invite: $1" >&2; }
+umask 077
+read -r token || exit
+root true || exit
+step 'copying nmk'
+dir=$(mktemp -d) || exit
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 129' HUP
+trap 'exit 143' TERM
+tar -xf - -C "$dir" || exit
+step 'installing'
+root sh "$dir/install.sh" join - --daemon off <<END || exit
+$token
+END
+step 'starting the agent with the machine'
+root /usr/local/bin/nmk service install agent >&2 || :
+root /usr/local/bin/nmk service status agent -o json &&
+	root /usr/local/bin/nmk status -o json -n """
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invitation ended: with a node, or with a problem and a hint what to do about it.
+
+    `kept_by` is what checks in from now on: systemd, openrc, cron; None where nothing does.
+    """
+
+    machine: str
+    node: str | None = None
+    addresses: tuple[str, ...] = ()
+    kept_by: str | None = None
+    problem: str | None = None
+    hint: str | None = None
+
+
+def parse_machine(text: str) -> str:
+    """USER@HOST or what else ssh takes as a destination. Raises BadInput that quotes it."""
+    if not text or text.startswith("-") or not text.isprintable() or " " in text:
+        raise BadInput(f"{quote(text)} is no machine", "write it like root@web.example.net")
+    return text
+
+
+def render_script(network: str) -> str:
+    """The shell script for a machine. Its input: a line with the token, then a tar archive.
+
+    On standard output it gives the two objects that `parse_answer` reads.
+    """
+    return _SCRIPT + shlex.quote(network) + "\n"
+
+
+class Talk:
+    """What a machine says on standard error: the step it is at, and why it failed."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._muted = False
+
+    def hear(self, line: str) -> str | None:
+        """The step that a line tells of; None where it is none."""
+        text = "".join(c for c in line if c.isprintable())
+        self._lines = [*self._lines[-50:], text]
+        self._muted = not text.startswith(STEP) and (self._muted or text.startswith(_OWN_TALK))
+        return None if self._muted else text.removeprefix(STEP).strip() or None
+
+    def failure(self, machine: str, exit_code: int) -> tuple[str, str]:
+        """What went wrong, and what to try."""
+        lines = [line for line in self._lines if line.strip()]
+        if exit_code == SSH_FAILED:
+            return explain_ssh(machine, lines)
+        for line, after in reversed([*zip(lines, lines[1:])]):
+            if line.startswith("nmk: ") and after.startswith("  try: "):
+                return line.removeprefix("nmk: "), after.removeprefix("  try: ")
+        last = lines[-1].strip() if lines else f"it ended with {exit_code} and does not say why"
+        if last.startswith("sudo:"):
+            return last, f"let this user run sudo without a password on {machine}, or invite root@"
+        return last, f"ssh {machine}"
+
+
+def explain_ssh(machine: str, lines: Sequence[str]) -> tuple[str, str]:
+    """Why ssh itself failed, and what to try."""
+    text = "\n".join(lines)
+    last = lines[-1].strip() if lines else "ssh does not say why it failed"
+    by_hand = f"ssh {machine}"
+    if "IDENTIFICATION HAS CHANGED" in text:
+        return "its host key is not the one that ssh knows", f"find out why, then: {by_hand}"
+    if "Host key verification failed" in text:
+        return (
+            "its host key is not known here",
+            f"{by_hand}   (compare the key, say yes), then again",
+        )
+    if "Permission denied" in last:
+        return last, f"ssh-copy-id {machine}"
+    return last, by_hand
+
+
+def parse_answer(machine: str, text: str) -> Outcome:
+    """What a machine that has joined says of itself. Raises BadInput where it does not."""
+    decoder = json.JSONDecoder()
+    try:
+        [service], end = decoder.raw_decode(text.lstrip())
+        [network], _ = decoder.raw_decode(text.lstrip()[end:].lstrip())
+        return _joined(machine, service, network)
+    except (ValueError, TypeError, KeyError):
+        raise BadInput(f"{machine} does not say what it has become: {quote(text[:80])}") from None
+
+
+def _joined(machine: str, service: dict[str, Any], network: dict[str, Any]) -> Outcome:
+    kept = service["manager"] if service["installed"] and service["active"] else None
+    addresses = tuple(str(address) for address in network["addresses"])
+    return Outcome(machine, str(network["name"]), addresses, kept and str(kept))

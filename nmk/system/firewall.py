@@ -1,0 +1,52 @@
+"""The packet filter of this machine, nft's and iptables'. Only looks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from nmk.core.firewall import Table
+from nmk.errors import CommandFailed
+from nmk.system.iptables_rules import parse_rules
+from nmk.system.nft_rules import parse_ruleset
+from nmk.system.runner import Runner, has_tool
+
+_LEGACY = {  # tables that the old iptables has in the kernel; asking it for others makes them
+    "iptables": Path("/proc/net/ip_tables_names"),
+    "ip6tables": Path("/proc/net/ip6_tables_names"),
+}
+_FAMILIES = {"iptables": "ip", "ip6tables": "ip6"}
+
+
+def read_tables(run: Runner) -> list[Table] | None:
+    """All filter chains; None where there is no program to ask. Raises CommandFailed.
+
+    What iptables made inside nft is asked of iptables, which knows its own conditions best.
+    """
+    if not has_tool("nft"):
+        return _read_legacy(run) if any(map(has_tool, _LEGACY)) else None
+    tables = parse_ruleset(run.read(["nft", "--json", "list", "ruleset"]))
+    for tool, family in _FAMILIES.items():
+        name = f"{family} filter"
+        if has_tool(tool) and any(t.name == name for t in tables):
+            with suppress(CommandFailed):  # no table of iptables' after all
+                theirs = parse_rules(run.read([tool, "-S"]), name)
+                tables = [*(t for t in tables if t.name != name), theirs]
+    return tables + _read_legacy(run)
+
+
+def _read_legacy(run: Runner) -> list[Table]:
+    found = []
+    for tool, names in _LEGACY.items():
+        legacy = f"{tool}-legacy" if has_tool(f"{tool}-legacy") else tool
+        if has_tool(legacy) and "filter" in _lines(names):
+            with suppress(CommandFailed):  # this iptables speaks nft, and has been asked
+                found.append(parse_rules(run.read([legacy, "-S"]), f"{_FAMILIES[tool]} filter"))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

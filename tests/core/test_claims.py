@@ -1,0 +1,106 @@
+"""No address of a network is taken from whoever has it here already."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.core.claims import Claim, LeftOut, find_left_out, summarize
+from nmk.core.mesh import encode_entry
+from nmk.core.peers import View, parse_view
+from nmk.core.settings import effective
+from nmk.core.tunnel import compile_tunnel
+from tests.core.made import key32, made_node
+
+
+def view(*numbers: int, me: str = "10.20.0.1") -> View:
+    """A view of n1, dual stack, with these peers: n2 is 10.20.0.2 and fd20::2."""
+    nodes = [made_node(n, address6=f"fd20::{n:x}") for n in numbers]
+    return parse_view(
+        {
+            "network": {"name": "home", "cidrs": ["10.20.0.0/16", "fd20::/64"], **effective({})},
+            "self": {"id": "0" * 16, "name": "n1", "addresses": [me, "fd20::1"], "observed": []},
+            "peers": {node.id: json.loads(encode_entry(node)) for node in nodes},
+        },
+        "home",
+    )
+
+
+def left_out(found: View, *ranges: str) -> list[tuple[str, str]]:
+    claims = [Claim(text, "eth0") for text in ranges]
+    return [(left.node, left.address) for left in find_left_out(found, claims)]
+
+
+@pytest.mark.parametrize(
+    "ranges", [(), ("192.168.1.0/24",), ("10.21.0.0/16", "fd21::/64"), ("10.20.9.0/24",)]
+)
+def test_nothing_is_left_out_where_nobody_has_it(ranges: tuple[str, ...]) -> None:
+    assert left_out(view(2, 3), *ranges) == []
+
+
+def test_a_lan_inside_the_network_keeps_its_addresses_and_no_more() -> None:
+    assert left_out(view(2, 3, me="10.20.5.1"), "10.20.0.0/30") == [
+        ("n2", "10.20.0.2"),
+        ("n3", "10.20.0.3"),
+    ]
+
+
+@pytest.mark.parametrize("lan", ["10.20.0.0/16", "10.0.0.0/8"])
+def test_a_lan_that_holds_the_network_keeps_all_of_its_family(lan: str) -> None:
+    assert left_out(view(2), lan) == [("n1", "10.20.0.1"), ("n2", "10.20.0.2")]
+
+
+def test_the_tunnel_has_nothing_of_what_is_left_out() -> None:
+    found = view(2, me="10.20.5.1")
+    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, {"10.20.0.2"})
+    assert made.addresses == ("10.20.5.1/16", "fd20::1/64")
+    assert made.peers[key32(2)].allowed_ips == ("fd20::2/128",)
+    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, {"10.20.0.2", "fd20::2"})
+    assert made.peers == {}
+
+
+claims = st.lists(
+    st.builds(
+        lambda host, length: str(ip_network(f"10.20.{host}/{length}", strict=False)),
+        st.sampled_from(["0.1", "0.2", "0.77", "5.1", "255.0"]),
+        st.integers(4, 32),
+    ),
+    max_size=4,
+)
+
+
+@given(claims)
+def test_no_route_of_ours_takes_an_address_from_its_owner(ranges: list[str]) -> None:
+    """The longest prefix wins: ours never has the same or a longer one than the owner's."""
+    found = view(2, 3, 0x77, me="10.20.5.1")
+    out = {address for _, address in left_out(found, *ranges)}
+    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, out)
+    owned = [ip_network(r) for r in ranges]
+    for text in made.addresses:
+        address, _, length = text.partition("/")
+        for other in owned:
+            assert ip_address(address) not in other
+            if other.version == ip_address(address).version and other.overlaps(
+                ip_network(text, strict=False)
+            ):
+                assert other.prefixlen > int(length)
+    for peer in made.peers.values():
+        assert not any(
+            ip_network(a).overlaps(o)
+            for a in peer.allowed_ips
+            for o in owned
+            if ip_network(a).version == o.version
+        )
+
+
+def test_a_person_is_told_in_a_line_for_each_range() -> None:
+    left = [LeftOut(f"n{n}", f"10.20.0.{n}", "10.20.0.0/24", "eth0") for n in range(1, 8)]
+    left.append(LeftOut("n9", "fd20::9", "fd20::/64", "network office"))
+    first, second = summarize(left)
+    assert first.startswith("left out, as eth0 has 10.20.0.0/24: 10.20.0.1 (n1), 10.20.0.2 (n2), ")
+    assert first.endswith(", 10.20.0.5 (n5) and 2 more")
+    assert second == "left out, as network office has fd20::/64: fd20::9 (n9)"

@@ -1,0 +1,173 @@
+"""Nobody at the controller's address, or somebody else: the mesh stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.wire.envelope import MAX_REPLY
+from nmk.wire.token import encode_token, parse_token
+from tests.e2e.traces import traces
+from tests.lab import Host
+from tests.mesh import PORT, Failure, Mesh, failure, live_addresses, reaches
+
+MIDDLEBOX = Path(__file__).with_name("middlebox.py")
+STATE = "/var/lib/nmk/home.json"
+NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
+IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
+JOIN_ANEW = "join with a token of the controller that now answers there: nmk join -"
+
+
+class Middle:
+    """A host that machines take for the controller."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.url = f"http://{host.address}:{PORT}"
+
+    @contextmanager
+    def behaves(self, behaviour: str, upstream: str = "") -> Iterator[None]:
+        process = self.host.start("python3", str(MIDDLEBOX), behaviour, upstream)
+        try:
+            process.wait_for("ready")
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def middle(mesh: Mesh) -> Middle:
+    return Middle(mesh.lab.host("middle", on=mesh.internet))
+
+
+@pytest.fixture(scope="module")
+def token(mesh: Mesh, middle: Middle) -> str:
+    """Leads to the middle, and nowhere else."""
+    return encode_token(replace(parse_token(mesh.token("--uses", "9")), urls=(middle.url,)))
+
+
+@pytest.fixture(scope="module")
+def anna(mesh: Mesh, middle: Middle, token: str) -> Host:
+    """A node that knows its controller by the middle."""
+    [bert] = mesh.members("bert")
+    with middle.behaves("pass", mesh.urls[0]):
+        anna = mesh.join(mesh.machine("anna"), token=token)
+    bert.run("nmk", "checkin")
+    return anna
+
+
+@pytest.fixture(scope="module")
+def stranger(mesh: Mesh) -> Host:
+    """A machine that tries to join."""
+    return mesh.machine("cleo")
+
+
+@pytest.fixture(scope="module")
+def other(mesh: Mesh) -> str:
+    """Another controller's URL."""
+    other = mesh.machine("other")
+    other.start("nmk", "server")
+    other.run("nmk", "server", "wait")
+    other.run("nmk", "network", "create", "home")
+    return f"http://{other.address}:{PORT}"
+
+
+@contextmanager
+def unharmed(mesh: Mesh, anna: Host) -> Iterator[None]:
+    before, state = traces(anna), anna.read(STATE)
+    yield
+    assert traces(anna) == before
+    assert anna.read(STATE) == state
+    reaches(anna, mesh.address("bert"))
+
+
+def refusals(anna: Host, stranger: Host, token: str) -> list[Failure]:
+    """Of a check-in, and of a join, which leaves nothing but an identity to try again with."""
+    before = traces(stranger)
+    found = [failure(anna, "checkin"), failure(stranger, "join", "-", input=token)]
+    assert traces(stranger) - before <= {f"file {STATE}", "file /var/lib/nmk"}
+    return found
+
+
+def test_nobody_there(mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str) -> None:
+    message = f"cannot reach {middle.url}: Connection refused"
+    with unharmed(mesh, anna):
+        assert refusals(anna, stranger, token) == [
+            Failure(75, f"home: {message}", IS_IT_RUNNING),
+            Failure(75, message, IS_IT_RUNNING),
+        ]
+
+
+def test_no_way_there(mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str) -> None:
+    for host in (anna, stranger):
+        host.run("ip", "route", "add", "unreachable", middle.host.address)
+    message = f"cannot reach {middle.url}: No route to host"
+    with unharmed(mesh, anna):
+        assert refusals(anna, stranger, token) == [
+            Failure(75, f"home: {message}", IS_IT_RUNNING),
+            Failure(75, message, IS_IT_RUNNING),
+        ]
+    for host in (anna, stranger):
+        host.run("ip", "route", "delete", "unreachable", middle.host.address)
+
+
+def test_another_controller_there(
+    mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str, other: str
+) -> None:
+    ending = "another controller answers there"
+    with middle.behaves("pass", other), unharmed(mesh, anna):
+        assert refusals(anna, stranger, token) == [
+            Failure(
+                1,
+                f"home: the controller at {middle.url} does not know the key in {STATE}: {ending}",
+                JOIN_ANEW,
+            ),
+            Failure(
+                1,
+                f"the controller at {middle.url} does not know the key in the join token: {ending}",
+                JOIN_ANEW,
+            ),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        ("reflect", "{url} sent no reply to us: "),
+        ("change-a-byte", "{url} sent no reply to us: "),
+        ("login-page", "{url} sent no reply to us: "),
+        ("not-found", "{url} answers with HTTP status 404"),
+        ("no-http", "{url} answers with no HTTP: "),
+        ("endless", f"{{url}} answers with more than {MAX_REPLY} bytes"),
+    ],
+)
+def test_something_else_there(
+    mesh: Mesh,
+    anna: Host,
+    stranger: Host,
+    middle: Middle,
+    token: str,
+    behaviour: str,
+    message: str,
+) -> None:
+    message = message.format(url=middle.url)
+    with middle.behaves(behaviour, mesh.urls[0]), unharmed(mesh, anna):
+        for refusal in refusals(anna, stranger, token):
+            assert (refusal.exit_code, refusal.hint) == (75, NO_PROXY)
+            assert refusal.message.removeprefix("home: ").startswith(message)
+
+
+def test_the_right_one_at_last(
+    mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str
+) -> None:
+    with middle.behaves("pass", mesh.urls[0]):
+        anna.run("nmk", "checkin")
+        mesh.join(stranger, token=token)
+        anna.run("nmk", "checkin")
+    for address in live_addresses(stranger):
+        reaches(anna, address)

@@ -1,0 +1,36 @@
+"""Two runs of nmk on one machine at a time: the second one gives way, at once."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.lab import Host, poll
+from tests.mesh import PORT, Mesh, failure
+
+
+@pytest.fixture
+def anna(mesh: Mesh) -> Host:
+    [anna] = mesh.members("anna")
+    return anna
+
+
+def test_the_second_gives_way_and_the_first_works(mesh: Mesh, anna: Host) -> None:
+    assert mesh.server
+    mesh.server.signal(signal.SIGSTOP)
+    first = anna.start("nmk", "checkin")
+    asks = ("ss", "-Htn", "state", "established", f"( dport = :{PORT} )")
+    poll(lambda: anna.run(*asks).stdout, 10, "check-in that waits for its answer")
+
+    second = anna.run("nmk", "checkin", "--quiet", check=False)
+    assert (second.returncode, second.stdout, second.stderr) == (75, "", "")
+    for command in ("checkin", "down", "up", "leave"):
+        told = failure(anna, command)
+        assert told.exit_code == 75
+        assert "another run of nmk is at work" in told.message
+    assert first.running
+
+    mesh.server.signal(signal.SIGCONT)
+    assert first.wait() == 0, first.output
+    assert anna.run("nmk", "checkin", "--quiet").stderr == ""

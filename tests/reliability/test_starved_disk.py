@@ -1,0 +1,153 @@
+"""No room on a disk, or none to write on: clear errors, what works goes on, all heals by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from tests.lab import Host, Lab, Network
+from tests.mesh import Mesh, failure, has_interface, live_addresses, live_peers, reaches
+from tests.reliability.disk import SmallDisk
+
+DATA = "/var/lib/nmk/server"
+STATE = "/var/lib/nmk"
+Starved = Callable[[SmallDisk], AbstractContextManager[None]]
+
+
+class CrampedMesh(Mesh):
+    """A mesh whose controller has its data on a small disk."""
+
+    disk: SmallDisk
+
+    def machine(self, name: str, on: Network | None = None, **options: Any) -> Host:
+        host = super().machine(name, on, **options)
+        if name == "controller":
+            self.disk = SmallDisk.mount(host, DATA, "4m")
+        return host
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all: each test leaves it as it was."""
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def mesh(lab: Lab) -> CrampedMesh:
+    return CrampedMesh(lab)
+
+
+@pytest.fixture(scope="module")
+def anna(mesh: CrampedMesh) -> Host:
+    [anna] = mesh.members("anna")
+    return anna
+
+
+@pytest.fixture(scope="module")
+def bert(mesh: CrampedMesh) -> Host:
+    """A machine that has its state on a small disk, and is in no network."""
+    bert = mesh.machine("bert")
+    SmallDisk.mount(bert, STATE, "64k")
+    return bert
+
+
+def test_full_disk_of_the_controller(mesh: CrampedMesh, anna: Host, bert: Host) -> None:
+    token = mesh.token()
+    assert mesh.server
+    with mesh.disk.full():
+        refused = failure(bert, "join", "-", input=token)
+        assert refused.exit_code == 75
+        assert "disk is full" in refused.message
+        assert not has_interface(bert)
+        edit = failure(mesh.controller, "network", "set", "home", "keepalive=21")
+        assert edit.exit_code == 75
+        assert "disk is full" in edit.message
+        anna.run("nmk", "checkin")
+        assert mesh.nodes().keys() == {"anna"}
+    mesh.join(bert, token=token)
+    mesh.admin("network", "set", "home", "keepalive=22")
+    assert mesh.server.running
+    assert "Traceback" not in mesh.server.output
+    reaches(bert, mesh.address("anna"))
+    bert.run("nmk", "leave")
+
+
+def test_full_disk_at_the_start_of_the_controller(mesh: CrampedMesh, anna: Host) -> None:
+    mesh.stop()
+    with mesh.disk.full():
+        started = failure(mesh.controller, "server")
+        assert started.exit_code == 75
+        assert DATA in started.message
+    mesh.start()
+    anna.run("nmk", "checkin")
+
+
+@pytest.fixture(params=["full", "read_only"])
+def starved(request: pytest.FixtureRequest) -> Starved:
+    """What befalls a disk."""
+    what: Starved = getattr(SmallDisk, request.param)
+    return what
+
+
+def test_join_without_room_for_the_state(mesh: CrampedMesh, bert: Host, starved: Starved) -> None:
+    token = mesh.token()
+    with starved(SmallDisk(bert, STATE)):
+        refused = failure(bert, "join", "-", input=token)
+        assert refused.exit_code == 1
+        assert refused.message.startswith(f"{STATE}/home.json cannot be written: ")
+        assert not has_interface(bert)
+        assert mesh.nodes().keys() == {"anna"}
+    mesh.join(bert, token=token)
+    reaches(bert, mesh.address("anna"))
+    bert.run("nmk", "leave")
+
+
+def test_check_in_without_room_for_the_state(
+    mesh: CrampedMesh, bert: Host, starved: Starved
+) -> None:
+    mesh.join(bert)
+    [address] = live_peers(bert, "endpoints").values()
+    with starved(SmallDisk(bert, STATE)):
+        bert.run("nmk", "checkin")
+        carl = mesh.join(mesh.machine(f"carl-{starved.__name__.replace('_', '-')}"))
+        for _ in range(2):
+            late = failure(bert, "checkin")
+            assert late.exit_code == 1
+            assert f"{STATE}/home.json cannot be written: " in late.message
+        assert list(live_peers(bert, "endpoints").values()) == [address]
+        reaches(bert, mesh.address("anna"))
+    bert.run("nmk", "checkin")
+    reaches(bert, mesh.address(carl.name))
+    assert "[#]" not in bert.run("nmk", "checkin", "--verbose").stderr
+    carl.run("nmk", "leave")
+    bert.run("nmk", "leave")
+
+
+def test_up_down_and_leave_without_room_for_the_state(
+    mesh: CrampedMesh, bert: Host, starved: Starved
+) -> None:
+    mesh.join(bert)
+    addresses = live_addresses(bert)
+    with starved(SmallDisk(bert, STATE)):
+        down = failure(bert, "down")
+        assert (down.exit_code, has_interface(bert)) == (1, True)
+        bert.run("ip", "link", "delete", "nmk-home")  # as after a reboot
+        bert.run("nmk", "up")
+        assert live_addresses(bert) == addresses
+        bert.run("nmk", "leave", check=False)
+        assert not has_interface(bert)
+    bert.run("nmk", "leave", check=False)
+    assert bert.run("find", STATE, "-type", "f").stdout == ""
+    assert mesh.nodes().keys() == {"anna"}
+
+
+def test_no_room_for_temporary_files(mesh: CrampedMesh, bert: Host) -> None:
+    with SmallDisk.mount(bert, "/tmp", "100k").full():
+        mesh.join(bert)
+        bert.run("nmk", "checkin")
+        reaches(bert, mesh.address("anna"))
+        bert.run("nmk", "leave")

@@ -1,0 +1,175 @@
+"""What `nmk status` prints, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from nmk.agent.status import Row, Trails, describe_peer, explain
+from nmk.cli.machine_status import render_status
+from nmk.cli.watch import remembered, watch
+from nmk.core.amounts import show_age, show_ago, show_bytes
+from nmk.core.peers import Peer, View
+from nmk.core.tunnel import TunnelPeer
+from nmk.system.dump import LivePeer
+from tests.agent.memberships import joined, peer
+
+HERE = Path(__file__).parent
+LAN = ("192.168.1.1/24",)
+NETWORKS: list[Row] = json.loads((HERE / "status.json").read_text())
+
+
+def test_for_people() -> None:
+    assert render_status(NETWORKS, "table") + "\n" == (HERE / "status.txt").read_text()
+
+
+def test_for_scripts() -> None:
+    assert render_status(NETWORKS, "json") + "\n" == (HERE / "status.json").read_text()
+    assert render_status(NETWORKS, "name") == "db\nphone\nweb"
+    assert json.loads(render_status(NETWORKS, "json", line=True)) == NETWORKS
+    assert "\n" not in render_status(NETWORKS, "json", line=True)
+
+
+@pytest.fixture
+def view() -> View:
+    me = joined(peer(2))
+    assert me.known
+    return me.known.view
+
+
+@pytest.fixture
+def db(view: View) -> Peer:
+    [entry] = view.peers.values()
+    return entry
+
+
+def look(
+    view: View, db: Peer, now: float, trails: Trails | None = None, **changes: int | str
+) -> Row:
+    """The peer as described, with what WireGuard says of it."""
+    endpoint = str(changes.pop("endpoint", "192.168.1.2:51821"))
+    counters = {"handshake": 0, "received": 0, "sent": 0, **changes}
+    there = LivePeer(TunnelPeer(db.key, (), 0, endpoint), **counters)  # type: ignore[arg-type]  # numbers
+    return describe_peer(db, there, view, LAN, now, {} if trails is None else trails)
+
+
+def test_the_fields_of_a_peer(view: View, db: Peer) -> None:
+    shown = look(view, db, 142.9, handshake=100, received=5, sent=7)
+    assert shown == {
+        "name": "peer-2",
+        "addresses": ["10.77.0.2"],
+        "state": "connected",
+        "endpoint": "192.168.1.2:51821",
+        "kind": "lan",
+        "why": "in a subnet of ours",
+        "handshake": 42,
+        "received": 5,
+        "sent": 7,
+        "problem": None,
+        "next": None,
+    }
+    for network in NETWORKS:
+        assert all(row.keys() == shown.keys() for row in network["peers"])
+
+
+def test_a_peer_that_wireguard_heard_elsewhere(view: View, db: Peer) -> None:
+    shown = look(view, db, 0, endpoint="192.0.2.7:1")
+    assert (shown["kind"], shown["endpoint"]) == ("roamed", "192.0.2.7:1")
+    assert shown["why"] == "where WireGuard heard it"
+    assert shown["handshake"] is None
+    assert shown["state"] == "idle"
+
+
+def test_a_peer_of_an_interface_that_is_not_up(view: View, db: Peer) -> None:
+    shown = describe_peer(db, None, view, LAN, 0, {})
+    assert (shown["state"], shown["problem"], shown["sent"]) == ("off", None, 0)
+
+
+def test_a_silent_peer_is_told_with_the_next_command(view: View, db: Peer) -> None:
+    trails: Trails = {}
+    clock = {"handshake": 100, "received": 900}
+    assert look(view, db, 110, trails, **clock, sent=1000)["problem"] is None
+    assert look(view, db, 112, trails, **clock, sent=2000)["problem"] is None
+    silent = look(view, db, 140, trails, **clock, sent=3000)
+    assert silent["state"] == "failed"
+    assert silent["problem"] == "packets go out to 192.168.1.2:51821, and nothing comes back"
+    assert silent["next"] == "nmk ping -n home peer-2"
+    well = look(view, db, 142, trails, handshake=141, received=1000, sent=3100)
+    assert well["state"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoint", "why"),
+    [
+        ("lan", "192.168.1.9:1", "in a subnet of ours"),
+        ("lan", "[2001:db8::1]:1", "an address of its own"),
+        ("static", "192.168.1.9:1", "pinned"),
+        ("observed", "198.51.100.1:1", "where the controller sees it"),
+        (None, None, None),
+    ],
+)
+def test_why(kind: str | None, endpoint: str | None, why: str | None) -> None:
+    assert explain(kind, endpoint, LAN) == why
+
+
+def test_watching_ends_with_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = iter(["one", "two", "three"])
+    waits = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    watch(lambda: next(shown), wait)
+    assert capsys.readouterr().out == "one\ntwo\n"
+    assert waits == [2, 2]
+
+
+def test_watching_on_a_terminal_redraws(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "5")
+    monkeypatch.setenv("LINES", "3")
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    watch(lambda: "1234567\nb\nc\nd", stop)
+    assert capsys.readouterr().out == "\x1b[2J\x1b[H12345\x1b[K\nb\x1b[K\n\x1b[J"
+
+
+def test_a_controller_is_not_asked_at_every_redraw() -> None:
+    asked: list[str] = []
+    clock = 0.0
+
+    def ask(url: str) -> bool:
+        asked.append(url)
+        return True
+
+    reachable = remembered(ask, 30, lambda: clock)
+    assert [reachable("a"), reachable("a"), reachable("b")] == [True] * 3
+    assert asked == ["a", "b"]
+    clock = 30.0
+    reachable("a")
+    assert asked == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (200_000, "2d")]
+)
+def test_an_age(seconds: int, shown: str) -> None:
+    assert show_age(seconds) == shown
+    assert show_ago(seconds) == f"{shown} ago"
+    assert show_ago(None) == "never"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 2**50, "5120.0 TiB")]
+)
+def test_an_amount(count: int, shown: str) -> None:
+    assert show_bytes(count) == shown
