@@ -33,6 +33,10 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "joining": ("the join was cut short", "nmk join -"),
     "deleted": ("this node was deleted on the controller", "nmk leave -n {}"),
 }
+NEXT = {  # by a peer's state
+    "failed": "nmk ping -n {} {}",
+    "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
+}
 WHYS = {
     "static": "pinned",
     "observed": "where the controller sees it",
@@ -141,7 +145,7 @@ def describe_peer(
         "received": counters.received,
         "sent": counters.sent,
         "problem": problem,
-        "next": problem and f"nmk ping -n {view.network} {peer.name}",
+        "next": NEXT.get(condition, "").format(view.network, peer.name) or None,
     }
 
 

@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 import click
 
 from nmk.core.parse import quote
-from nmk.errors import Ambiguous, BadInput, BadReply, NotFound, Unreachable, from_code
+from nmk.errors import (
+    Ambiguous,
+    BadInput,
+    BadReply,
+    NotFound,
+    Unauthorized,
+    Unreachable,
+    from_code,
+)
 
 Json = dict[str, Any]
 DATA_DIR = Path("/var/lib/nmk/server")
@@ -94,7 +102,7 @@ class AdminApi:
             raise Unreachable(
                 f"{self.server} is for root only", "run it again with sudo, or set NMK_SERVER"
             ) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
                 f"no controller at {self.server}: {reason}",
@@ -132,6 +140,14 @@ class AdminApi:
         return cast(str, names[0])
 
 
+def parse_api_key(text: str) -> str | None:
+    """The admin key in a text, white space around it allowed; None where there is none."""
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput("NMK_API_KEY is no admin key", Unauthorized.default_hint)
+    return key or None
+
+
 def segment(name: str) -> str:
     """A name as one segment of a path."""
     return quote_path(name, safe="")
@@ -143,7 +159,7 @@ def server_options(command: Any) -> Any:  # noqa: ANN401  # decorator
     def make(_ctx: click.Context, _param: click.Parameter, value: str) -> AdminApi:
         import os
 
-        return AdminApi(value, os.environ.get("NMK_API_KEY"))
+        return AdminApi(value, parse_api_key(os.environ.get("NMK_API_KEY", "")))
 
     return click.option(
         "--server",

@@ -13,7 +13,6 @@ import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.key import reach_warning
-from nmk.cli.machine import talk_options
 from nmk.cli.nouns import dry_run_option
 from nmk.cli.output import fail, output_option, say, show
 from nmk.errors import EXIT_FAILED, BadInput, CommandFailed, NmkError
@@ -49,7 +48,7 @@ _KEY_LASTS = "1h"
     help="As for ssh -o, such as Port=2222; may be repeated.",
 )
 @dry_run_option
-@talk_options
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless it fails.")
 @output_option
 @server_options
 def invite(
@@ -60,7 +59,6 @@ def invite(
     ssh_options: tuple[str, ...],
     dry_run: bool,
     quiet: bool,
-    verbose: bool,
     output: str,
 ) -> int:
     """Let machines join a network, over ssh.
@@ -79,12 +77,11 @@ def invite(
     name = api.network(network)
     archive = make_archive_of_running()
     check_ssh()
-    if dry_run or verbose:
-        commands = [shlex.join(ssh_command(m, ssh_options, ask=ask)) for m in chosen]
-        text = "\n".join(f"[#] {command} sh" for command in commands)
-        click.echo(f"{text}\n{render_script(name)}", err=not dry_run, nl=False)
     with access_key(api, name, len(chosen), dry_run=dry_run) as key:
         if dry_run:
+            for machine in chosen:
+                click.echo(f"[#] {shlex.join(ssh_command(machine, ssh_options, ask=ask))}")
+            click.echo(render_script(name), nl=False)
             return 0
         if not quiet and (warning := reach_warning(key["urls"])):
             say(warning)
@@ -132,5 +129,7 @@ def report(outcomes: list[Outcome], output: str) -> int:
     show(rows, output, COLUMNS, "machine")
     for outcome in outcomes:
         if not outcome.problem and not outcome.kept_by:
-            say(f"{outcome.machine}: nothing keeps it up to date   try there: nmk service install")
+            say(
+                f"{outcome.machine}: nothing keeps it up to date\n  try: nmk service install, there"
+            )
     return EXIT_FAILED if failed else 0

@@ -18,13 +18,14 @@ AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
     "This machine": ("leave", "up", "down", "showconf"),
     "Seeing": ("status", "ping", "doctor", "log"),
-    "Install": ("agent", "service", "uninstall", "version"),
+    "Install": ("invite", "agent", "service", "uninstall", "version"),
 }
 COMMANDS = {
     "server": "nmk.cli.server:server",
     "network": "nmk.cli.network:network",
     "key": "nmk.cli.key:key",
     "node": "nmk.cli.node:node",
+    "invite": "nmk.cli.invite:invite",
     "agent": "nmk.cli.service:agent",
     "service": "nmk.cli.service:service",
     **{
@@ -84,17 +85,14 @@ def main() -> NoReturn:
 
 def run(args: list[str]) -> int:
     """Run one command; the exit code. Errors are printed, none escapes."""
+    output.expect_json(args)
     try:
         result = nmk.main(args, prog_name="nmk", standalone_mode=False)
     except NmkError as error:
         output.fail(error.code, error.message, error.hint)
         return error.exit_code
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "nmk"
-        output.fail("usage", error.format_message(), f"{command} --help")
-        return EXIT_USAGE
     except click.ClickException as error:
-        output.fail("usage", error.format_message(), "nmk --help")
+        _tell_usage(error, getattr(error, "ctx", None))
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         output.fail("interrupted", "interrupted", "run the same command again")
@@ -107,6 +105,13 @@ def run(args: list[str]) -> int:
         )
         return EXIT_FAILED
     return _exit_code(result)
+
+
+def _tell_usage(error: click.ClickException, ctx: click.Context | None) -> None:
+    if ctx and error.message == ctx.get_help():  # a group without a command
+        output.say(error.message)
+    else:
+        output.fail("usage", error.format_message(), f"{ctx.command_path if ctx else 'nmk'} --help")
 
 
 def _exit_code(result: Any) -> int:  # noqa: ANN401  # whatever a command returned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
@@ -40,6 +41,13 @@ def _output_option(formats: Sequence[str]) -> Callable[[Command], Command]:
         is_eager=True,
         help="Form of the output.",
     )
+
+
+def expect_json(args: Sequence[str]) -> None:
+    """Let errors leave as JSON where the arguments ask for it, also when they do not parse."""
+    pairs = set(pairwise(args))
+    asked = pairs & {("-o", "json"), ("--output", "json")} or {*args} & {"-ojson", "--output=json"}
+    _mode["output"] = "json" if asked else ""
 
 
 def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name: str) -> None:

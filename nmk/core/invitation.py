@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nmk.core.parse import quote
@@ -21,7 +22,6 @@ SSH_FAILED = 255  # ssh's own exit code; others are the script's
 _SCRIPT = """\
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi; }
 step() { echo "invite: $1" >&2; }
-umask 077
 read -r token || exit
 root true || exit
 step 'copying nmk'
@@ -29,7 +29,7 @@ dir=$(mktemp -d) || exit
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 129' HUP
 trap 'exit 143' TERM
-tar -xf - -C "$dir" || exit
+tar -xmf - -C "$dir" || exit
 step 'installing'
 root sh "$dir/install.sh" join - --daemon off <<END || exit
 $token
@@ -89,7 +89,7 @@ class Talk:
         lines = [line for line in self._lines if line.strip()]
         if exit_code == SSH_FAILED:
             return explain_ssh(machine, lines)
-        for line, after in reversed([*zip(lines, lines[1:])]):
+        for line, after in reversed([*pairwise(lines)]):
             if line.startswith("nmk: ") and after.startswith("  try: "):
                 return line.removeprefix("nmk: "), after.removeprefix("  try: ")
         last = lines[-1].strip() if lines else f"it ended with {exit_code} and does not say why"

@@ -147,7 +147,7 @@ class Admin:
         """A network's access keys that were not revoked, the newest last."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            keys = sorted(mesh.keys.values(), key=lambda k: (k.created_at, k.id))
+            keys = sorted(mesh.keys.values(), key=lambda k: k.created_at)
             used_by: dict[str, list[str]] = {}
             for node in mesh.nodes.values():
                 used_by.setdefault(node.key_id, []).append(node.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ def run_server(
 
     data = DataDir(options.data_dir)
     store = Store(open_engine(options.db or f"sqlite://{data.database}"))
+    store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)
     downloads = Downloads()
     admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)

@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,22 @@ class Store:
     def close(self) -> None:
         """Let go of the database."""
         self._engine.close()
+
+    def claim(self, controller_key: str) -> None:
+        """Bind the database to one controller's public key, at its first start.
+
+        All replicas on one database have the same key: nodes know the controller by it. Raises
+        StoreUnusable where it is bound to another.
+        """
+        row = self._insert(MetaRow, {"name": "controller", "value": controller_key})
+        with suppress(Collision, Uncertain):
+            self._engine.write([row])
+        owner = self._meta("controller")
+        if owner != controller_key:
+            raise StoreUnusable(
+                f"the database is another controller's: its key is {owner}, ours {controller_key}",
+                "put that controller's controller.key into the data directory",
+            )
 
     def commit(self, commits: Iterable[Commit], records: Iterable[Record]) -> None:
         """Write the records and the log, all or nothing, exactly once. Raises Collision.

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
-from types import TracebackType
 from typing import Literal
-
 
 How = Literal["before", "after", "late"]
 BEFORE: How = "before"
@@ -47,17 +45,10 @@ class Proxy:
         self._threads: list[Thread] = []
         self.sprung = Event()
         self.refuse_after_loss = False
-
-    def __enter__(self) -> Proxy:
         self._start(self._accept)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End all connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()  # from here on there are no new links
         for link in self._links:

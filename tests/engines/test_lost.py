@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pytest
@@ -35,12 +36,12 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         url = postgres.new_database()
-        with Proxy(postgres.port) as proxy:
+        with closing(Proxy(postgres.port)) as proxy:
             proxied = url.replace(f":{postgres.port}/", f":{proxy.port}/")
             yield Wire(url, proxied, proxy, b"COMMIT")
     else:
         rqlite: Rqlite = request.getfixturevalue("rqlite")
-        with Proxy(rqlite.leader()) as proxy:
+        with closing(Proxy(rqlite.leader())) as proxy:
             yield Wire(rqlite.url, f"rqlite://127.0.0.1:{proxy.port}", proxy, b"INSERT INTO")
 
 

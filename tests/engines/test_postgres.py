@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_restarted_server_is_found_again(opened: Opener) -> None:
 
 def test_a_kept_connection_that_died_is_replaced(postgres: Postgres, opened: Opener) -> None:
     url = postgres.new_database()
-    with Proxy(postgres.port) as proxy:
+    with closing(Proxy(postgres.port)) as proxy:
         store = opened(url.replace(f":{postgres.port}/", f":{proxy.port}/"))
         begin(store)
         for words, how in ((b"SELECT", BEFORE), (b"SELECT", AFTER), (b"BEGIN", AFTER)):

@@ -149,6 +149,7 @@ def test_of_two_networks_that_overlap_the_earlier_one_keeps_its_addresses(
     office.join(mesh.machine("thief"), "--address", address, token=token)
     done = host.run("nmk", "join", "-", input=token)
     assert f"warning: left out, as network home has {RANGE}: " in done.stderr
+    near.run("nmk", "checkin")
     for _ in range(2):
         assert leaves_by(host, address) == "nmk-home"
         reaches(host, address)
@@ -175,6 +176,7 @@ def test_a_lan_inside_the_network_stays_reachable(mesh: Mesh) -> None:
     mesh.join(mesh.machine("twin"), "--address", nas.address)
     box = mesh.machine("box", on=den)
     mesh.join(box, "--address", "10.20.5.1")
+    far.run("nmk", "checkin")
 
     reaches(box, nas.address)
     reaches(box, "10.20.7.7")
@@ -218,4 +220,5 @@ def test_addresses_come_back_when_the_lan_is_another(mesh: Mesh) -> None:
     laptop.run("ip", "address", "flush", "dev", "eth1")
     laptop.run("nmk", "checkin")
     assert live_addresses(laptop) == own
+    mesh.lab.hosts["far"].run("nmk", "checkin")
     reaches(laptop, mesh.address("far"))

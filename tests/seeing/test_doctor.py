@@ -165,11 +165,11 @@ def test_a_path_that_is_too_narrow(pair: Pair) -> None:
 def test_a_link_below_that_is_too_narrow(pair: Pair) -> None:
     pair.anna.run("ip", "link", "set", "eth0", "mtu", "1450")
     try:
-        found = find(pair.anna, "mtu")
+        _, findings = diagnose(pair.anna)
     finally:
         pair.anna.run("ip", "link", "set", "eth0", "mtu", "1500")
-    assert found["level"] == "warn"
-    assert "eth0 takes 1450 bytes" in found["reason"]
+    [found] = [f for f in findings if "eth0 takes 1450 bytes" in f["reason"]]
+    assert (found["check"], found["level"]) == ("mtu", "warn")
     assert found["mend"].endswith("mtu=1390")
 
 

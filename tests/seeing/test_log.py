@@ -57,8 +57,8 @@ def test_an_empty_plan_and_a_dry_run_write_nothing(state_dir: Path) -> None:
     assert list(state_dir.iterdir()) == []
 
 
-def test_one_that_fails_is_remembered_without_its_message(state_dir: Path) -> None:
-    assert state_dir
+@pytest.mark.usefixtures("state_dir")
+def test_one_that_fails_is_remembered_without_its_message() -> None:
     changes = [Change("configure", "listen on UDP 51821")]
     with (
         pytest.raises(CommandFailed),
@@ -78,16 +78,16 @@ def test_a_disk_that_is_full_stops_nothing(
     assert history.read("home") == []
 
 
-def test_many_changes_are_counted(state_dir: Path) -> None:
-    assert state_dir
+@pytest.mark.usefixtures("state_dir")
+def test_many_changes_are_counted() -> None:
     record(*(Change("address", f"add address {n}") for n in range(MOST_LINES + 5)))
     [entry] = history.read("home")
     assert len(entry.changes) == MOST_LINES
     assert entry.more == 5
 
 
-def test_peers_have_names_also_those_that_go(state_dir: Path) -> None:
-    assert state_dir
+@pytest.mark.usefixtures("state_dir")
+def test_peers_have_names_also_those_that_go() -> None:
     me, before = joined(peer(2)), joined(peer(3))
     assert me.known
     assert before.known

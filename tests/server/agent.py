@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from nmk.core.decisions import JoinRequest
@@ -35,6 +36,14 @@ Post = Callable[[str, bytes], bytes]
 PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
 
 
+_numbers = count(1)
+
+
+def new_facts() -> Facts:
+    """A machine that there has not been before."""
+    return Facts(wg_key=key32(next(_numbers), kind=9), listen_port=51821, lan=("192.168.1.7/24",))
+
+
 @dataclass
 class Agent:
     """One machine. Every message that it sent is kept, to be sent again."""
@@ -42,7 +51,7 @@ class Agent:
     post: Post
     token: Token
     identity: Identity = field(default_factory=Identity.generate)
-    facts: Facts = field(default_factory=lambda: new_facts())
+    facts: Facts = field(default_factory=new_facts)
     at: tuple[str, int, str] = (NO_EPOCH.hex(), 0, "")
     seq: int = 0
     sent: list[tuple[str, bytes]] = field(default_factory=list)
@@ -115,11 +124,3 @@ class Refused(Exception):
     @property
     def code(self) -> str:
         return self.error.code
-
-
-_number = iter(range(1, 10**9))
-
-
-def new_facts() -> Facts:
-    """A machine that there has not been before."""
-    return Facts(wg_key=key32(next(_number), kind=9), listen_port=51821, lan=("192.168.1.7/24",))

@@ -8,7 +8,6 @@ import pytest
 
 from tests.server.process import Controller, started
 
-
 _numbers = count(1)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from waitress import create_server, wasyncore
+from waitress import wasyncore
+from waitress.server import create_server
 
 from nmk.server.admin import Admin, Edit
 from nmk.server.agents import Agents

@@ -32,7 +32,7 @@ def test_the_schema_is_the_golden_one(database: sqlite3.Connection) -> None:
 @pytest.mark.parametrize(
     "table", [MetaRow, ChangeRow, PresenceRow, *TABLES.values()], ids=lambda t: t.__name__
 )
-def test_models_have_the_tables_columns(database: sqlite3.Connection, table: Any) -> None:  # noqa: ANN401
+def test_models_have_the_tables_columns(database: sqlite3.Connection, table: Any) -> None:
     meta = table._meta
     rows = database.execute(
         'SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (meta.table_name,)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.core.records import Network, Node, hash_secret
+from nmk.core.records import Network, Node, Record, hash_secret
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import open_engine
 from nmk.store.store import Commit, Store, describe_change
@@ -79,14 +79,15 @@ def test_the_log_of_a_change_holds_no_secret() -> None:
 
 def test_one_identity_in_two_networks_is_two_nodes(store: Store) -> None:
     """Otherwise who may join one network could make a node of his vanish from another's table."""
-    networks = {name: Network(name, "10.20.0.0/24", None, revision=1) for name in ("home", "lab")}
-    nodes = {name: made_node(1, network=name, revision=1) for name in networks}
-    keys = {name: made_key(network=name, revision=1) for name in networks}
-    for name in networks:
-        commit = Commit(name, 1, f"commit-{name}", NOW, "test", "[]")
-        store.commit([commit], [networks[name], keys[name], nodes[name]])
-    for name in networks:
-        assert store.records_since(name, 0) == [networks[name], keys[name], nodes[name]]
+    rows: dict[str, list[Record]] = {}
+    for name in ("home", "lab"):
+        rows[name] = [
+            Network(name, "10.20.0.0/24", None, revision=1),
+            made_key(network=name, revision=1),
+            made_node(1, network=name, revision=1),
+        ]
+        store.commit([Commit(name, 1, f"commit-{name}", NOW, "test", "[]")], rows[name])
+    assert {name: store.records_since(name, 0) for name in rows} == rows
 
 
 def test_a_row_is_written_over_by_the_next_revision(store: Store) -> None:

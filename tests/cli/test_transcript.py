@@ -1,0 +1,139 @@
+"""What the admin's commands print, whole: golden files that read like a terminal.
+
+`$` is what was typed, `!` a line on standard error, `?` an exit code that is not 0. What differs
+from run to run is replaced by something of the same length.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nmk.core.records import Facts
+from nmk.wire.token import parse_token
+from tests.core.made import key32
+from tests.golden.compare import check_golden
+from tests.server.agent import Agent
+from tests.server.process import Controller, started
+
+VARYING = [
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-01-01T00:00:00Z"),
+    (r"nmk1\.[A-Za-z0-9_-]+", "nmk1.TOKEN"),
+    (r"127\.0\.0\.1:\d{5}", "127.0.0.1:50051"),
+    (r"unix://\S+/admin\.sock", "unix:///data/admin.sock"),
+    (r"\b[0-9a-f]{16}\b", "0123456789abcdef"),
+    (r"\b[0-9a-f]{8}\b", "89abcdef"),
+]
+
+NETWORKS = """
+nmk network list
+nmk network list -o json
+nmk network create home 10.20.0.0/16 fd20::/64 --dry-run
+nmk network create home 10.20.0.0/16 fd20::/64
+nmk network create lab 10.30.0.0/24 -o json
+nmk network create office 10.40.0.0/24 -o name
+nmk network list
+nmk network list -o json
+nmk network list -o name
+nmk networks ls -o name
+nmk network set home mtu=1380 keepalive=0
+nmk network set home mtu=1400 --dry-run -o name
+nmk network show home
+nmk network show home -o json
+nmk network show home -o name
+nmk network delete office
+nmk network delete office --dry-run
+nmk network delete office --yes
+nmk network rm lab --yes
+nmk network show office
+nmk network show office -o json
+nmk network create home
+nmk network create other 10.20.5.0/24
+nmk network create other 10.50.0.1/24
+nmk network create other 10.50.0.0/31 -o json
+nmk network create Bad_Name
+nmk network set home colour=red
+nmk network set home mtu
+nmk network set home mtu=10 -o json
+"""
+
+KEYS = """
+nmk key list
+nmk key create --dry-run
+nmk key create
+nmk key create --uses 5 --expires 7d -o json
+nmk key create --unlimited --expires never -o name
+nmk key list
+nmk key list -o json
+nmk key show nothing
+nmk key revoke nothing
+nmk key create --uses none
+nmk key create --expires soon
+"""
+
+NODES = """
+nmk node list
+nmk node list -o json
+nmk node list -o name
+nmk nodes ls -n home -o name
+nmk node show web
+nmk node show web -o json
+nmk node show nobody
+nmk node set web name=www endpoint=198.51.100.7:51821 -o name
+nmk node set www address=10.20.0.2
+nmk node set www address=10.20.0.77 --dry-run -o json
+nmk node set www endpoint= -o name
+nmk node delete www
+nmk node delete www --dry-run
+nmk node delete www --yes
+nmk node list -o name
+nmk server status
+nmk server status -o name
+"""
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> object:
+    """A controller of the test's own: revisions are counted from its start."""
+    with started(tmp_path / "data") as made:
+        yield made
+
+
+def transcript(controller: Controller, script: str) -> str:
+    """The commands with all that they print, one after the other."""
+    lines = []
+    for command in script.strip().splitlines():
+        done = controller.nmk(*shlex.split(command)[1:])
+        assert "\x1b" not in done.stdout + done.stderr, "colours, into a pipe"
+        lines += [f"$ {command}", *done.stdout.splitlines()]
+        lines += [f"! {line}".rstrip() for line in done.stderr.splitlines()]
+        lines += [f"? {done.returncode}"] if done.returncode else []
+    text = "\n".join(lines) + "\n"
+    for pattern, same in VARYING:
+        text = re.sub(pattern, same, text)
+    return text
+
+
+def test_networks(controller: Controller) -> None:
+    check_golden("networks.txt", transcript(controller, NETWORKS))
+
+
+def test_keys(controller: Controller) -> None:
+    controller.nmk("network", "create", "home", "10.20.0.0/16")
+    check_golden("keys.txt", transcript(controller, KEYS))
+
+
+def test_nodes(controller: Controller) -> None:
+    controller.nmk("network", "create", "home", "10.20.0.0/16")
+    token = parse_token(controller.nmk("key", "create", "--uses", "2").stdout)
+
+    def post(path: str, body: bytes) -> bytes:
+        return controller.agent_call("POST", path, body).body
+
+    for number, name in ((1, "web"), (2, "db")):
+        facts = Facts(key32(number), 51820 + number, ("192.168.1.7/24", "fd00::7/64"))
+        Agent(post, token, facts=facts).join(name=name)
+    check_golden("nodes.txt", transcript(controller, NODES))

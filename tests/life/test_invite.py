@@ -1,0 +1,188 @@
+"""`nmk invite`: machines are let in over a real ssh, and no secret shows up on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.lab import Host, Lab, poll
+from tests.life.packages import fetch, install
+from tests.mesh import NMK, Mesh, reaches
+
+KEY = "/root/.ssh/id_ed25519"
+TRACE = "/root/trace"
+STRACE = ("strace", "-f", "-s", "4096", "-e", "trace=execve,write", "-o", TRACE)
+TOKEN = re.compile(r"nmk1\.[A-Za-z0-9_-]{40,}")
+PACKAGES = {
+    "web": ("openssh-server",),
+    "nas": ("openssh-server", "sudo", "cron"),
+    "arm": ("openssh-server",),
+}
+OTHER_PYTHON = """\
+#!/bin/sh
+exec /usr/bin/python3 -c '
+import _imp, runpy, sys
+_imp.extension_suffixes = lambda: [".cpython-310-aarch64-linux-gnu.so"]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")' "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    if os.geteuid() != 0:
+        pytest.skip("the lab makes namespaces, and so needs root")
+    fetch("openssh-server", "sudo", "cron")
+    with Lab() as lab:
+        made = Mesh(lab)
+        made.stop()
+        made.start("--admin-listen", "*:8081")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def desk(mesh: Mesh) -> Host:
+    """An admin's machine, with a key for ssh and the controller's admin key."""
+    desk = mesh.machine("desk")
+    desk.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY)
+    return desk
+
+
+@pytest.fixture(scope="module")
+def servers(mesh: Mesh, desk: Host) -> dict[str, Host]:
+    """Machines with sshd that the admin knows and may enter: web as root, nas as ada and bob.
+
+    ada may use sudo without a password, bob may not. On arm python3 is another one.
+    """
+    hosts = {name: mesh.lab.host(name, on=mesh.internet) for name in PACKAGES}
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(install, hosts[name], *packages) for name, packages in PACKAGES.items()]
+        for job in jobs:
+            job.result()
+    public = desk.read(f"{KEY}.pub")
+    for host in hosts.values():
+        host.run("install", "-d", "/run/sshd")
+        host.write("/root/.ssh/authorized_keys", public)
+    for user in ("ada", "bob"):
+        hosts["nas"].run("useradd", "--create-home", user)
+        hosts["nas"].write(f"/home/{user}/.ssh/authorized_keys", public)
+    hosts["nas"].write("/etc/sudoers.d/ada", "ada ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
+    hosts["nas"].start("cron", "-f")
+    hosts["arm"].write("/usr/local/bin/python3", OTHER_PYTHON, mode=0o755)
+    hosts["web"].start(*STRACE, "/usr/sbin/sshd", "-D", "-e")
+    hosts["nas"].start("/usr/sbin/sshd", "-D", "-e")
+    hosts["arm"].start("/usr/sbin/sshd", "-D", "-e")
+    known = [f"{h.address} {h.read('/etc/ssh/ssh_host_ed25519_key.pub')}" for h in hosts.values()]
+    desk.write("/root/.ssh/known_hosts", "".join(known))
+    for host in hosts.values():
+        poll(lambda h=host: h.run("ss", "-Hlt", "sport = 22").stdout, 10, "sshd")  # type: ignore[misc]
+    return hosts
+
+
+def invite(mesh: Mesh, desk: Host, *words: str, before: tuple[str, ...] = ()) -> Any:
+    """What the command did: as of subprocess.run."""
+    env = {
+        "NMK_SERVER": f"http://{mesh.controller.address}:8081",
+        "NMK_API_KEY": mesh.controller.read("/var/lib/nmk/server/admin.key").strip(),
+    }
+    return desk.run(*before, "nmk", "invite", *words, check=False, env=env)
+
+
+def traced(host: Host) -> list[str]:
+    return host.read(TRACE).splitlines()
+
+
+def test_machines_join_and_no_secret_is_in_a_process_list(
+    mesh: Mesh, desk: Host, servers: dict[str, Host]
+) -> None:
+    web, nas = servers["web"], servers["nas"]
+    machines = (f"root@{web.address}", f"ada@{nas.address}")
+    done = invite(mesh, desk, *machines, "-n", "home", "-o", "json", before=STRACE)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(r["machine"], r["state"], r["node"]) for r in rows] == [
+        (machines[0], "joined", "web"),
+        (machines[1], "joined", "nas"),
+    ]
+    assert [r["kept_by"] for r in rows] == [None, "cron"]  # only nas has a cron that runs
+    assert rows[0]["addresses"] == mesh.nodes()["web"]["addresses"]
+    for host in (web, nas):
+        host.run("nmk", "checkin")
+    reaches(web, mesh.address("nas"))
+
+    steps = [line for line in done.stderr.splitlines() if line.startswith(machines[0])]
+    assert steps[0] == f"{machines[0]}: connecting"
+    assert f"{machines[0]}: nmk: installed /usr/local/bin/nmk" in steps
+    assert f"{machines[0]}: joined as web" in steps
+    assert "Done:" not in done.stderr
+
+    for host in (desk, web):
+        calls = [line for line in traced(host) if "execve(" in line]
+        written = [line for line in traced(host) if "write(" in line]
+        tokens = {token for line in written for token in TOKEN.findall(line)}
+        assert len(tokens) == 1  # so it would have been seen
+        assert [line for line in calls if "ssh" in line or "join" in line]
+        assert not [line for line in calls if TOKEN.search(line)]
+    assert mesh.json("key", "list", "-n", "home") == []
+    for host in (web, nas):
+        assert host.run("find", "/tmp", "-mindepth", "1", "-name", "tmp.*").stdout == ""
+
+
+def test_one_that_fails_does_not_stop_the_others_and_says_what_to_do(
+    mesh: Mesh, desk: Host, servers: dict[str, Host]
+) -> None:
+    web, nas, arm = (servers[name] for name in ("web", "nas", "arm"))
+    machines = (
+        f"root@{web.address6}",
+        f"bob@{nas.address}",
+        f"eve@{nas.address}",
+        f"root@{mesh.controller.address}",
+        f"root@{arm.address}",
+        f"root@{web.address}",
+    )
+    done = invite(mesh, desk, *machines, "-n", "home", "-o", "json")
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)
+    assert [row["state"] for row in rows] == ["failed"] * 5 + ["joined"]
+    problems = [(row["problem"], row["hint"]) for row in rows[:5]]
+    assert problems[0] == (
+        "its host key is not known here",
+        f"ssh {machines[0]}   (compare the key, say yes), then again",
+    )
+    assert problems[1][0] == "sudo: a password is required"
+    assert "Permission denied" in problems[2][0]
+    assert problems[2][1] == f"ssh-copy-id {machines[2]}"
+    assert "Connection refused" in problems[3][0]
+    assert problems[4][0].endswith("this is Python 3.10 on aarch64 (glibc)")
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [t["error"] for t in told] == ["command-failed"] * 5
+    assert mesh.json("key", "list", "-n", "home") == []
+    assert "arm" not in mesh.nodes()
+    assert arm.run("test", "-e", "/usr/local/bin/nmk", check=False).returncode == 1
+
+
+def test_a_dry_run_shows_and_does_nothing(
+    mesh: Mesh, desk: Host, servers: dict[str, Host]
+) -> None:
+    done = invite(mesh, desk, "root@nowhere", "-n", "home", "--ssh-option", "Port=2222", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[#] ssh ")
+    assert "-o Port=2222 -o BatchMode=yes" in done.stdout
+    assert "StrictHostKeyChecking" not in done.stdout
+    assert not TOKEN.search(done.stdout)
+    assert mesh.json("key", "list", "-n", "home") == []
+    assert invite(mesh, desk, "-oProxyCommand=x", "-n", "home").returncode == 2
+    assert invite(mesh, desk, "root@x", "-n", "nothing").returncode == 1
+
+
+def test_it_works_on_the_controllers_host_and_needs_the_file(mesh: Mesh) -> None:
+    assert NMK.exists()
+    done = mesh.controller.run("nmk", "invite", "root@127.0.0.1", check=False)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
