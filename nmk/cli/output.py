@@ -27,18 +27,12 @@ def report_option(command: Command) -> Command:
 
 
 def _output_option(formats: Sequence[str]) -> Callable[[Command], Command]:
-    def remember(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-        _mode["output"] = value
-        return value
-
     return click.option(
         "-o",
         "--output",
         type=click.Choice(formats),
         default="table",
         show_default=True,
-        callback=remember,
-        is_eager=True,
         help="Form of the output.",
     )
 

@@ -25,7 +25,7 @@ step() { echo "invite: $1" >&2; }
 read -r token || exit
 root true || exit
 step 'copying nmk'
-dir=$(mktemp -d) || exit
+dir=$(mktemp -d "${TMPDIR:-/tmp}/nmk-invite.XXXXXX") || exit
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 129' HUP
 trap 'exit 143' TERM

@@ -114,7 +114,7 @@ def _as_text(value: object) -> str:
 def parse_range(text: str) -> Range:
     """A network's range in CIDR form: no host bits, unicast, room for two machines or more."""
     try:
-        cidr = ip_network(text)
+        cidr = ip_network(_as_text(text))
     except ValueError as error:
         hint = "write it like 10.20.0.0/16 or fd12:3456:789a::/64"
         if "host bits" in str(error):

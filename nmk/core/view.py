@@ -13,7 +13,7 @@ from nmk.core.mesh import Mesh
 from nmk.core.records import Node
 
 PLAIN, DEFLATED = b"\0", b"\1"
-_WORTH_DEFLATING = 512  # bytes; below, deflating costs more than it saves
+_WORTH_DEFLATING = 1024  # bytes; what is smaller fits in one packet anyway
 
 
 def pack(body: bytes) -> bytes:

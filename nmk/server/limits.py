@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import ip_network
 
 from nmk.errors import RateLimited
 
@@ -26,12 +27,20 @@ class RateLimit:
 
     def spend(self, address: str) -> None:
         """One request of that address. Raises RateLimited."""
+        site = _site(address)
         with self._lock:
             now = self._monotonic()
-            level, at = self._buckets.pop(address, (self._burst, now))
+            level, at = self._buckets.pop(site, (self._burst, now))
             level = min(self._burst, level + (now - at) * self._rate)
-            self._buckets[address] = (max(level - 1, 0), now)
+            self._buckets[site] = (max(level - 1, 0), now)
             if len(self._buckets) > _MOST_ADDRESSES:
                 self._buckets.popitem(last=False)
         if level < 1:
             raise RateLimited(f"too many requests from {address}")
+
+
+def _site(address: str) -> str:
+    """What one host cannot change: its IPv4 address, or the /64 of its IPv6 address."""
+    if ":" not in address:
+        return address
+    return str(ip_network((address.partition("%")[0], 64), strict=False))

@@ -13,6 +13,7 @@ from nmk.errors import NotRoot
 
 MOST_ADDRESSES = 32
 _SYS = Path("/sys/class/net")
+_DOWN = {"down", "lowerlayerdown", "notpresent"}  # RFC 2863; "unknown" may well be up
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
 
@@ -89,10 +90,13 @@ def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def is_outward(interface: Path) -> bool:
-    """Whether an interface, as its directory in /sys describes it, leads out of this machine.
+    """Whether an interface, as its directory in /sys describes it, leads out of this machine now.
 
-    Where /sys says nothing, it does.
+    Where /sys says nothing, it does. One that is down or unplugged keeps its addresses, and
+    nobody can reach them.
     """
+    if _read(interface / "operstate").strip() in _DOWN:
+        return False
     if (interface / "tun_flags").exists() or _device_type(interface) == "wireguard":
         return False
     if not (interface / "bridge").exists():
@@ -102,8 +106,12 @@ def is_outward(interface: Path) -> bool:
 
 
 def _device_type(interface: Path) -> str:
+    lines = _read(interface / "uevent").splitlines()
+    return dict(line.partition("=")[::2] for line in lines).get("DEVTYPE", "")
+
+
+def _read(path: Path) -> str:
     try:
-        lines = (interface / "uevent").read_text().splitlines()
+        return path.read_text()
     except OSError:
         return ""
-    return dict(line.partition("=")[::2] for line in lines).get("DEVTYPE", "")

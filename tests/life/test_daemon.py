@@ -45,9 +45,7 @@ def test_a_new_address_is_reported_at_once_and_peers_follow(mesh: Mesh) -> None:
     agent.wait_for("keeping")
     before = index_of(db)
     db.readdress(mesh.internet, "198.51.100.9")
-    poll(
-        lambda: "198.51.100.9/24" in mesh.nodes()["db"]["lan"], 20, "the new address is reported"
-    )
+    poll(lambda: "198.51.100.9/24" in mesh.nodes()["db"]["lan"], 20, "the new address is reported")
     web.run("nmk", "checkin")
     reaches(web, mesh.address("db"))
     assert index_of(db) == before

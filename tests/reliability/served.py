@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SOURCE = Path(nmk.__file__).parents[1]
+MORTAL = ("setpriv", "--pdeathsig", "KILL")  # ends with the process that started it
 NMK = (sys.executable, "-m", "nmk.cli.main")
 
 
@@ -48,7 +49,7 @@ class Served:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = directory / "server.log"
-        self._command = [*prefix, *program, "server", "--data-dir", str(self.data)]
+        self._command = [*MORTAL, *prefix, *program, "server", "--data-dir", str(self.data)]
         self._command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", "off"]
         self._environment = {**os.environ, "NMK_CONFIG_DIR": str(directory / "etc")}
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,7 +76,11 @@ class Served:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.spawn()
-        poll(lambda: self.ended or self.answers(), 30, "controller")
+        try:
+            poll(lambda: self.ended or self.answers(), 30, "controller")
+        except TimeoutError:
+            self.kill()
+            raise
         assert not self.ended, self.log
 
     def spawn(self) -> None:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab.polling import poll
+
+START_SECONDS = 30
 STOP_SECONDS = 20
 NMK = [sys.executable, "-m", "nmk.cli.main"]
 REPOSITORY = Path(__file__).parents[2]
@@ -88,8 +91,17 @@ class Controller:
             self.process = subprocess.Popen(
                 self.command(*more), stderr=log, env=clean_environment()
             )
-        waited = self.nmk("server", "wait")
-        assert waited.returncode == 0, waited.stderr + self.log.read_text()
+        poll(lambda: self._answers() or self._has_ended(), START_SECONDS, "answer")
+        assert not self._has_ended(), self.log.read_text()
+
+    def _answers(self) -> bool:
+        try:
+            return self.agent_call("GET", "/healthz").status == 200
+        except OSError:
+            return False
+
+    def _has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop; its exit code."""

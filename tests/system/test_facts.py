@@ -46,19 +46,26 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "virbr0/bridge",
     ):
         (tmp_path / path).mkdir(parents=True)
-    for file, text in (("tun0/tun_flags", "0x1001"), ("wg0/uevent", "DEVTYPE=wireguard\n")):
-        (tmp_path / file).parent.mkdir()
+    for file, text in (
+        ("tun0/tun_flags", "0x1001"),
+        ("wg0/uevent", "DEVTYPE=wireguard\n"),
+        ("eth0/operstate", "up\n"),
+        ("dummy0/operstate", "unknown\n"),
+        ("eth7/operstate", "down\n"),
+        ("vlan7/operstate", "lowerlayerdown\n"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text)
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["eth0", "veth1", "vmbr0", "vmbr1", "unheard-of"])
+@pytest.mark.parametrize("name", ["eth0", "veth1", "vmbr0", "vmbr1", "dummy0", "unheard-of"])
 def test_interfaces_that_lead_out(net: Path, name: str) -> None:
     assert facts.is_outward(net / name)
 
 
-@pytest.mark.parametrize("name", ["docker0", "virbr0", "tun0", "wg0"])
-def test_tunnels_and_closed_bridges(net: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["docker0", "virbr0", "tun0", "wg0", "eth7", "vlan7"])
+def test_tunnels_closed_bridges_and_what_is_unplugged(net: Path, name: str) -> None:
     assert not facts.is_outward(net / name)
 
 

@@ -20,8 +20,9 @@ def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) ->
     if tables is None:
         reason = "neither nft nor iptables is installed to look with"
         return [Finding("firewall", "warn", reason, "apt-get install nftables", me.network)]
+    call = Packet("udp", port, inside=_inside(me))
     found = [
-        *(_input(me, port, s) for s in _drops(tables, "input", _call(me, port))),
+        *(_input(me, port, s) for s in _drops(tables, "input", call)),
         *(_forward(me, tables, s) for s in _forward_drops(me, tables)),
     ]
     if found:
@@ -29,9 +30,8 @@ def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) ->
     return [Finding("firewall", "ok", f"nothing drops UDP port {port}", network=me.network)]
 
 
-def _call(me: Membership, port: int) -> Packet:
-    """The first packet of a peer that calls this machine."""
-    return Packet("udp", port, inside=frozenset({"lo", me.interface}))
+def _inside(me: Membership) -> frozenset[str]:
+    return frozenset({"lo", me.interface})
 
 
 def _drops(tables: Sequence[Table], hook: str, packet: Packet) -> list[Stopped]:
@@ -40,9 +40,11 @@ def _drops(tables: Sequence[Table], hook: str, packet: Packet) -> list[Stopped]:
 
 def _forward_drops(me: Membership, tables: Sequence[Table]) -> list[Stopped]:
     """Chains that drop what goes from the mesh to elsewhere, or the other way."""
-    ways = ((me.interface, OUTSIDE), (OUTSIDE, me.interface))
-    found = [s for way in ways for s in _drops(tables, "forward", Packet("tcp", 443, *way))]
-    return list(dict.fromkeys(found))
+    packets = [
+        Packet("tcp", 443, comes_by, goes_by, _inside(me))
+        for comes_by, goes_by in ((me.interface, OUTSIDE), (OUTSIDE, me.interface))
+    ]
+    return list(dict.fromkeys(s for p in packets for s in _drops(tables, "forward", p)))
 
 
 def _input(me: Membership, port: int, stop: Stopped) -> Finding:
