@@ -1,10 +1,10 @@
-"""What all tests share: the lab's fixture, and how hard hypothesis tries."""
+"""What all tests share: the lab, databases, and how hard hypothesis tries."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.lab.plugin"]
+pytest_plugins = ["tests.engines.plugin", "tests.lab.plugin"]
 
 settings.register_profile(
     "quick",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from nmk.agent import history, hooks, state
@@ -21,7 +22,7 @@ from nmk.core.tunnel import (
     diff_tunnel,
     plan_changes,
 )
-from nmk.errors import BadView, InterfaceTaken, NmkError, PortTaken
+from nmk.errors import BadInput, BadView, InterfaceTaken, NmkError, PortTaken
 from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
@@ -40,8 +41,8 @@ def apply(
     """Make the interface what the view says; `lan` are the machine's own addresses.
 
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
-    down it is removed. `dump`: what `look` gave. Where its port has been taken before it is
-    made it gets another one. Raises InterfaceTaken when the one of that name is not ours,
+    down it is removed. `dump`: what `look` gave. One that must be made gets another port if its
+    own has been taken. Raises InterfaceTaken when the one of that name is not ours,
     PortTaken when the port that its owner asked for is in use.
     """
     if me.known is None or me.down:
@@ -88,7 +89,11 @@ def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membe
 
 def reserved_ports(network: str) -> set[int]:
     """The UDP ports of the other networks of this machine, whether they are up or not."""
-    return {listen_port(o, local_settings(o.network)) for o in state.others(network)}
+    found = set()
+    for other in state.others(network):
+        with suppress(BadInput):  # a mistake in that network's settings is no trouble of this one
+            found.add(listen_port(other, local_settings(other.network)))
+    return found
 
 
 def execute(

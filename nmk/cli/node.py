@@ -8,6 +8,7 @@ from nmk.cli.api import AdminApi, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import Json, output_option, say, show
 from nmk.core.amounts import show_ago, show_bytes
+from nmk.errors import Stale
 
 COLUMNS = {
     "NAME": "name",
@@ -84,7 +85,13 @@ def set_(
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
     body = parse_pairs(settings)
     seen = api.call("GET", path)
-    changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
+    try:
+        changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
+    except Stale:
+        again = api.call("GET", path)
+        if any(again[field] != seen[field] for field in ("name", "addresses", "endpoint")):
+            raise  # another admin's edit; else it was only the machine's report
+        changed = api.call("PATCH", path, body, revision=again["revision"], dry_run=dry_run)
     show(changed, output, COLUMNS, "name")
 
 

@@ -124,7 +124,7 @@ class Admin:
         secret = secrets.token_bytes(32)
         now = self._controller.now()
         wanted = AccessKey(
-            id=secrets.token_hex(4),
+            id=secrets.token_hex(8),
             network=network,
             secret_hash=hash_secret(secret),
             uses_max=uses_max,

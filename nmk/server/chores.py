@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -40,8 +41,10 @@ class Chores:
 
 
 def run_chore(chore: Callable[[], None]) -> None:
-    """Run one function; whatever is wrong with the database goes to the log."""
+    """Run one function; whatever goes wrong goes to the log."""
     try:
         chore()
     except NmkError as error:
         log_trouble("chore-failed", chore=chore.__name__, reason=error.message)
+    except Exception:
+        logging.getLogger("nmk").exception("internal-error")

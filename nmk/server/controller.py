@@ -17,7 +17,7 @@ from math import inf
 from nmk.core.decisions import live_network
 from nmk.core.mesh import KEPT_COMMITS, Mesh
 from nmk.core.records import Network, Record
-from nmk.errors import StoreUnavailable
+from nmk.errors import NmkError, StoreUnavailable
 from nmk.server.log import log_trouble
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
@@ -131,7 +131,7 @@ class Controller:
         seen = self.presence.take_unsaved()
         try:
             self._store.save_presence(seen)
-        except StoreUnavailable:
+        except NmkError:
             self.presence.put_back(seen)
             raise
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from nmk.core.parse import quote
-from nmk.errors import BadInput, Locked, StoreUnavailable, StoreUnusable
+from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusable
 from nmk.files import write_private
 from nmk.wire.envelope import KEY_BYTES, Identity
 
@@ -64,6 +66,16 @@ class DataDir:
     def socket(self) -> Path:
         """The admin API for root on this host."""
         return self.path / "admin.sock"
+
+    @contextmanager
+    def new_key_undone_on_error(self) -> Iterator[None]:
+        """A key that was made at this start does not stay when the block fails."""
+        try:
+            yield
+        except NmkError:
+            if self.is_new:
+                self.key_file.unlink()
+            raise
 
     def _take_lock(self) -> IO[bytes]:
         lock = (self.path / "lock").open("ab")

@@ -62,7 +62,8 @@ def run_server(
 
     data = DataDir(options.data_dir)
     store = Store(open_engine(options.db or f"sqlite://{data.database}"))
-    store.claim(b64encode(data.identity.public).decode())
+    with data.new_key_undone_on_error():
+        store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)
     downloads = Downloads()
     admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)

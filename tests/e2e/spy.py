@@ -26,7 +26,7 @@ class Spy:
     def __init__(self, host: Host, *programs: str) -> None:
         self.host = host
         for name in programs:
-            real = host.run("sh", "-c", f"command -v {name}").stdout.strip()
+            *_, real = host.run("which", "-a", name).stdout.split()
             script = WRAPPER.format(name=name, real=real)
             host.write(f"/usr/local/sbin/{name}", script, mode=0o755)
         self.clear()

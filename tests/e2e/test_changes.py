@@ -196,5 +196,5 @@ def test_a_deleted_network(mesh: Mesh, anna: Host) -> None:
     assert not has_interface(anna, "nmk-lab")
     assert has_interface(anna)
     anna.run("nmk", "checkin", "-n", "home")
-    assert failure(late, "join", "-", input=token)[:2] == (1, "there is no network 'lab'")
+    assert failure(late, "join", "-", input=token)[:2] == (1, "the access key was revoked")
     anna.run("nmk", "leave", "-n", "lab")

@@ -8,7 +8,6 @@ from tests.e2e.traces import traces
 from tests.lab import Host
 from tests.mesh import (
     INTERFACE,
-    Failure,
     Mesh,
     failure,
     has_interface,
@@ -194,11 +193,8 @@ def test_another_controller_with_a_network_of_that_name(mesh: Mesh, bert: Host) 
     other.run("nmk", "server", "wait")
     other.run("nmk", "network", "create", "home")
     refusal = failure(bert, "join", "-", input=other.run("nmk", "key", "create").stdout)
-    assert refusal == Failure(
-        1,
-        f"this machine is in a network named 'home' of another controller, {mesh.urls[0]}",
-        "nmk leave -n home, to join this one instead",
-    )
+    of = f"of another controller, {mesh.urls[0]}"
+    assert refusal[:2] == (1, f"this machine is in a network named 'home' {of}")
     server.terminate()
     leave(bert)
 

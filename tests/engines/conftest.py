@@ -8,10 +8,8 @@ import pytest
 from nmk.store.engine import Engine, open_engine
 from nmk.store.store import Store
 from tests.engines.changes import Opener
-from tests.engines.plugin import ENGINES, cluster, maker, postgres
+from tests.engines.plugin import ENGINES, maker
 from tests.engines.starters import Rqlite
-
-__all__ = ["cluster", "postgres"]
 
 
 @pytest.fixture

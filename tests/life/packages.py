@@ -1,38 +1,44 @@
-"""Debian packages for one host of the lab: the machine itself installs nothing."""
+"""Debian packages for hosts of the lab, unpacked there: the machine itself installs nothing."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 
 from tests.lab import Host
 
-_INSTALL = (
-    "apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends",
-    "--option=Dpkg::Options::=--force-unsafe-io", "--option=Dpkg::Options::=--no-triggers",
-    "--option=DPkg::NoTriggers=true", "--option=DPkg::TriggersPending=false",
-)  # fmt: skip
-_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
+_ARCHIVES = Path("/var/cache/apt/archives")
+_INSTALL = ("apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends")
+_UNPACK = """\
+for deb; do
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar --extract --directory=/ --strip-components=1 --no-overwrite-dir --keep-directory-symlink
+done
+"""
 
 
-def fetch(*packages: str) -> None:
-    """Download packages that the machine lacks, to where hosts find them; before there are any."""
-    if _download(packages).returncode:
+def fetch(*packages: str) -> tuple[str, ...]:
+    """The archives of those of the packages, and of what they need, that the machine lacks.
+
+    To be called before there are hosts: a host may not see what comes later.
+    """
+    if _apt("--download-only", *packages).returncode:
         subprocess.run(["apt-get", "update", "--quiet=2"], check=True, timeout=300)
-        done = _download(packages)
+        done = _apt("--download-only", *packages)
         assert done.returncode == 0, done.stderr
+    plan = _apt("--simulate", *packages).stdout
+    found = re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\w+)\]\)", plan, re.MULTILINE)
+    names = (f"{name}_{version.replace(':', '%3a')}_{cpu}.deb" for name, version, cpu in found)
+    return tuple(str(_ARCHIVES / name) for name in names)
 
 
-def _download(packages: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+def unpack(host: Host, archives: tuple[str, ...]) -> None:
+    """Put the packages' files in place; no script of theirs runs, no service is started."""
+    host.run("sh", "-euc", _UNPACK, "sh", *archives)
+
+
+def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_INSTALL, "--download-only", *packages],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        [*_INSTALL, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
-
-
-def install(host: Host, *packages: str) -> None:
-    """Install packages that were fetched, in a host; none of their services is started."""
-    host.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", mode=0o755)
-    host.run(*_INSTALL, "--no-download", *packages, env=_ENVIRONMENT)

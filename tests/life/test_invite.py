@@ -6,20 +6,19 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.lab import Host, Lab, poll
-from tests.life.packages import fetch, install
+from tests.life.packages import fetch, unpack
 from tests.mesh import Mesh, reaches
 
 KEY = "/root/.ssh/id_ed25519"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRACE = "/root/trace"
 STRACE = ("strace", "-f", "-s", "4096", "-e", "trace=execve,write", "-o", TRACE)
 TOKEN = re.compile(r"nmk1\.[A-Za-z0-9_-]{40,}")
-PACKAGES = {"web": ("openssh-server",), "nas": ("openssh-server", "sudo", "cron")}
 OTHER_PYTHON = """\
 #!/bin/sh
 [ "$1" != -c ] || exec {python} "$@"
@@ -31,11 +30,16 @@ runpy.run_path(sys.argv[0], run_name="__main__")' "$@"
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def archives() -> tuple[str, ...]:
+    """Packages that hosts need; autouse comes before the first host is made."""
+    return fetch("openssh-server", "sudo", "cron")
+
+
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
     if os.geteuid() != 0:
         pytest.skip("the lab makes namespaces, and so needs root")
-    fetch("openssh-server", "sudo", "cron")
     with Lab() as lab:
         made = Mesh(lab)
         made.stop()
@@ -45,39 +49,41 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture(scope="module")
 def desk(mesh: Mesh) -> Host:
-    """An admin's machine, with a key for ssh and the controller's admin key."""
+    """An admin's machine, with a key for ssh."""
     desk = mesh.machine("desk")
     desk.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY)
     return desk
 
 
 @pytest.fixture(scope="module")
-def servers(mesh: Mesh, desk: Host) -> dict[str, Host]:
-    """Machines with sshd that the admin knows and may enter: web as root, nas as ada and bob.
-
-    ada may use sudo without a password, bob may not.
-    """
-    hosts = {name: mesh.lab.host(name, on=mesh.internet) for name in PACKAGES}
-    with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(install, hosts[name], *packages) for name, packages in PACKAGES.items()]
-        for job in jobs:
-            job.result()
-    public = desk.read(f"{KEY}.pub")
+def servers(mesh: Mesh, desk: Host, archives: tuple[str, ...]) -> dict[str, Host]:
+    """Machines that the admin may enter: web as root, nas as ada and bob; only ada has sudo."""
+    hosts = {name: mesh.lab.host(name, on=mesh.internet) for name in ("web", "nas")}
+    web, nas = hosts["web"], hosts["nas"]
     for host in hosts.values():
-        host.run("install", "-d", "/run/sshd")
-        host.write("/root/.ssh/authorized_keys", public)
-    for user in ("ada", "bob"):
-        hosts["nas"].run("useradd", "--create-home", user)
-        hosts["nas"].write(f"/home/{user}/.ssh/authorized_keys", public)
-    hosts["nas"].write("/etc/sudoers.d/ada", "ada ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
-    hosts["nas"].start("cron", "-f")
-    hosts["web"].start(*STRACE, "/usr/sbin/sshd", "-D", "-e")
-    hosts["nas"].start("/usr/sbin/sshd", "-D", "-e")
-    known = [f"{h.address} {h.read('/etc/ssh/ssh_host_ed25519_key.pub')}" for h in hosts.values()]
+        unpack(host, archives)
+    nas.run("useradd", "--create-home", "ada")
+    nas.run("useradd", "--create-home", "bob")
+    nas.write("/etc/sudoers.d/ada", "ada ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
+    nas.start("cron", "-f")
+    known = [serve_ssh(web, desk, "/root", before=STRACE)]
+    known += [serve_ssh(nas, desk, "/home/ada", "/home/bob")]
     desk.write("/root/.ssh/known_hosts", "".join(known))
-    for host in hosts.values():
-        poll(lambda h=host: h.run("ss", "-Hlt", "sport = 22").stdout, 10, "sshd")  # type: ignore[misc]
     return hosts
+
+
+def serve_ssh(host: Host, desk: Host, *homes: str, before: tuple[str, ...] = ()) -> str:
+    """Start sshd, which lets the admin in; the line for known_hosts."""
+    host.run("useradd", "--system", "--home-dir", "/run/sshd", "sshd")
+    host.run("install", "-d", "/run/sshd")
+    host.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", HOST_KEY)
+    host.run("rm", "-f", "/root/.bashrc")  # whatever the machine's owner has in there
+    for home in homes:
+        host.write(f"{home}/.ssh/authorized_keys", desk.read(f"{KEY}.pub"))
+    config = "/usr/share/openssh/sshd_config"
+    host.start(*before, "/usr/sbin/sshd", "-D", "-e", "-h", HOST_KEY, "-f", config)
+    poll(lambda: host.run("ss", "-Hlt", "sport = 22").stdout, 10, "sshd")
+    return f"{host.address} {host.read(f'{HOST_KEY}.pub')}"
 
 
 def invite(mesh: Mesh, desk: Host, *words: str, before: tuple[str, ...] = ()) -> Any:

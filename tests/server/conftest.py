@@ -6,22 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.plugin import MakeDatabase
 from tests.server.process import Controller, started
 
 _numbers = count(1)
 
 
 @pytest.fixture
-def controller(tmp_path: Path) -> Iterator[Controller]:
-    """A running controller without networks."""
-    with started(tmp_path / "data") as made:
+def controller(tmp_path: Path, make_database: MakeDatabase) -> Iterator[Controller]:
+    """A running controller without networks, on the engine that `--db` names."""
+    data = tmp_path / "data"
+    with started(data, make_database(data / "nmk.db")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, make_database: MakeDatabase
+) -> Iterator[Controller]:
     """A running controller for all tests of a file, each in a network of its own."""
-    with started(tmp_path_factory.mktemp("controller") / "data") as made:
+    data = tmp_path_factory.mktemp("controller") / "data"
+    with started(data, make_database(data / "nmk.db")) as made:
         yield made
 
 

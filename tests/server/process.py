@@ -61,8 +61,9 @@ def free_port() -> int:
 class Controller:
     """`nmk server` on a data directory; starts and stops as often as a test likes."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, database: str | None = None) -> None:
         self.data = data
+        self._database = ("--db", database) if database else ()
         self.port = free_port()
         self.admin_port = free_port()
         self.log = data.parent / f"{data.name}.log"
@@ -82,7 +83,7 @@ class Controller:
             *("server", "--data-dir", str(self.data)),
             *("--listen", f"127.0.0.1:{self.port}"),
             *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
-            *("--log-format", "json", *more),
+            *("--log-format", "json", *self._database, *more),
         ]
 
     def start(self, *more: str) -> None:
@@ -183,9 +184,9 @@ def call(
 
 
 @contextmanager
-def started(data: Path) -> Iterator[Controller]:
+def started(data: Path, database: str | None = None) -> Iterator[Controller]:
     """A controller that runs until the end of the block and then stops as it should."""
-    controller = Controller(data)
+    controller = Controller(data, database)
     try:
         controller.start()
         yield controller

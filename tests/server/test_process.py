@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.plugin import MakeDatabase
 from tests.lab.polling import poll
 from tests.server.process import Controller, clean_environment, started
 
@@ -31,9 +32,10 @@ def run(controller: Controller, *more: str, **environment: str) -> subprocess.Co
 
 
 @pytest.fixture
-def stopped(tmp_path: Path) -> Controller:
+def stopped(tmp_path: Path, make_database: MakeDatabase) -> Controller:
     """A controller that has never been started."""
-    return Controller(tmp_path / "data")
+    data = tmp_path / "data"
+    return Controller(data, make_database(data / "nmk.db"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,90 @@
+"""A real systemd in a host of the lab: process 1 of a PID namespace of its own.
+
+It knows no units but a few targets and those that tests install, so it does nothing to the machine:
+no udev, no sysctl, no tmpfiles. Its control group is a child of the machine's, gone at the end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from tests.lab import Host, poll
+
+TARGETS = (
+    "basic", "multi-user", "network", "network-online", "shutdown", "sysinit", "system-update",
+)  # fmt: skip
+TARGET = "[Unit]\nDefaultDependencies=no\n"
+
+# $1: the control group. systemd finds itself at the root of the tree that it sees.
+_BOOT = """\
+mkdir /run/tree
+mount -t cgroup2 cgroup2 /run/tree
+mkdir "/run/tree/$1"
+echo $$ >"/run/tree/$1/cgroup.procs"
+umount /run/tree
+rmdir /run/tree
+exec unshare --cgroup --pid --mount --fork --kill-child sh -euc '
+mount -t proc proc /proc
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec env container=lab SYSTEMD_UNIT_PATH=/etc/systemd/system \
+	/lib/systemd/systemd --system --log-target=null --show-status=no --unit=multi-user.target'
+"""
+_REMOVE = """\
+mkdir /run/tree
+mount -t cgroup2 cgroup2 /run/tree
+find "/run/tree/$1" -depth -type d -exec rmdir {} +
+umount /run/tree
+rmdir /run/tree
+"""
+
+
+class Systemd:
+    """A systemd that has booted, and commands beside it."""
+
+    def __init__(self, host: Host, pid: str) -> None:
+        self._inside = ("nsenter", f"--target={pid}", "--pid", "--mount", "--cgroup", "--")
+        self.host = host
+
+    def run(
+        self, *command: str, typed: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """As Host.run, where systemd is process 1."""
+        return self.host.run(*self._inside, *command, input=typed, check=check)
+
+    def show(self, unit: str, what: str) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", "--value", f"--property={what}", unit).stdout.strip()
+
+
+def prepare(host: Host) -> None:
+    """Leave a host with the units of `TARGETS` alone."""
+    host.run("sh", "-c", "rm -rf /etc/systemd/system/*")
+    for name in TARGETS:
+        host.write(f"/etc/systemd/system/{name}.target", TARGET)
+
+
+@contextmanager
+def booted(host: Host) -> Iterator[Systemd]:
+    """Boot systemd in a prepared host, and pull its plug at the end."""
+    group = f"lab-{uuid4().hex}"
+    process = host.start("sh", "-euc", _BOOT, "sh", group)
+    try:
+        find = ("pgrep", "--exact", "systemd")
+        poll(lambda: host.run(*find, check=False).stdout, 10, "systemd")
+        system = Systemd(host, host.run(*find).stdout.strip())
+        state = ("systemctl", "is-system-running")
+        poll(lambda: "running" in system.run(*state, check=False).stdout, 20, "system that runs")
+        yield system
+    finally:
+        process.kill()
+        process.wait()
+        poll(lambda: _is_gone(host, group), 10, "end of its control group")
+
+
+def _is_gone(host: Host, group: str) -> bool:
+    done = host.run("unshare", "--mount", "sh", "-c", _REMOVE, "sh", group, check=False)
+    host.run("rmdir", "/run/tree", check=False)
+    return "Device or resource busy" not in done.stderr

@@ -1,0 +1,177 @@
+"""Connections and descriptors used up by clients that are slow, idle or lie: others are served."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from secrets import token_bytes
+
+import pytest
+
+from nmk.server.agents import STRANGER_BURST
+from nmk.wire.envelope import NO_EPOCH, Identity, Kind, SessionKeys, seal_request
+from tests.lab import poll
+from tests.reliability.served import NMK, Agent, Served
+
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    "from nmk.server import connections; connections.REQUEST_SECONDS = 2\n"
+    "from nmk.cli.main import main; main()",
+)
+HEAD = b"POST /v1/checkin HTTP/1.1\r\nHost: nmk\r\nContent-Length: 1000\r\n"
+MIB = 1024 * 1024
+
+
+@contextmanager
+def clients(served: Served, number: int) -> Iterator[list[socket.socket]]:
+    """Connections that nothing has been sent on yet."""
+    with ExitStack() as stack:
+        address = ("127.0.0.1", served.port)
+        opened = [socket.create_connection(address, 10) for _ in range(number)]
+        for client in opened:
+            stack.enter_context(client)
+            client.setblocking(False)
+        yield opened
+
+
+def still_open(client: socket.socket) -> bool:
+    """Whether the controller has not hung up."""
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def feed(client: socket.socket, text: Iterator[int]) -> bool:
+    """Send one more byte; whether anybody is there to take it."""
+    try:
+        client.send(bytes([next(text)]))
+    except OSError:
+        return False
+    return still_open(client)
+
+
+def assert_served(served: Served, agent: Agent) -> None:
+    """Whoever is known checks in, whoever is new joins, and the admin is answered."""
+    assert "at" in agent.check_in()
+    new = Agent(served, served.token(), "new")
+    new.join()
+    new.leave()
+
+
+@pytest.fixture
+def agent(served: Served) -> Agent:
+    agent = Agent(served, served.token(), "anna")
+    agent.join()
+    return agent
+
+
+@pytest.mark.parametrize("begun", [b"", HEAD, HEAD + b"\r\n"], ids=["line", "head", "body"])
+def test_a_byte_at_a_time(tmp_path: Path, full: bool, begun: bytes) -> None:
+    with Served(tmp_path, program=NMK if full else IMPATIENT) as served:
+        served.call("POST", "/networks", {"name": "home"})
+        agent = Agent(served, served.token(), "anna")
+        agent.join()
+        with clients(served, 60) as slow:
+            for client in slow:
+                client.sendall(begun)
+            drops = [iter(b"P" * 1000) for _ in slow]
+            alive = list(zip(slow, drops, strict=True))
+
+            def all_cut() -> bool:
+                assert_served(served, agent)
+                alive[:] = [(client, drop) for client, drop in alive if feed(client, drop)]
+                return not alive
+
+            poll(all_cut, 60, "end of the slow clients")
+        assert "Traceback" not in served.log
+
+
+def test_two_hundred_idle_connections(served: Served, agent: Agent) -> None:
+    before = served.descriptors()
+    with clients(served, 200) as idle:
+        poll(lambda: served.descriptors() >= before + 200, 10, "connections taken")
+        for _ in range(20):
+            assert_served(served, agent)
+        assert all(map(still_open, idle))
+    poll(lambda: served.descriptors() < before + 30, 10, "connections let go")
+
+
+@pytest.mark.parametrize("files", [70, 120])
+def test_no_descriptor_left(tmp_path: Path, files: int) -> None:
+    with Served(tmp_path, ("prlimit", f"--nofile={files}")) as served:
+        served.call("POST", "/networks", {"name": "home"})
+        agent = Agent(served, served.token(), "anna")
+        agent.join()
+        before = served.descriptors()
+        with clients(served, 3 * files):
+            for _ in range(3):
+                assert_served(served, agent)
+        poll(lambda: served.descriptors() < before + 20, 30, "connections let go")
+        for _ in range(20):
+            assert_served(served, agent)
+        assert "Traceback" not in served.log
+        troubles = [line for line in served.log.splitlines() if "joined" not in line]
+        assert len(troubles) < 100
+
+
+def test_every_place_taken(tmp_path: Path) -> None:
+    """More idle connections than the controller holds, and more of them whenever some end."""
+    with Served(tmp_path, ("prlimit", "--nofile=150")) as served:
+        served.call("POST", "/networks", {"name": "home"})
+        agent = Agent(served, served.token(), "anna")
+        agent.join()
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(clients(served, 100))
+                assert_served(served, agent)
+
+
+class Forger:
+    """Sends check-ins of identities that do not exist, from one address."""
+
+    def __init__(self, served: Served, address: str) -> None:
+        self._http = HTTPConnection("127.0.0.1", served.port, 10, (address, 0))
+        self._keys = SessionKeys(token_bytes(32), token_bytes(32))
+
+    def send(self) -> int:
+        """One more: the HTTP status."""
+        forged = Identity.generate().public
+        _, message = seal_request(self._keys, Kind.CHECK_IN, forged, NO_EPOCH, "home", b"{}")
+        self._http.request("POST", "/v1/checkin", message)
+        response = self._http.getresponse()
+        response.read()
+        return response.status
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def test_forged_identities(served: Served, agent: Agent) -> None:
+    forger = Forger(served, "127.0.0.9")
+    answers = [forger.send() for _ in range(int(STRANGER_BURST) + 500)]
+    assert Counter(answers).keys() == {400, 429}
+    assert answers[-100:].count(429) > 50  # a few are let through as time passes
+    assert_served(served, agent)
+    assert forger.send() in {400, 429}
+
+
+def test_forged_identities_from_everywhere(served: Served, agent: Agent, full: bool) -> None:
+    def flood(third: int) -> int:
+        for fourth in range(1, 251 if full else 101):
+            forger = Forger(served, f"127.1.{third}.{fourth}")
+            assert [forger.send() for _ in range(4)] == [400] * 4
+            forger.close()
+        assert_served(served, agent)
+        return served.memory()
+
+    warm = flood(0)
+    assert max(flood(third) for third in range(1, 41 if full else 5)) < warm + 8 * MIB
