@@ -67,15 +67,15 @@ def recording(
         raise
     finally:
         if changes and not run.dry:
-            lines = [describe(c, names_of(me, reason)) for c in changes]
+            names = names_of(me, reason)
             _append(
                 me.network,
                 Entry(
                     at=int(time.time()),
                     cause=reason.cause,
                     revision=me.known.revision if me.known else 0,
-                    changes=tuple(lines[:MOST_LINES]),
-                    more=max(0, len(lines) - MOST_LINES),
+                    changes=tuple(describe(c, names) for c in changes[:MOST_LINES]),
+                    more=max(0, len(changes) - MOST_LINES),
                     failed=failed,
                 ),
             )

@@ -22,7 +22,7 @@ from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings
-from nmk.agent.tick import api_of, collect_facts, keep, tick
+from nmk.agent.tick import api_of, check_in, collect_facts, keep, tick
 from nmk.core.claims import summarize
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
@@ -218,7 +218,7 @@ class _Joining:
         return tick(me, api_of(me), self.run, self.local)
 
     def register(self, me: Membership) -> Membership:
-        """The membership with the view that the controller answers with."""
+        """The membership as the controller knows it now, with its first view."""
         api = NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, "the join token")
         facts = collect_facts(me, self.local)
         self.say(f"asking {me.urls[0]} to let this machine into {me.remote_name}")
@@ -241,7 +241,7 @@ class _Joining:
         me = take_in(replace(me, known=None), answer.data)
         self.say(f"{me.remote_name} has it as {_name(me)}")
         reported = None if answer.data.get("again") is True else facts
-        return replace(me, reported=reported, urls=api.urls)
+        return check_in(replace(me, reported=reported, urls=api.urls), api, facts)
 
     def settle(self, me: Membership) -> Membership:
         """The interface in place and the state on disk, or neither."""

@@ -115,9 +115,7 @@ def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | 
     return f"packets to it leave by {way.interface}, not by the mesh", f"nmk doctor -n {me.network}"
 
 
-def _explain(
-    target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]
-) -> Trouble:
+def _explain(target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]) -> Trouble:
     """Why there is no answer, and what to do next; each thing that was looked at is noted."""
     me, name = target.me, target.peer.name
     now = _look(target, run, clock)

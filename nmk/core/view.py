@@ -52,6 +52,26 @@ def pack_view(
     return b"".join([DEFLATED, start, *mesh.entries.deflated(), deflate(b"]}", last=True)])
 
 
+def pack_welcome(mesh: Mesh, node: Node, epoch: str, *, again: bool) -> bytes:
+    """The reply to a join: the node, and no peers yet. Those come with its first check-in.
+
+    `again`: it was a node before, and nothing of this join was taken in.
+    """
+    return pack(
+        _json(
+            {
+                "epoch": epoch,
+                "at": (0, ""),
+                "full": True,
+                "network": network_facts(mesh),
+                "self": node_facts(node),
+                "again": again,
+                "peers": [],
+            }
+        )
+    )
+
+
 def network_facts(mesh: Mesh) -> dict[str, object]:
     """The network as every node is told of it."""
     network = mesh.network

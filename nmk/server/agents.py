@@ -15,7 +15,7 @@ from typing import cast
 from nmk.core import decisions
 from nmk.core.mesh import Mesh
 from nmk.core.records import Facts, Node, Record
-from nmk.core.view import pack, pack_view
+from nmk.core.view import pack, pack_view, pack_welcome
 from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence
 from nmk.server.controller import Controller
 from nmk.server.limits import RateLimit
@@ -56,7 +56,7 @@ class Agents:
         self._unchanged: dict[str, tuple[int, bytes]] = {}
 
     def join(self, body: bytes, remote: str) -> bytes:
-        """The reply to a JOIN: a full view, or why not."""
+        """The reply to a JOIN: the node that it is now, or why not."""
         self._strangers.spend(remote)
         message = open_sealed_to(self._controller.identity, body)
         header, sealed = parse_request(message, Kind.JOIN)
@@ -79,7 +79,7 @@ class Agents:
                 mesh = self._mesh_of(header, request.identity)
                 node = mesh.nodes[request.identity]
                 again = not stored  # what it says of itself now has to come as a report
-                view = pack_view(mesh, node, self._controller.epoch, ("", 0, ""), again=again)
+                view = pack_welcome(mesh, node, self._controller.epoch, again=again)
             self._controller.presence.hear(node.identity)
             log_event("joined", network=mesh.name, node=node.name, remote=remote, again=again)
             return view

@@ -22,7 +22,8 @@ SPARE_FILES = 100  # descriptors for the database and all else that is no connec
 LEAST = 10
 REQUEST_SECONDS = 30  # for a request to come in whole, and for the next one to begin
 REPLY_SECONDS = 600  # for a reply to be taken
-HURRY = 10  # by which these are divided when nearly all places are taken
+HURRY = 30  # by which these are divided when nearly all places are taken
+NEARLY = 0.9  # of all places
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -65,19 +66,21 @@ class Connection(HTTPChannel):
         return now - since > REQUEST_SECONDS / hurry
 
 
-def cut_overdue(connections: Iterable[Any], *, crowded: bool) -> None:
-    """Close those whose time is over; `connections` may hold other things too."""
+def sweep(servers: Iterable[Any], channels: Iterable[Any], *, crowded: bool) -> None:
+    """Cut the connections whose time is over, and let servers that rest accept others again."""
     now, hurry = time.time(), HURRY if crowded else 1
-    for connection in connections:
-        if isinstance(connection, Connection) and connection.is_overdue(now, hurry):
-            connection.will_close = True
+    for channel in channels:
+        if isinstance(channel, Connection) and channel.is_overdue(now, hurry):
+            channel.will_close = True
+    for server in servers:
+        server.accepting = True
 
 
 def tame(server: Any) -> None:  # noqa: ANN401  # waitress's
-    """Make a server's connections ours; it rests when no descriptor is left for another one.
+    """Make a server's connections ours; it rests until the next sweep when no descriptor is left.
 
     waitress would try again at once and for ever, and log each time. Who waits is not lost: the
-    kernel keeps them until `accepting` is set again.
+    kernel keeps them.
     """
     accept = server.accept
 
@@ -88,7 +91,7 @@ def tame(server: Any) -> None:  # noqa: ANN401  # waitress's
             if error.errno not in _NONE_LEFT:
                 raise
             server.accepting = False
-            log_trouble("connection-refused", reason=error.strerror)
+            log_trouble("no-descriptor-left", reason=error.strerror)
             return None
 
     server.channel_class = Connection

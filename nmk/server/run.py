@@ -28,6 +28,7 @@ SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
 FORGET_SECONDS = 86400
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
+_RESERVED = 16  # connections of admins, whatever agents take
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,14 @@ def run_server(
     downloads = Downloads()
     admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)
     node_api = NodeApi(Agents(controller), downloads)
+    local = as_local(admin_api, "root")
     listeners = [
         Listener(node_api, open_tcp(options.listen), MAX_REQUEST, _NODE_THREADS),
-        Listener(as_local(admin_api, "root"), [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS),
+        Listener(local, [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS, 2 * _RESERVED),
     ]
     if options.admin_listen != "off":
         sockets = open_tcp(options.admin_listen)
-        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS))
+        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS, _RESERVED))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
     with Chores(_periods(controller)):

@@ -18,11 +18,11 @@ from waitress.server import create_server
 
 from nmk.core.parse import parse_address, parse_port, quote
 from nmk.errors import BadInput, NmkError
+from nmk.server.connections import NEARLY, most_connections, sweep, tame
 
 _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was asked for
 _BACKLOG = 1024
-_MOST_CONNECTIONS = 1000
-_IDLE_SECONDS = 30
+_SWEEP_SECONDS = 1
 _HELD_BYTES = 16 * 1024  # of a reply until it is complete, so that head and body leave as one
 
 
@@ -81,17 +81,23 @@ def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application and the sockets it is served on. `body_limit`: bytes of one request."""
+    """An application and the sockets it is served on. `body_limit`: bytes of one request.
+
+    `reserved`: the connections that it may have when the other listeners have taken all places.
+    """
 
     app: Any
     sockets: list[socket.socket]
     body_limit: int
     threads: int
+    reserved: int = 0
 
 
 def serve(listeners: list[Listener]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests that are under way."""
     channels: dict[int, Any] = {}
+    most = most_connections()
+    own = 2 * sum(len(listener.sockets) for listener in listeners)  # entries that a server makes
     servers: list[Any] = [
         create_server(
             listener.app,
@@ -100,9 +106,7 @@ def serve(listeners: list[Listener]) -> None:
             threads=listener.threads,
             max_request_body_size=listener.body_limit,
             backlog=_BACKLOG,
-            connection_limit=_MOST_CONNECTIONS,
-            channel_timeout=_IDLE_SECONDS,
-            cleanup_interval=5,
+            connection_limit=most + own + listener.reserved,
             clear_untrusted_proxy_headers=False,  # nothing here reads such headers
             ident="nmk",
         )
@@ -111,9 +115,16 @@ def serve(listeners: list[Listener]) -> None:
     ]
     for server in servers:
         server.adj.send_bytes = _HELD_BYTES
+        tame(server)
+    sweep_at = 0.0
     with _stop_signals(servers[0].pull_trigger) as received:
         while not received:
-            wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)
+            wasyncore.loop(timeout=_SWEEP_SECONDS, map=channels, use_poll=True, count=1)
+            if time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + _SWEEP_SECONDS
+                sweep(
+                    servers, list(channels.values()), crowded=len(channels) - own >= most * NEARLY
+                )
     for server in servers:
         server.del_channel()
         server.socket.close()

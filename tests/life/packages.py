@@ -23,11 +23,14 @@ def fetch(*packages: str) -> tuple[str, ...]:
 
     To be called before there are hosts: a host may not see what comes later.
     """
-    if _apt("--download-only", *packages).returncode:
+    missing = [package for package in packages if not _is_installed(package)]
+    if not missing:
+        return ()
+    if _apt("--download-only", *missing).returncode:
         subprocess.run(["apt-get", "update", "--quiet=2"], check=True, timeout=300)
-        done = _apt("--download-only", *packages)
+        done = _apt("--download-only", *missing)
         assert done.returncode == 0, done.stderr
-    plan = _apt("--simulate", *packages).stdout
+    plan = _apt("--simulate", *missing).stdout
     found = re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\w+)\]\)", plan, re.MULTILINE)
     names = (f"{name}_{version.replace(':', '%3a')}_{cpu}.deb" for name, version, cpu in found)
     return tuple(str(_ARCHIVES / name) for name in names)
@@ -36,6 +39,11 @@ def fetch(*packages: str) -> tuple[str, ...]:
 def unpack(host: Host, archives: tuple[str, ...]) -> None:
     """Put the packages' files in place; no script of theirs runs, no service is started."""
     host.run("sh", "-euc", _UNPACK, "sh", *archives)
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    return subprocess.run(query, capture_output=True, check=False).stdout == b"installed"
 
 
 def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
