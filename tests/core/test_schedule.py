@@ -11,6 +11,7 @@ import pytest
 from nmk.core.schedule import LONGEST_BACKOFF, next_delay
 
 AGENTS = 3000
+A_SECOND = 10  # agents for each second of the interval: with few, chance alone makes busy seconds
 HOUR = 3600
 START = 100.0  # seconds of ordinary life before the controller goes
 SPLAY = 30  # seconds, as in the crontab
@@ -31,10 +32,11 @@ def answered_after_outage(interval: int, *, together: bool) -> list[float]:
     """
     random = Random(interval)
     back = START + HOUR
-    turns = [(0.0 if together else random.random() * interval, n, 0) for n in range(AGENTS)]
+    agents = max(AGENTS, A_SECOND * interval)
+    turns = [(0.0 if together else random.random() * interval, n, 0) for n in range(agents)]
     heapq.heapify(turns)
     answered: list[float] = []
-    waiting = set(range(AGENTS))
+    waiting = set(range(agents))
     while waiting:
         now, agent, failures = heapq.heappop(turns)
         if now >= back:

@@ -20,7 +20,7 @@ class Office(Mesh):
     def __init__(self, beside: Mesh, cidr: str) -> None:
         self.lab = beside.lab
         self.internet = beside.internet
-        self.controller = self.machine("office")
+        self.controller = beside.machine("office")
         self.start()
         self.admin("network", "create", "home", cidr)
 

@@ -24,7 +24,6 @@ EFFECTS = (
 a program that it runs."""
 
 _ASKS_KERNEL = "nlmsg"  # netlink's questions after the machine's addresses; they change nothing
-_STRIDE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,8 @@ def parse_trace(text: str) -> Iterator[Point]:
             yield Point(name, met[name], line)
 
 
-def some_of(points: Sequence[Point]) -> Sequence[Point]:
+def some_of(points: Sequence[Point], most: int = 6) -> Sequence[Point]:
     """Some of the points where something is about to change, evenly spread."""
-    return [p for p in points if _ASKS_KERNEL not in p.line][1::_STRIDE]
+    telling = [p for p in points if _ASKS_KERNEL not in p.line]
+    stride = -(-len(telling) // most)
+    return telling[stride // 2 :: stride]

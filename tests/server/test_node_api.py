@@ -62,13 +62,15 @@ def test_the_same_join_again_is_the_same_node(
 
 
 def test_who_is_up_to_date_is_told_so_in_a_few_bytes(shared: Controller, agent: Agent) -> None:
-    agent.join()
+    assert agent.join()["peers"] == []  # they come with the first check-in
+    assert agent.check_in()["full"]
     assert agent.check_in() == {"at": list(agent.at[1:])}
     assert len(shared.agent_call("POST", *agent.sent[-1]).body) < 100
 
 
 def test_a_change_arrives_as_a_delta(shared: Controller, agent: Agent, network: str) -> None:
     agent.join()
+    agent.check_in()
     other = new_agent(shared, network)
     other.join(name="other")
     delta = agent.check_in()

@@ -98,7 +98,8 @@ def test_an_unchanged_check_in_asks_the_database_nothing(engine: CountingEngine)
         first, second = Agent(post, token), Agent(post, token)
         first.join()
         second.join()
-        first.check_in()
+        for agent in (first, second):
+            agent.check_in()
         assert engine.statements
         engine.statements.clear()
         for _ in range(3):
@@ -160,6 +161,7 @@ def test_a_restart_costs_agents_nothing(controller: Process) -> None:
     controller.admin_call("POST", "/v1/networks", {"name": "home"})
     agent = new_agent(controller, "home")
     agent.join()
+    agent.check_in()
     controller.stop()
     controller.start()
     assert list(agent.check_in()) == ["at"]
