@@ -88,7 +88,8 @@ def test_a_file_of_0_1_0_is_read() -> None:
 def test_a_network_has_a_name_here_and_one_there() -> None:
     me = joining(network="office", remote_name="home")
     me = replace(take_in(me, full_view(me, peer(2))), phase="joined")
-    assert me.known and me.known.view.network == "office"
+    assert me.known
+    assert me.known.view.network == "office"
     assert decode(encode(me), "office", "office.json") == me
     with pytest.raises(BadView, match="a view of 'office'"):
         take_in(me, full_view(replace(me, remote_name="office")))
