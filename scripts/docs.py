@@ -26,8 +26,8 @@ nmk VERB              something on this machine: nmk join, nmk status
 nmk NOUN VERB [NAME]  something that the controller stores: nmk node list, nmk key create
 ```
 
-- `-n NET` names the network. It can be left out where there is just one; `nmk checkin` and
-  `nmk status` take all that this machine is in.
+- `-n NET` names the network. It can be left out where there is just one; `nmk checkin`, `status`,
+  `doctor` and `log` take all that this machine is in.
 - `-o json` prints every field, `-o name` one name a line. Data goes to standard output, everything
   else to standard error.
 - `--dry-run` shows what would be done.
@@ -63,6 +63,8 @@ OTHER_VARIABLES = """\
 | `NMK_SOURCE` | `install.sh` | URL of the controller that the file `nmk` is fetched from |
 | `WG_QUICK_USERSPACE_IMPLEMENTATION` | a machine's | the userspace WireGuard, as for wg-quick |
 | `XDG_CACHE_HOME` | all, not as root | where the file unpacks itself, instead of `~/.cache` |
+
+Those that a hook finds set: [hooks.md](hooks.md).
 """
 
 FILES = """
@@ -72,12 +74,16 @@ FILES = """
 | `/usr/local/bin/nmk` | the file, as `install.sh` puts it |
 | `/var/cache/nmk/` | what the file unpacked, or `/run/nmk/`; for users `~/.cache/nmk/` |
 | `/run/nmk/NET.trouble` | what `nmk checkin --quiet` has told of already |
+| `/run/nmk/NET.answered` | empty; its time is that of the last check-in |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |
+| `/var/lib/nmk/NET.log` | what `nmk log` shows |
 | `/etc/nmk/NET.toml` | the owner's settings for one network of this machine |
 | `/etc/nmk/agent.toml` | the owner's settings for all of them |
+| `/etc/nmk/hooks/` | the owner's [hooks](hooks.md) |
 | `/etc/nmk/server.toml` | options of `nmk server` |
 | `/etc/cron.d/nmk` | the check-ins, where cron does them |
 | `/etc/systemd/system/nmk-*.service`, `/etc/init.d/nmk-*` | what `nmk service install` makes |
+| `/var/log/nmk-*.log` | what services of OpenRC say |
 | `/var/lib/nmk/server/` | a controller: see [controller.md](controller.md#the-data-directory) |
 """
 

@@ -57,12 +57,12 @@ def test_the_commands_page_is_current() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_environment_variable_is_on_the_commands_page() -> None:
+def test_every_environment_variable_is_on_some_page() -> None:
     sources = [*(ROOT / "nmk").rglob("*.py"), ROOT / "install.sh"]
     used = {v for s in sources for v in re.findall(r"\bNMK_[A-Z_]*[A-Z]\b", s.read_text())}
     assert used
-    documented = set(re.findall(r"\bNMK_[A-Z_]*[A-Z]\b", GENERATED.read_text()))
-    assert used - NOT_VARIABLES <= documented
+    pages = "".join(page.read_text() for page in PAGES)
+    assert used - NOT_VARIABLES <= set(re.findall(r"\bNMK_[A-Z_]*[A-Z]\b", pages))
 
 
 def error_rows() -> Iterator[list[str]]:

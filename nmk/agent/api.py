@@ -68,7 +68,7 @@ class NodeApi:
         self._keys = agent_keys(identity, controller_key)
 
     def join(self, request: JoinRequest) -> Answer:
-        """Ask to be let in; a full view when it was granted."""
+        """Ask to be let in; the node, without peers yet, when it was granted."""
         header, message = self._seal(Kind.JOIN, NO_EPOCH, encode_join(request))
         return self._exchange(header, seal_to(self._controller_key, message))
 

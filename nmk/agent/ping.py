@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from nmk.agent import state
+from nmk.agent.claims import left_out
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.status import TROUBLES, Row, describe_peer, live
@@ -46,7 +47,7 @@ def find_target(node: str, network: str | None) -> Target:
         if view and (node == view.name or address in view.addresses):
             raise BadInput(f"{quote(node)} is this machine", "nmk status")
         found += [
-            Target(me, peer, address or peer.addresses[0])
+            Target(me, peer, address or _best_address(me, peer))
             for peer in (view.peers.values() if view else ())
             if node == peer.name or address in peer.addresses
         ]
@@ -57,6 +58,12 @@ def find_target(node: str, network: str | None) -> Target:
         networks = ", ".join(target.me.network for target in found)
         raise Ambiguous(f"there is a node {quote(node)} in {networks}")
     return found[0]
+
+
+def _best_address(me: Membership, peer: Peer) -> str:
+    """The first that the mesh leads to from here; the first at all where there is none."""
+    out = {one.address for one in left_out(me)}
+    return next((a for a in peer.addresses if a not in out), peer.addresses[0])
 
 
 def ping_node(target: Target, run: Runner, count: int, clock: Clock, tell: Tell) -> Row:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from nmk.agent import interface, stamp, state
+from nmk.agent.claims import left_out
 from nmk.agent.interface import Local
 from nmk.agent.membership import Membership
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
 from nmk.core.amounts import show_ago
+from nmk.core.claims import summarize
 from nmk.core.findings import Finding, Level
 from nmk.core.overlap import Overlap, find_overlaps
 from nmk.core.peers import View
@@ -46,11 +50,17 @@ def check_overlap(me: Membership, run: Runner) -> list[Finding]:
     """Whether other addresses and routes of this machine share addresses with the network."""
     view = _view(me)
     nodes = [*view.addresses, *(a for p in view.peers.values() for a in p.addresses)]
-    found = find_overlaps(view.cidrs, routes.places(run, me.interface), nodes)
-    if not found:
+    left = left_out(me)
+    claimed = {ip_network(one.range, strict=False) for one in left}
+    places = [p for p in routes.places(run, me.interface) if ip_network(p.cidr) not in claimed]
+    settled = {one.address for one in left}
+    found = find_overlaps(view.cidrs, places, [n for n in nodes if n not in settled])
+    mend = "give that LAN or the network another range, if those nodes are needed here"
+    known = [Finding("overlap", "warn", line, mend, me.network) for line in summarize(left)]
+    if not found and not known:
         reason = f"{', '.join(view.cidrs)} is nowhere else on this machine"
         return [Finding("overlap", "ok", reason, network=me.network)]
-    return [_overlap_finding(me, overlap) for overlap in found]
+    return known + [_overlap_finding(me, overlap) for overlap in found]
 
 
 def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
