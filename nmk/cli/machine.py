@@ -85,7 +85,7 @@ def join(
     where other users of this machine cannot see it. A join that was cut short is simply repeated.
     """
     from nmk.agent.join import join as join_network
-    from nmk.core.parse import parse_interface, parse_label
+    from nmk.core.parse import parse_interface, parse_network_name
     from nmk.wire.token import parse_token
 
     found = parse_token(read_token(token, token_file))
@@ -94,7 +94,7 @@ def join(
     if interface:
         parse_interface(interface)
     if called:
-        parse_label(called, "network name")
+        parse_network_name(called)
     if not dry_run:
         check_root("nmk join")
     talk = talker(quiet=quiet)

@@ -18,6 +18,7 @@ from nmk.core.parse import (
     parse_address,
     parse_endpoint,
     parse_label,
+    parse_network_name,
     parse_range,
     quote,
 )
@@ -37,7 +38,6 @@ from nmk.errors import (
     StaleSequence,
 )
 
-RESERVED_NAMES = {"agent", "server"}  # of settings files beside those of the networks
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 _TEN = ip_network("10.0.0.0/8")
@@ -68,8 +68,7 @@ def create_network(
 
     `random`: at least 7 bytes, from which the picks are derived.
     """
-    if parse_label(name, "network name") in RESERVED_NAMES:
-        raise BadInput(f"{quote(name)} cannot be a network name", "choose another name")
+    parse_network_name(name)
     live = {m.name: m.network for m in meshes.values() if m.network and not m.network.deleted_at}
     if name in live:
         raise NameTaken(f"a network named {quote(name)} exists", "nmk network list")

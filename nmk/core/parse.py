@@ -51,6 +51,13 @@ def parse_label(text: str, what: str = "name") -> str:
     return text
 
 
+def parse_network_name(text: str) -> str:
+    """A network's name: a label, and none that a settings file has beside the networks'."""
+    if parse_label(text, "network name") in {"agent", "server"}:
+        raise BadInput(f"{quote(text)} cannot be a network name", "choose another name")
+    return text
+
+
 def label_from(text: str) -> str:
     """The label nearest to a free text such as a host name; "node" where nothing is left."""
     label = re.sub(r"[^a-z0-9-]+", "-", text.split(".", maxsplit=1)[0].lower())[:63].strip("-")
