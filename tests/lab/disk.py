@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from pathlib import Path
 from tempfile import mkdtemp
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 # All of the root that a host may write to; the rest is mounted read-only.
 WRITABLE = ("etc", "home", "opt", "root", "srv", "tmp", "usr", "var")
@@ -61,8 +64,16 @@ class Disk:
             (work / top).mkdir()
             layers = f"lowerdir=/{top},upperdir={self._upper / top},workdir={work / top}"
             overlays.append(f"mount -n -t overlay -o volatile,{layers} overlay /{top}")
+        # The checkout stays as it is, wherever it lies: never a layer of its own over it.
+        kept, checkout = shlex.quote(str(work / "checkout")), shlex.quote(str(CHECKOUT))
+        (work / "checkout").mkdir()
+        before = f"mount -n --bind {checkout} {kept}"
+        after = (
+            f"mount -n --bind {kept} {checkout}",
+            f"mount -n -o remount,bind,ro {checkout}",
+        )
         # /run comes last: it hides the lab's own directory.
-        return "\n".join([*overlays, *MOUNTS])
+        return "\n".join([before, *overlays, *after, *MOUNTS])
 
     def _make_like_below(self, path: Path) -> None:
         """Make a directory of the upper layer with the mode and owner of the one below."""
