@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab import Host
@@ -26,6 +30,22 @@ def fetch(*packages: str) -> tuple[str, ...]:
     missing = [package for package in packages if not _is_installed(package)]
     if not missing:
         return ()
+    with _one_at_a_time():
+        return _fetch(missing)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Tests run side by side, apt does not."""
+    handle = os.open(_ARCHIVES, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _fetch(missing: list[str]) -> tuple[str, ...]:
     if _apt("--download-only", *missing).returncode:
         subprocess.run(["apt-get", "update", "--quiet=2"], check=True, timeout=300)
         done = _apt("--download-only", *missing)
