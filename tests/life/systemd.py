@@ -20,12 +20,11 @@ TARGET = "[Unit]\nDefaultDependencies=no\n"
 
 # $1: the control group. systemd finds itself at the root of the tree that it sees.
 _BOOT = """\
-mkdir /run/tree
+mkdir -p /run/tree
 mount -t cgroup2 cgroup2 /run/tree
 mkdir "/run/tree/$1"
 echo $$ >"/run/tree/$1/cgroup.procs"
 umount /run/tree
-rmdir /run/tree
 exec unshare --cgroup --pid --mount --fork --kill-child sh -euc '
 mount -t proc proc /proc
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -33,11 +32,8 @@ exec env container=lab SYSTEMD_UNIT_PATH=/etc/systemd/system \
 	/lib/systemd/systemd --system --log-target=null --show-status=no --unit=multi-user.target'
 """
 _REMOVE = """\
-mkdir /run/tree
 mount -t cgroup2 cgroup2 /run/tree
-find "/run/tree/$1" -depth -type d -exec rmdir {} +
-umount /run/tree
-rmdir /run/tree
+[ ! -e "/run/tree/$1" ] || find "/run/tree/$1" -depth -type d -exec rmdir {} +
 """
 
 
@@ -53,6 +49,11 @@ class Systemd:
     ) -> subprocess.CompletedProcess[str]:
         """As Host.run, where systemd is process 1."""
         return self.host.run(*self._inside, *command, input=typed, check=check)
+
+    def wait(self) -> None:
+        """Wait until all that starts with the machine has been started."""
+        command = ("systemctl", "is-system-running")
+        poll(lambda: self.run(*command, check=False).stdout == "running\n", 60, "system that runs")
 
     def show(self, unit: str, what: str) -> str:
         """A property of a unit."""
@@ -72,19 +73,13 @@ def booted(host: Host) -> Iterator[Systemd]:
     group = f"lab-{uuid4().hex}"
     process = host.start("sh", "-euc", _BOOT, "sh", group)
     try:
-        find = ("pgrep", "--exact", "systemd")
-        poll(lambda: host.run(*find, check=False).stdout, 10, "systemd")
-        system = Systemd(host, host.run(*find).stdout.strip())
-        state = ("systemctl", "is-system-running")
-        poll(lambda: "running" in system.run(*state, check=False).stdout, 20, "system that runs")
+        find = ("pgrep", "--exact", "--oldest", "systemd")  # it forks others of that name
+        pid = poll(lambda: host.run(*find, check=False).stdout.strip(), 10, "systemd")
+        system = Systemd(host, pid)
+        system.wait()
         yield system
     finally:
         process.kill()
         process.wait()
-        poll(lambda: _is_gone(host, group), 10, "end of its control group")
-
-
-def _is_gone(host: Host, group: str) -> bool:
-    done = host.run("unshare", "--mount", "sh", "-c", _REMOVE, "sh", group, check=False)
-    host.run("rmdir", "/run/tree", check=False)
-    return "Device or resource busy" not in done.stderr
+        remove = ("unshare", "--mount", "sh", "-euc", _REMOVE, "sh", group)
+        poll(lambda: host.run(*remove, check=False).returncode == 0, 10, "end of its control group")
