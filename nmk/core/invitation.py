@@ -17,8 +17,8 @@ _OWN_TALK = "Done:"  # from here on `nmk join` proposes what the script does nex
 SSH_FAILED = 255  # ssh's own exit code; others are the script's
 
 # One session a machine, so that ssh asks for a password once at most. `read` takes no byte more
-# than its line (POSIX), so the token comes before the files. It is never an argument: `read` and
-# the here-document are the shell's own.
+# than its line (POSIX), so the token comes before the files. `read` and `echo` are the shell's own:
+# no process has the token as an argument.
 _SCRIPT = """\
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi; }
 step() { echo "invite: $1" >&2; }
@@ -31,9 +31,7 @@ trap 'exit 129' HUP
 trap 'exit 143' TERM
 tar -xmf - -C "$dir" || exit
 step 'installing'
-root sh "$dir/install.sh" join - --daemon off <<END || exit
-$token
-END
+echo "$token" | root sh "$dir/install.sh" join - --daemon off || exit
 step 'starting the agent with the machine'
 root /usr/local/bin/nmk service install agent >&2 || :
 root /usr/local/bin/nmk service status agent -o json &&

@@ -45,7 +45,7 @@ def test_a_terminal_shows_where_each_thing_is_now(monkeypatch: pytest.MonkeyPatc
     progress.show("root@web", "a step that is too long for the line")
     progress.show("ada@n", "joined as nas")
     assert screen(terminal.getvalue()) == [
-        "root@web  a step that is too l",
+        "root@web  a step that is too ",
         "ada@n     joined as nas",
     ]
 

@@ -73,9 +73,7 @@ def booted(host: Host) -> Iterator[Systemd]:
     group = f"lab-{uuid4().hex}"
     process = host.start("sh", "-euc", _BOOT, "sh", group)
     try:
-        find = ("pgrep", "--exact", "--oldest", "systemd")  # it forks others of that name
-        pid = poll(lambda: host.run(*find, check=False).stdout.strip(), 10, "systemd")
-        system = Systemd(host, pid)
+        system = Systemd(host, poll(lambda: _find(host), 10, "systemd"))
         system.wait()
         yield system
     finally:
@@ -83,3 +81,8 @@ def booted(host: Host) -> Iterator[Systemd]:
         process.wait()
         remove = ("unshare", "--mount", "sh", "-euc", _REMOVE, "sh", group)
         poll(lambda: host.run(*remove, check=False).returncode == 0, 10, "end of its control group")
+
+
+def _find(host: Host) -> str:
+    """The number of the process that is a host's systemd; it forks others of that name."""
+    return host.run("pgrep", "--exact", "--oldest", "systemd", check=False).stdout.strip()
