@@ -311,33 +311,6 @@ def test_a_bad_token(place: Place, token: str, message: str) -> None:
     assert done.stderr.startswith(f"nmk: {message}\n  try: ")
 
 
-def test_not_root(place: Place) -> None:
-    command = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
-    for nmk_command in ("join", "checkin", "leave", "up", "down", "status", "showconf"):
-        done = place.controller.run(
-            *command,
-            *NMK,
-            nmk_command,
-            check=False,
-            env={"PYTHONPATH": SOURCE, "NMK_JOIN_TOKEN": place.token()},
-        )
-        assert done.returncode == 1
-        assert (
-            done.stderr == f"nmk: `nmk {nmk_command}` needs root\n  try: run it again with sudo\n"
-        )
-
-
-@pytest.mark.parametrize(("tool", "package"), [("wg", "wireguard-tools"), ("ip", "iproute2")])
-def test_a_missing_tool(place: Place, tool: str, package: str) -> None:
-    host = place.machine(f"no-{tool}")
-    host.run("sh", "-c", f"rm -f /usr/bin/{tool} /usr/sbin/{tool} /bin/{tool} /sbin/{tool}")
-    done = nmk(host, "join", place.token())
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"nmk: the program '{tool}' is not installed\n  try: apt-get install {package}\n"
-    )
-
-
 def test_a_failing_tool_keeps_what_worked(place: Place) -> None:
     host = place.member("sick")
     place.member("healthy")
