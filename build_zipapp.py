@@ -30,11 +30,14 @@ DATA_FILES = ("py.typed",)
 """What of nmk/ goes along besides its modules."""
 
 UNNEEDED = (
-    "bin/*",  # command line tools
+    "bin/*",  # command line tools, with their manual pages
+    "share/*",
     "cffi/*",  # compiles C code; what is compiled uses only _cffi_backend
     "pycparser/*",
     "peewee-stubs/*",
     "pwiz.py",
+    "segno/cli.py",
+    "segno/helpers.py",
     "*/tests/*",
     "*.pyi",
     "*.[ch]",

@@ -19,6 +19,7 @@ with atheris.instrument_imports(include=["nmk"]):
     from nmk.core.decisions import JoinRequest
     from nmk.core.mesh import Mesh
     from nmk.core.peers import merge_view, parse_view
+    from nmk.core.quick import parse_quick
     from nmk.core.records import Facts, Network, Node
     from nmk.core.view import pack, pack_view
     from nmk.errors import NmkError
@@ -61,6 +62,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "state": lambda data: decode(data, "home", "home.json"),
     "dump": lambda data: parse_dump(text(data)),
     "link": lambda data: parse_link(text(data), "nmk-home"),
+    "quick": lambda data: parse_quick(text(data)),
 }
 
 
@@ -93,6 +95,12 @@ SEEDS: dict[str, bytes] = {
                 "addr_info": [{"local": "10.77.0.1", "prefixlen": 24, "scope": "global"}],
             }
         ]
+    ).encode(),
+    "quick": (
+        f"[Interface]\nPrivateKey = {KEY}\nListenPort = 51820\nAddress = 10.8.0.1/24\n"
+        f"Address = fd00:8::1/64\nPostUp = true\n\n# Client: Anna's phone (3f2c)\n"
+        f"[Peer]\nPublicKey = {KEY}\nPresharedKey = {KEY}\n"
+        f"AllowedIPs = 10.8.0.2/32, 192.168.7.0/24\n"
     ).encode(),
 }
 

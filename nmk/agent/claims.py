@@ -16,12 +16,20 @@ def left_out(me: Membership) -> tuple[LeftOut, ...]:
 def collect_claims(me: Membership) -> list[Claim]:
     """What goes before this network: the machine's own subnets, and networks joined earlier."""
     others = state.others(me.network)
-    ours = {me.interface, *(other.interface for other in others)}
-    subnets = [Claim(cidr, interface) for interface, cidr in own_subnets(leave_out=ours)]
-    return subnets + [
+    return _lans(me, others) + [
         Claim(cidr, f"network {other.network}")
         for other in others
         if other.known and other.phase == "joined"
         if (other.order, other.network) < (me.order, me.network)
         for cidr in other.known.view.cidrs
     ]
+
+
+def own_lans(me: Membership) -> list[str]:
+    """The ranges that the machine's own addresses outside all meshes are in."""
+    return [claim.range for claim in _lans(me, state.others(me.network))]
+
+
+def _lans(me: Membership, others: list[Membership]) -> list[Claim]:
+    ours = {me.interface, *(other.interface for other in others)}
+    return [Claim(cidr, interface) for interface, cidr in own_subnets(leave_out=ours)]

@@ -119,7 +119,7 @@ class Agent:
             me = state.load(network)
             turn.interface = me.interface
             told = me.known.view.settings if me.known else {}
-            return {**told, **local_settings(network)}.get("interval", default)
+            return {**told, **local_settings(network, me)}.get("interval", default)
         return default
 
     def _sleep(self) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nmk.agent import interface, state
+from nmk.agent import state
 from nmk.agent.checks import controller, firewall, machine, network, peers
+from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.reach import visit
 from nmk.agent.settings import local_settings
@@ -32,7 +33,8 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
 
 def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:
     try:
-        me, local = state.load(name), local_settings(name)
+        me = state.load(name)
+        local = local_settings(name, me)
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
         return
@@ -47,7 +49,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "overlap": lambda: network.check_overlap(me, run),
             "firewall": lambda: firewall.check_firewall(
-                me, interface.listen_port(me, local), read_tables(run)
+                me, listen_port(me, local), read_tables(run)
             ),
         }
     for check, look in checks.items():
@@ -60,9 +62,9 @@ def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
     condition, dump = live(me, run)
     if condition != "up" or me.known is None:
         return []
-    local = local_settings(me.network)
+    local = local_settings(me.network, me)
     rows = describe_peers(me.known.view, dump, collect_facts(me, local).lan, now, {})
-    mtu = interface.desired(me, local, ()).mtu
+    mtu = desired(me, local, ()).tunnel.mtu
     return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from socket import socket
+from socket import SO_MARK, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from nmk.core.tunnel import MARK
 from nmk.errors import BadReply, Unreachable
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def post(
     deadline = time.monotonic() + timeout
     connection = connection_to(url)
     try:
-        connection.connect()
+        connect(connection)
         _give_until(connection.sock, deadline)
         headers = {"Content-Type": "application/octet-stream", "Connection": "close"}
         connection.request("POST", path, body, headers)
@@ -60,11 +62,53 @@ def connection_to(url: str) -> HTTPConnection:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http":
-        return HTTPConnection(host, parts.port or 80, timeout=CONNECT_TIMEOUT)
-    import ssl
+        return _Http(host, parts.port or 80, timeout=CONNECT_TIMEOUT)
+    return _Https(host, parts.port or 443, timeout=CONNECT_TIMEOUT)
 
-    context = ssl.create_default_context()
-    return HTTPSConnection(host, parts.port or 443, timeout=CONNECT_TIMEOUT, context=context)
+
+def dial(host: str, port: int, timeout: float) -> socket:
+    """A TCP connection past every tunnel of nmk, as its packets carry the mark. Raises OSError.
+
+    So a controller is reached whatever an exit node does. Only root may set a mark.
+    """
+    failure = OSError("no address")
+    for family, kind, protocol, _, address in getaddrinfo(host, port, type=SOCK_STREAM):
+        made = socket(family, kind, protocol)
+        try:
+            with suppress(PermissionError):
+                made.setsockopt(SOL_SOCKET, SO_MARK, MARK)
+            made.settimeout(timeout)
+            made.connect(address)
+        except OSError as error:
+            made.close()
+            failure = error
+        else:
+            return made
+    raise failure
+
+
+class _Http(HTTPConnection):
+    """HTTP by `dial`."""
+
+    def connect(self) -> None:
+        """As HTTPConnection."""
+        self.sock = dial(self.host, self.port, CONNECT_TIMEOUT)
+
+
+class _Https(HTTPSConnection):
+    """HTTPS by `dial`."""
+
+    def connect(self) -> None:
+        """As HTTPSConnection."""
+        import ssl
+
+        sock = dial(self.host, self.port, CONNECT_TIMEOUT)
+        self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+
+
+def connect(connection: HTTPConnection) -> None:
+    """Make the connection, past every tunnel: its packets carry the mark, where root makes it."""
+    connection.connect()
 
 
 def _read(response: HTTPResponse, limit: int, url: str) -> bytes:

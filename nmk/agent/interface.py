@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import history, hooks, state
-from nmk.agent.claims import left_out
+from nmk.agent import history, hooks, state, surroundings
+from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
-from nmk.core.traffic import encode_traffic, sum_up
+from nmk.core.surroundings import NOTHING
+from nmk.core.traffic import Caller, encode_callers, encode_traffic, sum_up
 from nmk.core.tunnel import (
     Change,
     Command,
     Tunnel,
-    compile_tunnel,
     diff_tunnel,
     plan_changes,
 )
-from nmk.errors import BadInput, BadView, InterfaceTaken, NmkError, PortTaken
+from nmk.errors import BadInput, InterfaceTaken, NmkError, PortTaken, ToolMissing
 from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
-
-Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 
 
 def apply(
@@ -42,35 +39,39 @@ def apply(
 
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
     down it is removed. `dump`: what `look` gave. One that must be made gets another port if its
-    own has been taken. Raises InterfaceTaken when the one of that name is not ours,
-    PortTaken when the port that its owner asked for is in use.
+    own has been taken. Raises InterfaceTaken when the one of that name is not ours, PortTaken when
+    the port that its owner asked for is in use, and ToolMissing, when all else has been done,
+    where this machine cannot filter packets and has to.
     """
     if me.known is None or me.down:
-        remove(me, run, reason)
-        return me
-    cidrs = me.known.view.cidrs
+        return remove(me, run, reason)
     live = wireguard.probe(run, me.interface, dump)
     if not is_ours(me, live):
         raise InterfaceTaken(
             f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
             f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
         )
+    cidrs = me.known.view.cidrs
     me = with_usable_port(me, local, live)
-    want = desired(me, local, lan)
+    wish = desired(me, local, lan)
+    want = wish.tunnel
     changes = diff_tunnel(want, live, cidrs, me.endpoints)
-    with history.recording(me, reason, changes, run):
+    work = surroundings.plan(me, wish.surroundings, run)
+    with history.recording(me, reason, [*changes, *work.changes], run):
+        unable = None
+        try:
+            me = surroundings.begin(me, work, run)
+        except ToolMissing as error:
+            unable = error
         execute(run, me, want, live, changes)
+        me = replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
+        if unable is None:
+            surroundings.lay(work, run)
+            me = surroundings.end(me, work, run)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
-    return replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
-
-
-def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Tunnel:
-    """What the interface should be. Raises BadView before the controller has told anything."""
-    if me.known is None:
-        raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
-    port = listen_port(me, local)
-    out = {left.address for left in left_out(me)}
-    return compile_tunnel(me.known.view, me.interface, me.private_key, port, lan, local, out)
+    if unable is not None:
+        raise unable
+    return me
 
 
 def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membership:
@@ -92,7 +93,7 @@ def reserved_ports(network: str) -> set[int]:
     found = set()
     for other in state.others(network):
         with suppress(BadInput):  # a mistake in that network's settings is no trouble of this one
-            found.add(listen_port(other, local_settings(other.network)))
+            found.add(listen_port(other, local_settings(other.network, other)))
     return found
 
 
@@ -108,21 +109,29 @@ def execute(
             run.change(command)
 
 
-def remove(me: Membership, run: Runner, reason: Reason | None = None) -> None:
-    """Remove the interface if it is ours; one that is not stays as it is."""
+def remove(me: Membership, run: Runner, reason: Reason | None = None) -> Membership:
+    """Remove the interface if it is ours, and what lies beside it; one that is not ours stays.
+
+    The kill switch stays as well while it is only the owner who wants the interface down.
+    """
+    work = surroundings.plan(me, desired_when_down(me) if me.down else NOTHING, run)
     try:
         live = wireguard.probe(run, me.interface)
     except InterfaceTaken:
-        return
+        live = None
     if not is_ours(me, live):
-        return
-    if reason is None or live is None:
-        wireguard.remove(run, me.interface)
-    else:
-        with history.recording(me, reason, [Change("remove", f"remove {me.interface}")], run):
+        live = None
+    changes = [Change("remove", f"remove {me.interface}")] if live else []
+    noted = [*changes, *work.changes] if reason else []
+    with history.recording(me, reason or Reason("down"), noted, run):
+        me = surroundings.begin(me, work, run)
+        surroundings.lay(work, run)  # routes go with the interface, and could not be deleted
+        if live or not wireguard.exists(me.interface):
             wireguard.remove(run, me.interface)
+        me = surroundings.end(me, work, run)
     if live and live.up:
         hooks.call([Event("down")], me, {}, run)
+    return me
 
 
 def look(me: Membership, run: Runner) -> Dump | None:
@@ -146,11 +155,18 @@ def traffic(me: Membership, dump: Dump | None, now: float) -> str:
     )
 
 
+def callers(me: Membership, dump: Dump | None, now: float) -> str:
+    """What this gateway's ext clients are up to, "" where it is none. `now`: as above."""
+    if dump is None or me.known is None or me.known.view.gateway.ingress is None:
+        return ""
+    found = {}
+    for client in me.known.view.clients.values():
+        there = dump.peers.get(client.key)
+        if there and there.handshake:
+            found[client.id] = Caller(there.counters(now), there.peer.endpoint)
+    return encode_callers(found)
+
+
 def is_ours(me: Membership, live: Tunnel | None) -> bool:
     """Whether an interface of our name is the one we made, or has no key yet, or is not there."""
     return live is None or live.private_key in {"", me.private_key}
-
-
-def listen_port(me: Membership, local: Local) -> int:
-    """The UDP port of this machine's WireGuard: the one asked for, else the one picked at join."""
-    return me.wishes.listen_port or local.get("listen-port", me.listen_port)

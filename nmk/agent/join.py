@@ -16,8 +16,8 @@ from typing import Any
 from nmk.agent import interface, state
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import left_out
+from nmk.agent.desired import Local
 from nmk.agent.history import Reason
-from nmk.agent.interface import Local
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import state_directory
@@ -73,7 +73,9 @@ def join(
         find_tool(tool)
     with _state_locked(run, say):
         network = name_here(token, called)
-        joining = _Joining(network, token, wishes, run, local_settings(network), say)
+        joining = _Joining(
+            network, token, wishes, run, local_settings(network, state.find(network)), say
+        )
         before = state.find(network)
         if new_identity and before is not None:
             interface.remove(before, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -20,6 +21,7 @@ from nmk.core.parse import (
 )
 from nmk.core.peers import Json, View, merge_view, parse_view
 from nmk.core.records import Facts, node_id
+from nmk.core.settings import parse_local
 from nmk.errors import BadInput, BadView, NmkError, StateDamaged, StateNewer
 from nmk.system.keys import parse_private_key
 from nmk.wire.envelope import EPOCH_BYTES, Identity
@@ -28,18 +30,24 @@ from nmk.wire.token import parse_url
 
 VERSION = 1
 _HIGHEST = 2**53
+_SYSCTL = re.compile(r"net/ipv[46]/(?:conf/(?!\.\.?/)[^/]{1,15}/)?[a-z_]+", re.ASCII)
 
 Phase = Literal["joining", "joined", "deleted"]
+Kind = Literal["filter", "routes", "docker"]  # of what lies beside the interface
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the machine's owner asked for at join: a name, an address, a pinned endpoint, a port."""
+    """What the machine's owner asked for at join: a name, an address, a pinned endpoint, a port.
+
+    `settings`: what `nmk set` has noted since.
+    """
 
     name: str | None = None
     address: str | None = None
     endpoint: str | None = None
     listen_port: int | None = None
+    settings: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,10 @@ class Membership:
     `network` is its name on this machine, `remote_name` the one that its controller calls it by.
     Where two networks of this machine overlap, the one with the lower `order` joined earlier and
     keeps its addresses.
+
+    `preshared`: keys shared with ext clients of a hub that was taken over, by their public keys.
+    `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
+    they were before nmk changed them, in the order of the changes.
     """
 
     network: str
@@ -85,6 +97,9 @@ class Membership:
     known: Known | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
     order: int = 0
+    preshared: Mapping[str, str] = field(default_factory=dict, repr=False)
+    laid: frozenset[Kind] = frozenset()
+    found: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -129,10 +144,14 @@ def encode(me: Membership) -> bytes:
                 "address": me.wishes.address,
                 "endpoint": me.wishes.endpoint,
                 "listen_port": me.wishes.listen_port,
+                "settings": dict(me.wishes.settings),
             },
             "seq": me.seq,
             "reported": facts_json(me.reported) if me.reported else None,
             "endpoints": dict(me.endpoints),
+            "preshared": dict(me.preshared),
+            "laid": sorted(me.laid),
+            "found": dict(me.found),
             "known": known
             and {
                 "epoch": known.epoch.hex(),
@@ -184,6 +203,10 @@ def _parse(data: Json, network: str) -> Membership:
         seq=_count(data["seq"], "seq"),
         reported=parse_facts(data["reported"]) if data["reported"] is not None else None,
         endpoints={parse_key(k): parse_endpoint(e) for k, e in data["endpoints"].items()},
+        # What follows is not in files of nmk 0.1.0.
+        preshared={parse_key(k): parse_key(p) for k, p in data.get("preshared", {}).items()},
+        laid=frozenset(kind for kind in get_args(Kind) if kind in data.get("laid", ())),
+        found={str(k): _found(k, v) for k, v in data.get("found", {}).items()},
     )
     if not me.urls:
         raise BadInput("it names no controller")
@@ -204,6 +227,7 @@ def _parse_wishes(data: Json) -> Wishes:
         address=None if address is None else str(parse_address(address)),
         endpoint=None if endpoint is None else parse_endpoint(endpoint),
         listen_port=None if port is None else parse_port(port),
+        settings={name: parse_local(name, v) for name, v in data.get("settings", {}).items()},
     )
 
 
@@ -226,6 +250,13 @@ def _parse_known(data: Json, me: Membership) -> Known:
 def _count(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
         raise BadView(f"{quote(value)} cannot be the {what}")
+    return value
+
+
+def _found(path: str, value: str) -> str:
+    """A kernel setting's value: one of networks, and a number."""
+    if not _SYSCTL.fullmatch(path) or not value.isdecimal():
+        raise BadInput(f"{quote(path)} is no kernel setting that nmk changes")
     return value
 
 

@@ -102,7 +102,7 @@ def _look(target: Target, run: Runner, clock: Clock) -> Row:
     me = target.me
     _, dump = live(me, run)
     there = dump.peers.get(target.peer.key) if dump else None
-    lan = collect_facts(me, local_settings(me.network)).lan
+    lan = collect_facts(me, local_settings(me.network, me)).lan
     assert me.known  # noqa: S101  # the target was found in its view
     return describe_peer(target.peer, there, me.known.view, lan, clock(), {})
 

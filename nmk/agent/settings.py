@@ -1,7 +1,7 @@
 """What the machine's owner wishes; it wins over what the controller says.
 
 In this order: environment (`NMK_MTU`), the network's file (`/etc/nmk/home.toml`), the machine's
-file (`/etc/nmk/agent.toml`); a file holds lines such as `mtu = 1380`.
+file (`/etc/nmk/agent.toml`), what `nmk set` has noted; a file holds lines such as `mtu = 1380`.
 """
 
 from __future__ import annotations
@@ -10,46 +10,64 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
-from nmk.core.parse import quote
-from nmk.core.settings import NETWORK_SETTINGS, find_setting
+from nmk.core.routes import RouteWishes
+from nmk.core.settings import NETWORK_SETTINGS, WISHES, parse_local
 from nmk.errors import BadInput
 from nmk.files import read_toml
 
+Value = int | str
+Sourced = dict[str, tuple[Value, str]]  # by their names, with where each comes from
+NOTED = "nmk set"
 
-def local_settings(network: str) -> dict[str, int]:
-    """The machine's own settings for a network. Raises BadInput that names the file and the key."""
+
+def local_settings(network: str, me: Membership | None) -> dict[str, int]:
+    """The machine's own word on a network's settings. Raises BadInput that names file and key."""
+    found = wished(network, me)
+    return {name: int(value) for name, (value, _) in found.items() if name in NETWORK_SETTINGS}
+
+
+def route_wishes(me: Membership) -> RouteWishes:
+    """What the owner wants of routes. Raises BadInput that names the file and the key."""
+    found = wished(me.network, me)
+    values = {name: str(found.get(name, (w.default, ""))[0]) for name, w in WISHES.items()}
+    return RouteWishes(
+        accept=values["accept-routes"] == "on",
+        exit_node=values["exit-node"] or None,
+        kill_switch=values["kill-switch"] == "on",
+    )
+
+
+def wished(network: str, me: Membership | None) -> Sourced:
+    """All that the owner has set, and where: a variable, a file, or `nmk set`."""
     directory = config_directory()
+    noted = me.wishes.settings if me else {}
     return {
+        **{name: (value, NOTED) for name, value in noted.items()},
         **read_file(directory / "agent.toml"),
         **read_file(directory / f"{network}.toml"),
         **from_environment(os.environ),
     }
 
 
-def from_environment(environment: Mapping[str, str]) -> dict[str, int]:
+def from_environment(environment: Mapping[str, str]) -> Sourced:
     """The settings in variables such as `NMK_LISTEN_PORT`."""
-    found = {}
-    for name, setting in NETWORK_SETTINGS.items():
+    found: Sourced = {}
+    for name in (*NETWORK_SETTINGS, *WISHES):
         variable = "NMK_" + name.upper().replace("-", "_")
         if text := environment.get(variable):
             try:
-                found[name] = setting.parse(text)
+                found[name] = (parse_local(name, text), variable)
             except BadInput as error:
                 raise BadInput(f"{variable}: {error.message}", error.hint) from None
     return found
 
 
-def read_file(path: Path) -> dict[str, int]:
+def read_file(path: Path) -> Sourced:
     """The settings in a file; none where there is no file."""
     content = read_toml(path)
     try:
-        return {name: _parse(name, value) for name, value in content.items()}
+        return {name: (parse_local(name, value), str(path)) for name, value in content.items()}
     except BadInput as error:
         raise BadInput(f"{path}: {error.message}", error.hint) from None
-
-
-def _parse(name: str, value: object) -> int:
-    if not isinstance(value, (int, str)):
-        raise BadInput(f"{quote(value)} cannot be the {quote(name)}")
-    return find_setting(name).parse(value)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, MutableMapping
 from dataclasses import asdict
 from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
 
-from nmk.agent import interface, stamp, state
+from nmk.agent import stamp, state
 from nmk.agent.claims import left_out
+from nmk.agent.desired import listen_port
+from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
@@ -62,7 +63,7 @@ def status(
     me = state.load(network)
     condition, dump = live(me, run)
     problem, cure = TROUBLES.get(condition, (None, None))
-    local = local_settings(network)
+    local = local_settings(network, me)
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
     asked = reachable or is_reachable
@@ -75,7 +76,7 @@ def status(
         "state": condition,
         "problem": problem,
         "next": cure and cure.format(network),
-        "listen_port": dump.listen_port if dump else interface.listen_port(me, local),
+        "listen_port": dump.listen_port if dump else listen_port(me, local),
         "last_check_in": stamp.age(network, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
@@ -174,7 +175,7 @@ def is_reachable(url: str) -> bool:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     try:
-        socket.create_connection((parts.hostname, port), _CONTROLLER_TIMEOUT).close()
+        dial(parts.hostname or "", port, _CONTROLLER_TIMEOUT).close()
     except (OSError, UnicodeError):
         return False
     return True

@@ -7,12 +7,12 @@ changes anything and writes no file.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from nmk.agent import interface, stamp, state
+from nmk.agent import interface, liveness, stamp, state
 from nmk.agent.api import Answer, NodeApi
+from nmk.agent.desired import Local, listen_port
 from nmk.agent.history import Reason
-from nmk.agent.interface import Local
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, take_in
 from nmk.agent.places import state_directory
@@ -30,6 +30,17 @@ from nmk.wire.messages import CheckIn
 _HIGHEST_SEQ = 2**53
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a check-in tells of the tunnel, as in `core.traffic`."""
+
+    traffic: str = ""
+    callers: str = ""
+
+
+NOTHING_TOLD = Told()
+
+
 def check_in_network(network: str, run: Runner) -> Membership:
     """One tick of a network that this machine is in, under the lock.
 
@@ -40,12 +51,12 @@ def check_in_network(network: str, run: Runner) -> Membership:
         if me.phase == "joining":
             raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
         if me.phase == "deleted":
-            interface.remove(me, run)
+            keep(me, interface.remove(me, run), run)
             raise NodeDeleted(
                 f"this machine's node in {network} was deleted on the controller",
                 f"nmk leave -n {network}, then join again with a new token",
             )
-        after = tick(me, api_of(me), run, local_settings(network))
+        after = tick(me, api_of(me), run, local_settings(network, me))
         if not run.dry:
             stamp.renew(network)
         return after
@@ -55,7 +66,7 @@ def restore_network(network: str, run: Runner) -> None:
     """After a reboot: what is on disk is put in place, before any controller is asked."""
     with locked(state_directory()):
         me = state.load(network)
-        local = local_settings(network)
+        local = local_settings(network, me)
         if me.phase == "joined":
             keep(me, restore(me, run, local, collect_facts(me, local)), run)
 
@@ -82,15 +93,18 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     """
     facts = collect_facts(me, local)
     up = restore(me, run, local, facts)
-    facts = replace(facts, listen_port=interface.listen_port(up, local))
+    facts = replace(facts, listen_port=listen_port(up, local))
     dump = interface.look(up, run)
-    traffic = interface.traffic(up, dump, time.time())
+    liveness.look(up, dump)
+    now = time.time()
+    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now))
     before = up.known.view if up.known else None
     try:
-        after = check_in(up, api, facts, traffic=traffic, dry=run.dry)
+        after = check_in(up, api, facts, told, dry=run.dry)
     except NodeDeleted:
-        keep(me, replace(up, phase="deleted"), run)
-        interface.remove(up, run, Reason("deleted"))
+        gone = replace(up, phase="deleted")
+        keep(me, gone, run)
+        keep(gone, interface.remove(gone, run, Reason("deleted")), run)
         raise
     except NmkError:
         reason = Reason("failed-check-in", before)
@@ -107,7 +121,7 @@ def collect_facts(me: Membership, local: Local) -> Facts:
     settings = {**(me.known.view.settings if me.known else {}), **local}
     return Facts(
         wg_key=public_key(me.private_key),
-        listen_port=interface.listen_port(me, local),
+        listen_port=listen_port(me, local),
         lan=own_addresses(leave_out=[me.interface]),
         interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
         endpoint=me.wishes.endpoint,
@@ -116,7 +130,7 @@ def collect_facts(me: Membership, local: Local) -> Facts:
 
 
 def check_in(
-    me: Membership, api: NodeApi, facts: Facts, *, traffic: str = "", dry: bool = False
+    me: Membership, api: NodeApi, facts: Facts, told: Told = NOTHING_TOLD, *, dry: bool = False
 ) -> Membership:
     """The membership after one check-in, which reports the facts where they are news.
 
@@ -124,9 +138,9 @@ def check_in(
     rolled back; then ours is repeated, with the number after its last. `dry` reports nothing.
     """
     if dry:
-        facts, traffic = me.reported or facts, ""
+        facts, told = me.reported or facts, NOTHING_TOLD
     news = facts != me.reported
-    answer = _ask(me, api, facts if news else None, traffic)
+    answer = _ask(me, api, facts if news else None, told)
     if isinstance(answer.error, StaleSequence):
         me = replace(me, seq=_stored_seq(answer))
         answer = _ask(me, api, facts)
@@ -143,7 +157,7 @@ def keep(before: Membership, after: Membership, run: Runner) -> None:
         state.save(after)
 
 
-def _ask(me: Membership, api: NodeApi, facts: Facts | None, traffic: str = "") -> Answer:
+def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told = NOTHING_TOLD) -> Answer:
     known = me.known
     return api.check_in(
         known.epoch if known else NO_EPOCH,
@@ -152,7 +166,8 @@ def _ask(me: Membership, api: NodeApi, facts: Facts | None, traffic: str = "") -
             commit_id=known.commit_id if known else "",
             seq=me.seq + 1,
             facts=facts,
-            traffic=traffic,
+            traffic=told.traffic,
+            callers=told.callers,
         ),
     )
 

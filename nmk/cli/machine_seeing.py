@@ -30,6 +30,7 @@ CAUSES = {
     "restore": "put in place from disk",
     "up": "nmk up",
     "down": "nmk down",
+    "set": "nmk set",
     "deleted": "deleted on the controller",
 }
 

@@ -13,10 +13,11 @@ import click
 from nmk.cli import output
 from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError
 
-EVERYDAY = ("server", "join", "checkin", "network", "key", "node")
+EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
 AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
-    "This machine": ("leave", "up", "down", "showconf"),
+    "Nodes": ("node", "gateway"),
+    "This machine": ("set", "show", "leave", "up", "down", "showconf"),
     "Seeing": ("status", "ping", "doctor", "log"),
     "Install": ("invite", "agent", "service", "uninstall", "version"),
 }
@@ -25,6 +26,10 @@ COMMANDS = {
     "network": "nmk.cli.network:network",
     "key": "nmk.cli.key:key",
     "node": "nmk.cli.node:node",
+    "gateway": "nmk.cli.gateway:gateway",
+    "extclient": "nmk.cli.extclient:extclient",
+    "set": "nmk.cli.wishes:set_",
+    "show": "nmk.cli.wishes:show",
     "invite": "nmk.cli.invite:invite",
     "agent": "nmk.cli.service:agent",
     "service": "nmk.cli.service:service",
@@ -36,7 +41,13 @@ COMMANDS = {
     },
     **{name: f"nmk.cli.machine_seeing:{name}" for name in ("status", "ping", "doctor", "log")},
 }  # fmt: skip
-ALIASES = {"networks": "network", "keys": "key", "nodes": "node"}
+ALIASES = {
+    "networks": "network",
+    "keys": "key",
+    "nodes": "node",
+    "gateways": "gateway",
+    "extclients": "extclient",
+}
 
 
 class LazyCommands(click.Group):

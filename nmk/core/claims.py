@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from nmk.core.parse import Address, Range, parse_address
+from nmk.core.parse import Address, Range, overlap, parse_address
 from nmk.core.peers import View
 
 _MOST_NAMED = 5  # of the nodes that a line tells of
@@ -50,7 +50,7 @@ def find_left_out(view: View, claims: Sequence[Claim]) -> tuple[LeftOut, ...]:
     if not rivals:
         return ()
     nodes = [(view.name, view.addresses)]
-    nodes += sorted((peer.name, peer.addresses) for peer in view.peers.values())
+    nodes += sorted((other.name, other.addresses) for other in view.others)
     return tuple(
         LeftOut(name, text, claim.range, claim.owner)
         for name, addresses in nodes
@@ -69,11 +69,6 @@ def summarize(left: Sequence[LeftOut]) -> list[str]:
         + (f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else "")
         for (cidr, owner), nodes in ranges.items()
     ]
-
-
-def overlap(one: Range, other: Range) -> bool:
-    """Whether two ranges share addresses."""
-    return one.version == other.version and one.overlaps(other)
 
 
 def _claims_to(address: Address, rivals: list[tuple[Range, Claim]]) -> list[Claim]:

@@ -6,15 +6,17 @@ made on; when another commit was faster, it decides again on the newer state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 from ipaddress import ip_network
+from typing import TypeVar
 
 from nmk.core.mesh import Mesh
 from nmk.core.parse import (
     Range,
     label_from,
+    overlap,
     parse_address,
     parse_endpoint,
     parse_label,
@@ -22,7 +24,7 @@ from nmk.core.parse import (
     parse_range,
     quote,
 )
-from nmk.core.records import AccessKey, Facts, Network, Node, Record, hash_secret
+from nmk.core.records import AccessKey, ExtClient, Facts, Network, Node, Record, hash_secret
 from nmk.core.settings import parse_settings
 from nmk.errors import (
     BadInput,
@@ -41,6 +43,7 @@ from nmk.errors import (
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 _TEN = ip_network("10.0.0.0/8")
+Addressed = TypeVar("Addressed", Node, ExtClient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def create_network(
             )
         by_family[cidr.version] = cidr
         for other, owner in taken.items():
-            if _overlap(other, cidr):
+            if overlap(other, cidr):
                 raise RangeOverlaps(f"{cidr} overlaps {other} of network {quote(owner)}")
     cidr4, cidr6 = by_family.get(4), by_family.get(6)
     return Network(
@@ -101,7 +104,7 @@ def pick_ranges(taken: list[Range], random: bytes) -> list[Range]:
     """An unused 10.x.0.0/16 and a random ULA /64; the choice starts at a random x."""
     for step in range(256):
         cidr = ip_network(f"10.{(random[0] + step) % 256}.0.0/16")
-        if not any(_overlap(cidr, t) for t in taken):
+        if not any(overlap(cidr, t) for t in taken):
             break
     else:
         raise RangeOverlaps(f"no /16 of {_TEN} is free", "give a range of your own")
@@ -112,17 +115,18 @@ def pick_ranges(taken: list[Range], random: bytes) -> list[Range]:
 def set_network(mesh: Mesh, settings: Mapping[str, str | int], revision: int | None) -> Network:
     """The network with settings changed; `revision`: what the editor saw, None for whatever is."""
     network = live_network(mesh)
-    _fresh(network.revision, revision, f"network {quote(network.name)}")
+    check_fresh(network.revision, revision, f"network {quote(network.name)}")
     return replace(network, settings={**network.settings, **parse_settings(settings)})
 
 
 def delete_network(mesh: Mesh, revision: int | None, now: int) -> list[Record]:
-    """Tombstones of the network, its nodes and its keys."""
+    """Tombstones of the network, its nodes, its ext clients and its keys."""
     network = live_network(mesh)
-    _fresh(network.revision, revision, f"network {quote(network.name)}")
+    check_fresh(network.revision, revision, f"network {quote(network.name)}")
     return [
         replace(network, deleted_at=now),
         *(replace(n, deleted_at=now) for n in mesh.nodes.values()),
+        *(replace(c, deleted_at=now) for c in mesh.clients.values()),
         *(replace(k, deleted_at=now) for k in mesh.keys.values() if k.deleted_at is None),
     ]
 
@@ -204,28 +208,44 @@ def free_name(mesh: Mesh, request: JoinRequest) -> str:
     """The name asked for, or one made from the host's: with a number where that is taken."""
     if request.name is not None:
         parse_label(request.name, "node name")
-        if request.name in mesh.by_name:
+        if has_name(mesh, request.name):
             raise NameTaken(
-                f"{mesh.name} has a node named {quote(request.name)}",
+                f"{mesh.name} has {_owner_of(mesh, request.name)} named {quote(request.name)}",
                 "choose another with --name, or: nmk node delete on the controller",
             )
         return request.name
     base = label_from(request.host_name)
-    return base if base not in mesh.by_name else _numbered(mesh, base)
+    return base if not has_name(mesh, base) else numbered(base, lambda n: has_name(mesh, n))
 
 
-def _numbered(mesh: Mesh, base: str) -> str:
+def has_name(mesh: Mesh, name: str) -> bool:
+    """Whether a node or an ext client has the name: they share one space of names."""
+    return name in mesh.by_name or name in mesh.client_by_name
+
+
+def check_name(mesh: Mesh, name: str, what: str) -> str:
+    """A name that nobody has yet. Raises BadInput, NameTaken."""
+    if has_name(mesh, parse_label(name, what)):
+        raise NameTaken(f"{mesh.name} has {_owner_of(mesh, name)} named {quote(name)}")
+    return name
+
+
+def _owner_of(mesh: Mesh, name: str) -> str:
+    return "a node" if name in mesh.by_name else "an ext client"
+
+
+def numbered(base: str, is_taken: Callable[[str], bool]) -> str:
     """`base-2`, or with the number after one that is taken: in few steps, not by counting up."""
 
     def name(number: int) -> str:
         return f"{base[:_NUMBERED_BASE]}-{number}"
 
     taken, free = 1, 2
-    while name(free) in mesh.by_name:
+    while is_taken(name(free)):
         taken, free = free, free * 2
     while free - taken > 1:
         middle = (taken + free) // 2
-        if name(middle) in mesh.by_name:
+        if is_taken(name(middle)):
             taken = middle
         else:
             free = middle
@@ -270,20 +290,14 @@ def report(
 def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None) -> Node:
     """The node with admin's wishes: `name`, `address` (either family), `endpoint` ("" unpins)."""
     node = find_node(mesh, name)
-    _fresh(node.revision, revision, f"node {quote(name)}")
+    check_fresh(node.revision, revision, f"node {quote(name)}")
     for field, value in changes.items():
         match field:
             case "name":
-                if parse_label(value, "node name") != name and value in mesh.by_name:
-                    raise NameTaken(f"{mesh.name} has a node named {quote(value)}")
-                node = replace(node, name=value)
+                if value != name:
+                    node = replace(node, name=check_name(mesh, value, "node name"))
             case "address":
-                if str(parse_address(value)) not in node.addresses:
-                    family, address = asked_address(mesh, value)
-                    if family == 6:
-                        node = replace(node, address6=address)
-                    else:
-                        node = replace(node, address4=address)
+                node = move_to(mesh, node, value)
             case "endpoint":
                 node = replace(node, endpoint=parse_endpoint(value) if value else None)
             case _:
@@ -293,33 +307,39 @@ def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | 
     return node
 
 
+def move_to(mesh: Mesh, record: Addressed, address: str) -> Addressed:
+    """The record at another address of its own choice, of either family."""
+    if str(parse_address(address)) in record.addresses:
+        return record
+    family, found = asked_address(mesh, address)
+    return replace(record, address6=found) if family == 6 else replace(record, address4=found)
+
+
 def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
     """The node's tombstone."""
     node = find_node(mesh, name)
-    _fresh(node.revision, revision, f"node {quote(name)}")
+    check_fresh(node.revision, revision, f"node {quote(name)}")
     return replace(node, deleted_at=now)
 
 
 def delete_key(mesh: Mesh, key_id: str, revision: int | None, now: int) -> AccessKey:
     """The key's tombstone. Nodes that it let in stay."""
     key = find_key(mesh, key_id)
-    _fresh(key.revision, revision, f"access key {quote(key_id)}")
+    check_fresh(key.revision, revision, f"access key {quote(key_id)}")
     return replace(key, deleted_at=now)
 
 
 def _check_wg_key(mesh: Mesh, identity: str, facts: Facts) -> None:
     owner = mesh.by_wg_key.get(facts.wg_key)
-    if owner is not None and owner.identity != identity:
+    if facts.wg_key in mesh.client_by_key or (owner is not None and owner.identity != identity):
+        whose = "another node's" if owner else "an ext client's"
         raise BadInput(
-            f"the WireGuard key {facts.wg_key} is another node's",
+            f"the WireGuard key {facts.wg_key} is {whose}",
             "join anew with keys of its own: nmk leave --force, then nmk join -",
         )
 
 
-def _fresh(current: int, seen: int | None, what: str) -> None:
+def check_fresh(current: int, seen: int | None, what: str) -> None:
+    """Raises Stale where a change was made on another revision than the current one."""
     if seen is not None and seen != current:
         raise Stale(f"{what} is at revision {current}, the change was made on revision {seen}")
-
-
-def _overlap(one: Range, other: Range) -> bool:
-    return one.version == other.version and one.overlaps(other)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import inf
 
 from nmk.core.entries import Entries
+from nmk.core.gateways import gateway_json
 from nmk.core.pool import Pool
-from nmk.core.records import AccessKey, Network, Node, Record
+from nmk.core.records import AccessKey, ExtClient, Network, Node, Record, node_id
 from nmk.core.settings import effective
 
 KEPT_COMMITS = 10_000  # an agent further behind than this gets a full view
@@ -30,9 +32,15 @@ class Mesh:
         self.deleted: dict[str, Node] = {}
         self.by_name: dict[str, Node] = {}
         self.by_wg_key: dict[str, Node] = {}
+        self.gateways: dict[str, Node] = {}
+        self.clients: dict[str, ExtClient] = {}
+        self.client_by_name: dict[str, ExtClient] = {}
+        self.client_by_key: dict[str, ExtClient] = {}
         self.pools: dict[int, Pool] = {}
         self.settings: dict[str, int] = effective({})
         self.entries = Entries()
+        self.client_entries = Entries()
+        self._expiring: dict[str, int] = {}
         self._gone: dict[str, int] = {}
 
     @property
@@ -40,16 +48,25 @@ class Mesh:
         """The id of the commit that made the current revision."""
         return self.commits.get(self.revision, "")
 
+    @property
+    def next_expiry(self) -> float:
+        """When the next ext client expires, in seconds since 1970."""
+        return min(self._expiring.values(), default=inf)
+
     def apply(self, revision: int, commit_id: str, at: int, records: Iterable[Record]) -> None:
-        """Take in one commit, made at the time `at`: its records as stored, in revision order.
+        """Take in one commit, made at the time `at`: its records as stored.
 
         Or several commits at once, each record as the last of them left it. All that it replaces
         is forgotten first: names, keys and addresses may have changed hands.
         """
-        records = list(records)
+        # The network first, as addresses lie in its ranges.
+        records = sorted(records, key=lambda r: (not isinstance(r, Network), r.revision))
         for record in records:
-            if isinstance(record, Node):
-                self._forget(record.identity, at)
+            match record:
+                case Node():
+                    self._forget(record.identity, at)
+                case ExtClient():
+                    self._forget_client(record.id, at)
         for record in records:
             match record:
                 case Network():
@@ -58,6 +75,8 @@ class Mesh:
                     self.keys[record.id] = record
                 case Node():
                     self._put_node(record)
+                case ExtClient():
+                    self._put_client(record)
         self.revision = revision
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
@@ -72,14 +91,16 @@ class Mesh:
                 return self.keys.get(record.id)
             case Node():
                 return self.nodes.get(record.identity) or self.deleted.get(record.identity)
+            case ExtClient():
+                return self.clients.get(record.id)
 
     def gone_since(self, revision: int) -> list[str]:
-        """Ids of nodes deleted after a revision."""
+        """Ids of nodes and ext clients that nobody shall know any more since a revision."""
         newer = []
-        for node_id, at in reversed(self._gone.items()):
+        for gone, at in reversed(self._gone.items()):
             if at <= revision:
                 break
-            newer.append(node_id)
+            newer.append(gone)
         return newer
 
     def _put_network(self, network: Network) -> None:
@@ -98,6 +119,7 @@ class Mesh:
         if before:
             del self.by_name[before.name]
             del self.by_wg_key[before.facts.wg_key]
+            self.gateways.pop(identity, None)
             self._free(before, at)
 
     def _put_node(self, node: Node) -> None:
@@ -110,16 +132,45 @@ class Mesh:
         self.nodes[node.identity] = node
         self.by_name[node.name] = node
         self.by_wg_key[node.facts.wg_key] = node
+        if node.gateway.roles:
+            self.gateways[node.identity] = node
         for address, pool in self._homes(node):
             pool.take(address)
         self.entries.put(node.id, node.revision, encode_entry(node))
 
-    def _free(self, node: Node, at: int) -> None:
-        for address, pool in self._homes(node):
+    def _forget_client(self, client_id: str, at: int) -> None:
+        before = self.clients.pop(client_id, None)
+        if before:
+            del self.client_by_name[before.name]
+            del self.client_by_key[before.public_key]
+            self._expiring.pop(client_id, None)
+            self._free(before, at)
+
+    def _put_client(self, client: ExtClient) -> None:
+        if client.deleted_at is not None or client.state != "enabled":
+            self.client_entries.remove(client.id)
+            self._gone.pop(client.id, None)  # so that it stands in the order of revisions
+            self._gone[client.id] = client.revision
+        if client.deleted_at is not None:
+            self._free(client, client.deleted_at)
+            return
+        self.clients[client.id] = client
+        self.client_by_name[client.name] = client
+        self.client_by_key[client.public_key] = client
+        for address, pool in self._homes(client):
+            pool.take(address)
+        if client.state == "enabled":
+            self._gone.pop(client.id, None)
+            self.client_entries.put(client.id, client.revision, encode_client_entry(client))
+            if client.expires_at is not None:
+                self._expiring[client.id] = client.expires_at
+
+    def _free(self, record: Node | ExtClient, at: int) -> None:
+        for address, pool in self._homes(record):
             pool.free(address, at)
 
-    def _homes(self, node: Node) -> list[tuple[str, Pool]]:
-        pairs = ((node.address4, self.pools.get(4)), (node.address6, self.pools.get(6)))
+    def _homes(self, record: Node | ExtClient) -> list[tuple[str, Pool]]:
+        pairs = ((record.address4, self.pools.get(4)), (record.address6, self.pools.get(6)))
         return [(address, pool) for address, pool in pairs if address and pool]
 
 
@@ -137,4 +188,18 @@ def encode_entry(node: Node) -> bytes:
     static = node.endpoint or node.facts.endpoint
     if static:
         entry["static"] = static
+    if node.gateway.roles:
+        entry["gateway"] = gateway_json(node.gateway)
+    return json.dumps(entry, separators=(",", ":")).encode()
+
+
+def encode_client_entry(client: ExtClient) -> bytes:
+    """An ext client as all nodes see it, its gateway too: one JSON object."""
+    entry = {
+        "id": client.id,
+        "name": client.name,
+        "key": client.public_key,
+        "addresses": client.addresses,
+        "via": node_id(client.gateway),
+    }
     return json.dumps(entry, separators=(",", ":")).encode()

@@ -31,6 +31,7 @@ KEY_BYTES = 32
 _LONGEST_QUOTE = 80
 _WIDEST = {4: 8, 6: 32}  # a range wider than this is a slip of the keyboard
 _NARROWEST = {4: 30, 6: 126}  # room for two machines
+_MAPPED = ip_network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 
 
 def quote(text: object) -> str:
@@ -118,8 +119,8 @@ def _as_text(value: object) -> str:
     return value
 
 
-def parse_range(text: str) -> Range:
-    """A network's range in CIDR form: no host bits, unicast, room for two machines or more."""
+def parse_cidr(text: str) -> Range:
+    """A range in CIDR form: no host bits, no zone, its prefix length written out."""
     try:
         cidr = ip_network(_as_text(text))
     except ValueError as error:
@@ -127,8 +128,18 @@ def parse_range(text: str) -> Range:
         if "host bits" in str(error):
             hint = f"the range that holds it is {ip_network(text, strict=False)}"
         raise BadInput(f"{quote(text)} is no range: {error}", hint) from None
+    if "/" not in text or "%" in text:
+        raise BadInput(f"{quote(text)} is no range", f"write it with its prefix: {cidr}")
+    if cidr.version == 6 and cidr.overlaps(_MAPPED):
+        raise BadInput(f"{quote(text)} is IPv4 in IPv6", "write it as an IPv4 range")
+    return cidr
+
+
+def parse_range(text: str) -> Range:
+    """A network's range in CIDR form: no host bits, unicast, room for two machines or more."""
+    cidr = parse_cidr(text)
     low, high = _WIDEST[cidr.version], _NARROWEST[cidr.version]
-    if "/" not in text or "%" in text or not low <= cidr.prefixlen <= high:
+    if not low <= cidr.prefixlen <= high:
         raise BadInput(
             f"{quote(text)} has the wrong size for a network",
             f"use a prefix from /{low} to /{high}",
@@ -145,6 +156,11 @@ def parse_range(text: str) -> Range:
             "use a private range such as 10.20.0.0/16",
         )
     return cidr
+
+
+def overlap(one: Range, other: Range) -> bool:
+    """Whether two ranges share addresses."""
+    return one.version == other.version and one.overlaps(other)
 
 
 def parse_endpoint(text: str) -> str:

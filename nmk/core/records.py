@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
+from typing import Literal
+
+from nmk.core.gateways import NO_GATEWAY, Gateway
+
+ClientState = Literal["enabled", "disabled", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Node:
     """One machine's membership. `identity` is the machine's X25519 public key, in base64.
 
     `observed` holds the addresses that check-ins came from, one a family; `endpoint` is what an
-    admin pinned; `seq` numbers the agent's reports.
+    admin pinned, `gateway` the roles that one gave it; `seq` numbers the agent's reports.
     """
 
     identity: str
@@ -72,6 +77,7 @@ class Node:
     facts: Facts
     observed: tuple[str, ...] = ()
     endpoint: str | None = None
+    gateway: Gateway = NO_GATEWAY
     seq: int = 0
     key_id: str = ""
     created_at: int = 0
@@ -89,7 +95,49 @@ class Node:
         return tuple(a for a in (self.address4, self.address6) if a)
 
 
-Record = Network | AccessKey | Node
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What the config of an ext client says that may cease to fit.
+
+    `endpoint`, `ranges` None: not known, as somebody else made the config.
+    """
+
+    addresses: tuple[str, ...]
+    gateway_key: str
+    endpoint: str | None = None
+    ranges: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtClient:
+    """A device with a plain WireGuard app. `gateway` is the identity of its ingress gateway.
+
+    `state` is expired where the controller has seen `expires_at` pass; `issue` what its config
+    says. Its private key is known to the device alone.
+    """
+
+    id: str
+    network: str
+    name: str
+    gateway: str
+    public_key: str
+    address4: str | None
+    address6: str | None
+    issue: Issue
+    full_tunnel: bool = False
+    state: ClientState = "enabled"
+    expires_at: int | None = None
+    created_at: int = 0
+    deleted_at: int | None = None
+    revision: int = 0
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses inside the network, IPv4 first."""
+        return tuple(a for a in (self.address4, self.address6) if a)
+
+
+Record = Network | AccessKey | Node | ExtClient
 
 
 def node_id(identity: str) -> str:
@@ -107,7 +155,7 @@ def key_of(record: Record) -> str:
     match record:
         case Network():
             return record.name
-        case AccessKey():
+        case AccessKey() | ExtClient():
             return record.id
         case Node():
             return record.identity

@@ -1,11 +1,11 @@
-"""The table of network settings: it drives the CLI, the API, the files and the documents."""
+"""The tables of settings: they drive the CLI, the API, the files and the documents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nmk.core.parse import parse_int, quote
+from nmk.core.parse import parse_int, parse_label, quote
 from nmk.errors import BadInput
 
 
@@ -42,6 +42,60 @@ NETWORK_SETTINGS: dict[str, Setting] = {
         Setting("listen-port", 51821, 1, 65535, "", "first UDP port that a joining node tries"),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One setting that only the owner of a machine has. `choices` empty: a node's name, or none."""
+
+    name: str
+    default: str
+    choices: tuple[str, ...]
+    help: str
+
+    def parse(self, value: object) -> str:
+        """The value, or BadInput that quotes it. TOML's true and false are on and off."""
+        text = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        if isinstance(text, str) and (text in self.choices or (not self.choices and not text)):
+            return text
+        if self.choices or not isinstance(text, str):
+            hint = (
+                f"use one of: {', '.join(self.choices)}" if self.choices else "give a node's name"
+            )
+            raise BadInput(f"{quote(value)} cannot be {self.name}", hint)
+        return parse_label(text, self.name)
+
+
+WISHES: dict[str, Wish] = {
+    w.name: w
+    for w in (
+        Wish("accept-routes", "on", ("on", "off"), "follow the ranges of egress gateways"),
+        Wish("exit-node", "", (), "the node that all traffic goes by; empty: none"),
+        Wish(
+            "kill-switch",
+            "off",
+            ("on", "off"),
+            "with an exit node: nothing but the LAN goes past it, be the tunnel up or down",
+        ),
+    )
+}
+
+
+def parse_local(name: str, value: object) -> int | str:
+    """A machine's own setting: one of a network's that it overrides, or a wish of its owner."""
+    if name in WISHES:
+        return WISHES[name].parse(value)
+    check_local(name)
+    if not isinstance(value, (int, str)):
+        raise BadInput(f"{quote(value)} cannot be the {quote(name)}")
+    return NETWORK_SETTINGS[name].parse(value)
+
+
+def check_local(name: str) -> None:
+    """Raises BadInput where a machine has no such setting."""
+    if name not in WISHES and name not in NETWORK_SETTINGS:
+        known = ", ".join([*WISHES, *NETWORK_SETTINGS])
+        raise BadInput(f"{quote(name)} is no setting", f"there are: {known}")
 
 
 def parse_settings(pairs: Mapping[str, str | int]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """What an agent tells its controller of its tunnel with every check-in, in one short text.
 
 The controller keeps the text as it came and takes it apart when somebody looks: on the way of a
-check-in it costs a comparison of its length.
+check-in it costs a comparison of its length. An ingress gateway tells of its ext clients in
+another one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nmk.core.health import SESSION_SECONDS, Counters
-from nmk.core.parse import parse_int
+from nmk.core.parse import parse_endpoint, parse_int
 from nmk.errors import BadInput
 
 LONGEST = 400  # characters; with the rest of a check-in below what would be deflated
+LONGEST_OF_CLIENTS = 128 * 1024  # characters, about 1,500 clients that are in touch
 MOST_BUSIEST = 8
 _HIGHEST = 2**64
 _NEVER = "-"
@@ -32,6 +34,14 @@ class Traffic:
     live: int
     handshake: int | None
     busiest: Mapping[str, Counters]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An ext client at its gateway: its counters, and where it calls from, None before it has."""
+
+    counters: Counters
+    endpoint: str | None = None
 
 
 def sum_up(peers: Mapping[str, Counters]) -> Traffic:
@@ -75,15 +85,49 @@ def parse_traffic(text: str) -> Traffic:
     )
 
 
+def encode_callers(callers: Mapping[str, Caller]) -> str:
+    """` `-separated `ID,RECEIVED,SENT,HANDSHAKE,ENDPOINT` of those that ever called, by their ids.
+
+    The last that called come first, and of these as many as there is room for.
+    """
+    called = [
+        (c.counters.handshake, i) for i, c in callers.items() if c.counters.handshake is not None
+    ]
+    texts: list[str] = []
+    room = LONGEST_OF_CLIENTS
+    for handshake, client_id in sorted(called):
+        caller = callers[client_id]
+        endpoint = caller.endpoint or _NEVER
+        counters = caller.counters
+        text = _fields(client_id, counters.received, counters.sent, handshake, endpoint)
+        room -= len(text) + 1
+        if room < 0:
+            break
+        texts.append(text)
+    return " ".join(texts)
+
+
+def parse_callers(text: str) -> dict[str, Caller]:
+    """What `encode_callers` made. Raises BadInput."""
+    found = {}
+    for part in text.split(" ") if text else ():
+        client_id, received, sent, handshake, endpoint = _split(part, 5)
+        counters = Counters(_parse_age(handshake), _number(received), _number(sent))
+        found[client_id] = Caller(
+            counters, None if endpoint == _NEVER else parse_endpoint(endpoint)
+        )
+    return found
+
+
 def _parse_peers(texts: Iterable[str]) -> Iterable[tuple[str, Counters]]:
     for text in texts:
         peer_id, received, sent, handshake = _split(text)
         yield peer_id, Counters(_parse_age(handshake), _number(received), _number(sent))
 
 
-def _split(text: str) -> list[str]:
+def _split(text: str, count: int = 4) -> list[str]:
     fields = text.split(",")
-    if len(fields) != 4:
+    if len(fields) != count:
         raise BadInput(f"{text!r:.80} says nothing of traffic")
     return fields
 

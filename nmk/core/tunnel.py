@@ -7,6 +7,7 @@ addresses outside the network's ranges and an endpoint that has roamed are left 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
@@ -14,22 +15,29 @@ from ipaddress import ip_interface, ip_network
 from nmk.core.endpoints import choose_endpoint
 from nmk.core.peers import View
 
+MARK = 0x6E6D6B  # "nmk"; of all networks' packets, as none shall run inside another
+NO_KEY = base64.b64encode(bytes(32)).decode()  # what wg(8) takes for no preshared key
+
 
 @dataclass(frozen=True, slots=True)
 class TunnelPeer:
-    """A peer on the interface. `endpoint` None: it calls us, or WireGuard knows better."""
+    """A peer on the interface. `endpoint` None: it calls us, or WireGuard knows better.
+
+    `preshared_key` is "" where there is none.
+    """
 
     key: str
     allowed_ips: tuple[str, ...]
     keepalive: int = 0
     endpoint: str | None = None
+    preshared_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
     """An interface. `addresses` carry prefix lengths; `peers` are by public key.
 
-    `private_key` is "" where a live interface has none yet.
+    `private_key` is "" where a live interface has none yet. WireGuard's own packets carry `mark`.
     """
 
     interface: str
@@ -39,6 +47,23 @@ class Tunnel:
     addresses: tuple[str, ...]
     peers: Mapping[str, TunnelPeer]
     up: bool = True
+    mark: int = MARK
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What only this machine knows of its interface.
+
+    `lan`: the machine's addresses; `settings`: its own; `preshared`: keys shared with ext clients,
+    by their public keys.
+    """
+
+    interface: str
+    private_key: str = field(repr=False)
+    listen_port: int
+    lan: tuple[str, ...] = ()
+    settings: Mapping[str, int] = field(default_factory=dict)
+    preshared: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +89,16 @@ class Command:
 
 def compile_tunnel(
     view: View,
-    interface: str,
-    private_key: str,
-    listen_port: int,
-    lan: tuple[str, ...],
-    local: Mapping[str, int],
+    own: Own,
+    ranges: Mapping[str, tuple[str, ...]],
     left_out: Collection[str] = (),
 ) -> Tunnel:
-    """What the interface should be. `lan`: this machine's addresses; `local`: its own settings.
+    """What the interface should be. `ranges`: what else is sent to peers, by their ids.
 
     `left_out`: addresses of the network that are somebody else's here. A peer that has no other
     is left out too: with such an address it could pass for him.
     """
-    settings = {**view.settings, **local}
+    settings = {**view.settings, **own.settings}
     prefixes = {r.version: r.prefixlen for r in map(ip_network, view.cidrs)}
     peers = {}
     for peer in view.peers.values():
@@ -84,24 +106,37 @@ def compile_tunnel(
         if not allowed_ips:
             continue
         chosen = choose_endpoint(
-            lan, view.observed, peer.static, peer.lan, peer.observed, peer.port
+            own.lan, view.observed, peer.static, peer.lan, peer.observed, peer.port
         )
         peers[peer.key] = TunnelPeer(
             key=peer.key,
-            allowed_ips=allowed_ips,
+            allowed_ips=tuple(sorted({*allowed_ips, *ranges.get(peer.id, ())})),
             keepalive=settings["keepalive"],
             endpoint=chosen[1] if chosen else None,
         )
     return Tunnel(
-        interface=interface,
-        private_key=private_key,
-        listen_port=listen_port,
+        interface=own.interface,
+        private_key=own.private_key,
+        listen_port=own.listen_port,
         mtu=settings["mtu"],
         addresses=tuple(
             f"{a}/{prefixes[ip_interface(a).version]}" for a in view.addresses if a not in left_out
         ),
-        peers=peers,
+        peers={**peers, **_own_clients(view, own, left_out)},
     )
+
+
+def _own_clients(view: View, own: Own, left_out: Collection[str]) -> dict[str, TunnelPeer]:
+    """The ext clients that this node lets in. They call it: no endpoint, no keepalives."""
+    if view.gateway.ingress is None:
+        return {}
+    found = {}
+    for client in view.clients.values():
+        allowed_ips = host_ranges(a for a in client.addresses if a not in left_out)
+        if client.via == view.id and allowed_ips:
+            preshared = own.preshared.get(client.key, "")
+            found[client.key] = TunnelPeer(client.key, allowed_ips, preshared_key=preshared)
+    return found
 
 
 def host_ranges(addresses: Iterable[str]) -> tuple[str, ...]:
@@ -120,8 +155,12 @@ def diff_tunnel(
     changes = []
     if live is None:
         changes.append(Change("create", f"create {want.interface}"))
-        live = Tunnel(want.interface, "", 0, 0, (), {}, up=False)
-    if live.private_key != want.private_key or live.listen_port != want.listen_port:
+        live = Tunnel(want.interface, "", 0, 0, (), {}, up=False, mark=0)
+    if (live.private_key, live.listen_port, live.mark) != (
+        want.private_key,
+        want.listen_port,
+        want.mark,
+    ):
         changes.append(Change("configure", f"listen on UDP {want.listen_port}"))
     changes += diff_peers(want.peers, live.peers, set_before)
     changes += diff_addresses(want.addresses, live.addresses, cidrs)
@@ -202,7 +241,10 @@ def plan_changes(
 
 def render_config(want: Tunnel, live: Tunnel | None, set_before: Mapping[str, str]) -> str:
     """The interface's configuration for `wg syncconf` (wg(8), configuration file format)."""
-    head = f"[Interface]\nPrivateKey = {want.private_key}\nListenPort = {want.listen_port}\n"
+    head = (
+        f"[Interface]\nPrivateKey = {want.private_key}\nListenPort = {want.listen_port}\n"
+        f"FwMark = {want.mark:#x}\n"
+    )
     peers = (_render_peer(p, live, set_before) for _, p in sorted(want.peers.items()))
     return head + "".join(f"\n{peer}" for peer in peers)
 
@@ -221,11 +263,17 @@ def _render_peer(peer: TunnelPeer, live: Tunnel | None, set_before: Mapping[str,
     if peer.endpoint and (before is None or _new_endpoint(peer, before, set_before)):
         lines.append(f"Endpoint = {peer.endpoint}")
     lines.append(f"PersistentKeepalive = {peer.keepalive}")
+    if peer.preshared_key or (before and before.preshared_key):
+        lines.append(f"PresharedKey = {peer.preshared_key or NO_KEY}")
     return "\n".join(lines) + "\n"
 
 
 def _agree(want: TunnelPeer, live: TunnelPeer, set_before: Mapping[str, str]) -> bool:
-    same = (want.allowed_ips, want.keepalive) == (live.allowed_ips, live.keepalive)
+    same = (want.allowed_ips, want.keepalive, want.preshared_key) == (
+        live.allowed_ips,
+        live.keepalive,
+        live.preshared_key,
+    )
     return same and not _new_endpoint(want, live, set_before)
 
 

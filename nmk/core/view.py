@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from nmk.core.entries import deflate
+from nmk.core.gateways import gateway_json
 from nmk.core.mesh import Mesh
 from nmk.core.records import Node
 
@@ -46,10 +47,19 @@ def pack_view(
     }
     if known:
         head["gone"] = mesh.gone_since(at[1])
-        newer = b",".join(mesh.entries.since(at[1]))
-        return pack(_json(head)[:-1] + b',"peers":[[' + newer + b"]]}")
-    start = deflate(_json(head)[:-1] + b',"peers":[[]')
-    return b"".join([DEFLATED, start, *mesh.entries.deflated(), deflate(b"]}", last=True)])
+        peers = b",".join(mesh.entries.since(at[1]))
+        clients = b",".join(mesh.client_entries.since(at[1]))
+        return pack(_json(head)[:-1] + b',"peers":[[%b]],"clients":[[%b]]}' % (peers, clients))
+    return b"".join(
+        [
+            DEFLATED,
+            deflate(_json(head)[:-1] + b',"peers":[[]'),
+            *mesh.entries.deflated(),
+            deflate(b'],"clients":[[]'),
+            *mesh.client_entries.deflated(),
+            deflate(b"]}", last=True),
+        ]
+    )
 
 
 def pack_welcome(mesh: Mesh, node: Node, epoch: str, *, again: bool) -> bytes:
@@ -67,6 +77,7 @@ def pack_welcome(mesh: Mesh, node: Node, epoch: str, *, again: bool) -> bytes:
                 "self": node_facts(node),
                 "again": again,
                 "peers": [],
+                "clients": [],
             }
         )
     )
@@ -86,6 +97,7 @@ def node_facts(node: Node) -> dict[str, object]:
         "name": node.name,
         "addresses": node.addresses,
         "observed": node.observed,
+        "gateway": gateway_json(node.gateway),
         "seq": node.seq,
     }
 

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from nmk import __version__
 from nmk.archive import pasted_line
 from nmk.core import decisions
 from nmk.core.mesh import Mesh
-from nmk.core.parse import parse_duration, parse_int, quote
+from nmk.core.parse import parse_duration, parse_int
 from nmk.core.records import AccessKey, Network, Node, Record, hash_secret
 from nmk.core.settings import effective
-from nmk.errors import BadInput
 from nmk.server.controller import EVERYWHERE, Controller, Decide
-from nmk.server.log import iso_time, log_event
+from nmk.server.edits import Edit, Json, commit_to, list_of, log_edit, map_of, text_of
+from nmk.server.log import iso_time
 from nmk.server.traffic import traffic_json
 from nmk.wire.token import Token, encode_token
 
-Json = dict[str, Any]
 _DEFAULT_EXPIRY = "24h"
 _MOST_USES = 1_000_000
 CURES = {
     "lost": "on the machine: nmk status; if it is gone for good: nmk node delete",
     "doubled": "two machines have this identity; on one of them: nmk join - --new-identity",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Who changes something, on what revision it was made (None: any), and whether only to try."""
-
-    actor: str
-    revision: int | None = None
-    dry_run: bool = False
 
 
 class Admin:
@@ -69,9 +58,9 @@ class Admin:
 
     def create_network(self, edit: Edit, body: Json) -> Json:
         """A new network; `cidrs` may be left out."""
-        name = _text(body, "name")
-        cidrs = [_text({"range": c}, "range") for c in _list(body, "cidrs")]
-        settings = _map(body, "settings")
+        name = text_of(body, "name")
+        cidrs = [text_of({"range": c}, "range") for c in list_of(body, "cidrs")]
+        settings = map_of(body, "settings")
         random = secrets.token_bytes(16)
 
         def decide(meshes: Mapping[str, Mesh]) -> list[Record]:
@@ -79,7 +68,7 @@ class Admin:
             return [decisions.create_network(meshes, name, cidrs, settings, random, now)]
 
         [network] = self._commit(edit, (EVERYWHERE, name), decide)
-        _log("network-created", edit, network=name)
+        log_edit("network-created", edit, network=name)
         return _network_json(cast(Network, network), 0)
 
     def list_networks(self) -> list[Json]:
@@ -97,11 +86,11 @@ class Admin:
 
     def set_network(self, edit: Edit, name: str, body: Json) -> Json:
         """Change settings of a network."""
-        settings = _map(body, "settings")
+        settings = map_of(body, "settings")
         [network] = self._commit_to(
             edit, name, lambda m: [decisions.set_network(m, settings, edit.revision)]
         )
-        _log("network-set", edit, network=name, **settings)
+        log_edit("network-set", edit, network=name, **settings)
         with self._controller.lock:
             return _network_json(cast(Network, network), len(self._controller.mesh(name).nodes))
 
@@ -113,14 +102,14 @@ class Admin:
             return decisions.delete_network(mesh, edit.revision, self._controller.now())
 
         self._commit(edit, (EVERYWHERE, name), decide)
-        _log("network-deleted", edit, network=name)
+        log_edit("network-deleted", edit, network=name)
 
     def create_key(self, edit: Edit, network: str, body: Json) -> Json:
         """A new access key. Its token is in this answer and nowhere else, ever."""
         uses_max = None
         if body.get("uses", 1) is not None:
             uses_max = parse_int(body.get("uses", 1), 1, _MOST_USES, "number of uses")
-        lasts = parse_duration(_text({"expires": _DEFAULT_EXPIRY} | body, "expires"))
+        lasts = parse_duration(text_of({"expires": _DEFAULT_EXPIRY} | body, "expires"))
         secret = secrets.token_bytes(32)
         now = self._controller.now()
         wanted = AccessKey(
@@ -132,7 +121,7 @@ class Admin:
             created_at=now,
         )
         [key] = self._commit_to(edit, network, lambda _: [wanted])
-        _log("key-created", edit, network=network, key=wanted.id)
+        log_edit("key-created", edit, network=network, key=wanted.id)
         shown = self._key_json(cast(AccessKey, key), [])
         if edit.dry_run:
             return shown
@@ -166,7 +155,7 @@ class Admin:
         self._commit_to(
             edit, network, lambda m: [decisions.delete_key(m, key_id, edit.revision, now)]
         )
-        _log("key-revoked", edit, network=network, key=key_id)
+        log_edit("key-revoked", edit, network=network, key=key_id)
 
     def list_nodes(self, network: str) -> list[Json]:
         """A network's nodes, by name."""
@@ -185,11 +174,11 @@ class Admin:
 
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of a node."""
-        changes = {k: _text(body, k, empty=True) for k in body}
+        changes = {k: text_of(body, k, empty=True) for k in body}
         [node] = self._commit_to(
             edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision)]
         )
-        _log("node-set", edit, network=network, node=name, **changes)
+        log_edit("node-set", edit, network=network, node=name, **changes)
         return self._node_json(cast(Node, node))
 
     def delete_node(self, edit: Edit, network: str, name: str) -> None:
@@ -198,12 +187,12 @@ class Admin:
         self._commit_to(
             edit, network, lambda m: [decisions.delete_node(m, name, edit.revision, now)]
         )
-        _log("node-deleted", edit, network=network, node=name)
+        log_edit("node-deleted", edit, network=network, node=name)
 
     def _commit_to(
         self, edit: Edit, network: str, decide: Callable[[Mesh], list[Record]]
     ) -> list[Record]:
-        return self._commit(edit, (network,), lambda _: decide(self._controller.mesh(network)))
+        return commit_to(self._controller, edit, network, decide)
 
     def _commit(self, edit: Edit, networks: tuple[str, ...], decide: Decide) -> list[Record]:
         return self._controller.commit(edit.actor, networks, decide, dry_run=edit.dry_run)
@@ -260,35 +249,9 @@ def _is_live(network: Network | None) -> bool:
     return network is not None and network.deleted_at is None
 
 
-def _log(event: str, edit: Edit, **fields: object) -> None:
-    if not edit.dry_run:
-        log_event(event, **fields, actor=edit.actor)
-
-
 def _key_state(key: AccessKey, now: int) -> str:
     if key.expires_at is not None and key.expires_at <= now:
         return "expired"
     if key.uses_max is not None and key.uses >= key.uses_max:
         return "used-up"
     return "live"
-
-
-def _text(body: Json, name: str, *, empty: bool = False) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not (value or empty):
-        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as text")
-    return value
-
-
-def _list(body: Json, name: str) -> Iterable[object]:
-    value = body.get(name, [])
-    if not isinstance(value, list):
-        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as a list")
-    return value
-
-
-def _map(body: Json, name: str) -> dict[str, str | int]:
-    value = body.get(name, {})
-    if not isinstance(value, dict) or not all(isinstance(v, str | int) for v in value.values()):
-        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as an object")
-    return value

@@ -18,7 +18,10 @@ from werkzeug.exceptions import HTTPException
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput, NmkError, NotFound, TooLarge, Unauthorized
-from nmk.server.admin import Admin, Edit, Json
+from nmk.server.admin import Admin
+from nmk.server.edits import Edit, Json
+from nmk.server.ext_clients import ExtClients
+from nmk.server.gateways import Gateways
 from nmk.server.problem import CONTENT_TYPE as PROBLEM
 from nmk.server.problem import MethodNotAllowed, problem
 
@@ -28,7 +31,9 @@ _REVISION = re.compile(r'"([0-9]{1,18})"', re.ASCII)
 _LOCAL_ACTOR = "nmk.actor"
 
 
-def make_admin_api(admin: Admin, admin_key: str) -> Flask:
+def make_admin_api(
+    admin: Admin, gateways: Gateways, ext_clients: ExtClients, admin_key: str
+) -> Flask:
     """The Flask application. Over TCP it wants `Authorization: Bearer ADMIN_KEY`."""
     app = Flask("nmk", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -46,6 +51,8 @@ def make_admin_api(admin: Admin, admin_key: str) -> Flask:
     _add_networks(app, admin)
     _add_keys(app, admin)
     _add_nodes(app, admin)
+    _add_gateways(app, gateways)
+    _add_ext_clients(app, ext_clients)
     app.add_url_rule("/v1/status", "status", lambda: _json(admin.status()))
     app.add_url_rule("/healthz", "healthz", lambda: Response("ok\n", mimetype="text/plain"))
     return app
@@ -140,6 +147,60 @@ def _add_nodes(app: Flask, admin: Admin) -> None:
     @app.delete("/v1/networks/<network>/nodes/<name>")
     def delete_node(network: str, name: str) -> Response:
         admin.delete_node(_edit(), network, name)
+        return Response(status=204)
+
+
+def _add_gateways(app: Flask, gateways: Gateways) -> None:
+    @app.get("/v1/networks/<network>/gateways")
+    def list_gateways(network: str) -> Response:
+        return _json(gateways.list_gateways(network))
+
+    @app.post("/v1/networks/<network>/gateways")
+    def add_gateway(network: str) -> Response:
+        return _object(gateways.add_gateway(_edit(), network, _body()), 201)
+
+    @app.delete("/v1/networks/<network>/gateways/<node>/<role>")
+    def remove_gateway(network: str, node: str, role: str) -> Response:
+        gateways.remove_gateway(_edit(), network, node, role, request.args.getlist("range"))
+        return Response(status=204)
+
+
+def _add_ext_clients(app: Flask, clients: ExtClients) -> None:
+    @app.get("/v1/networks/<network>/extclients")
+    def list_clients(network: str) -> Response:
+        return _json(clients.list_clients(network))
+
+    @app.post("/v1/networks/<network>/extclients")
+    def create_client(network: str) -> Response:
+        return _object(clients.create_client(_edit(), network, _body()), 201)
+
+    @app.post("/v1/networks/<network>/hubs")
+    def take_over_hub(network: str) -> Response:
+        return _object(clients.take_over_hub(_edit(), network, _body()), 201)
+
+    @app.get("/v1/networks/<network>/extclients/<name>")
+    def show_client(network: str, name: str) -> Response:
+        return _object(clients.show_client(network, name))
+
+    @app.patch("/v1/networks/<network>/extclients/<name>")
+    def set_client(network: str, name: str) -> Response:
+        return _object(clients.set_client(_edit(), network, name, _body()))
+
+    @app.post("/v1/networks/<network>/extclients/<name>/rotate")
+    def rotate_client(network: str, name: str) -> Response:
+        return _object(clients.rotate_client(_edit(), network, name, _body()))
+
+    @app.post("/v1/networks/<network>/extclients/<name>/enable")
+    def enable_client(network: str, name: str) -> Response:
+        return _object(clients.switch_client(_edit(), network, name, enabled=True))
+
+    @app.post("/v1/networks/<network>/extclients/<name>/disable")
+    def disable_client(network: str, name: str) -> Response:
+        return _object(clients.switch_client(_edit(), network, name, enabled=False))
+
+    @app.delete("/v1/networks/<network>/extclients/<name>")
+    def delete_client(network: str, name: str) -> Response:
+        clients.delete_client(_edit(), network, name)
         return Response(status=204)
 
 

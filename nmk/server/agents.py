@@ -118,8 +118,11 @@ class Agents:
         message = parse_check_in(plain)
         controller = self._controller
         with controller.lock:
-            node = self._node(header, identity)
-        controller.presence.hear(identity, message.traffic)
+            mesh = self._mesh_of(header, identity)
+            node = mesh.nodes[identity]
+        controller.presence.hear(identity, message.traffic, message.callers)
+        if mesh.next_expiry <= controller.now():
+            controller.expire_clients(header.network)
         if message.facts is not None:
             self._take_report(header, node, message.seq, message.facts, remote)
         asks = message.facts is None and self._is_elsewhere(node, remote)

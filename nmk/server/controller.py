@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from typing import cast
 
 from nmk.core.decisions import live_network
+from nmk.core.ext_clients import expire_clients
 from nmk.core.mesh import KEPT_COMMITS, Mesh
-from nmk.core.records import Network, Record
+from nmk.core.records import ExtClient, Network, Record
 from nmk.errors import NmkError, StoreUnavailable
-from nmk.server.log import log_trouble
+from nmk.server.log import log_event, log_trouble
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
 from nmk.store.store import Commit, Point, Store, describe_change
@@ -125,6 +127,14 @@ class Controller:
                 self.refresh()
         except StoreUnavailable as error:
             log_trouble("database-not-read", reason=error.message)
+
+    def expire_clients(self, network: str) -> None:
+        """Keep out the network's ext clients whose time is over."""
+        stored = self.commit(
+            "expiry", (network,), lambda meshes: expire_clients(meshes[network], self.now())
+        )
+        for client in stored:
+            log_event("extclient-expired", network=network, extclient=cast(ExtClient, client).name)
 
     def save_presence(self) -> None:
         """Write down who was heard of since the last time."""

@@ -32,14 +32,20 @@ class Presence:
         self._instances: dict[str, tuple[str, ...]] = {}
         self._doubled: dict[str, float] = {}
         self._traffic: dict[str, tuple[float, str]] = {}
+        self._callers: dict[str, tuple[float, str]] = {}
 
-    def hear(self, identity: str, traffic: str = "") -> None:
-        """A check-in of this identity has just been opened; `traffic` is what it says of that."""
+    def hear(self, identity: str, traffic: str = "", callers: str = "") -> None:
+        """A check-in of this identity has just been opened.
+
+        `traffic`, `callers`: what it says of that, as in `core.traffic`.
+        """
         now = self._monotonic()
         self._heard[identity] = now
         self._unsaved[identity] = int(self._wall())
         if traffic:
             self._traffic[identity] = (now, traffic)
+        if callers:
+            self._callers[identity] = (now, callers)
 
     def hear_instance(self, identity: str, before: str, now: str) -> None:
         """A report came from another instance than the one before.
@@ -58,8 +64,11 @@ class Presence:
 
     def traffic(self, identity: str) -> tuple[int, str] | None:
         """Seconds since a node spoke of its traffic, and what it said; None: not in this life."""
-        told = self._traffic.get(identity)
-        return told and (int(self._monotonic() - told[0]), told[1])
+        return self._told(self._traffic.get(identity))
+
+    def callers(self, identity: str) -> tuple[int, str] | None:
+        """The same of a gateway's ext clients."""
+        return self._told(self._callers.get(identity))
 
     def state(self, identity: str, interval: int) -> str:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.
@@ -79,6 +88,9 @@ class Presence:
         taken, self._unsaved = self._unsaved, {}
         self._last_seen.update(taken)
         return taken
+
+    def _told(self, told: tuple[float, str] | None) -> tuple[int, str] | None:
+        return told and (int(self._monotonic() - told[0]), told[1])
 
     def put_back(self, taken: Mapping[str, int]) -> None:
         """What could not be written down after all."""

@@ -15,6 +15,8 @@ from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
 from nmk.server.datadir import DataDir
 from nmk.server.downloads import Downloads
+from nmk.server.ext_clients import ExtClients
+from nmk.server.gateways import Gateways
 from nmk.server.log import log_event, start_log
 from nmk.server.node_api import NodeApi
 from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
@@ -67,7 +69,12 @@ def run_server(
         store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)
     downloads = Downloads()
-    admin_api = make_admin_api(Admin(controller, urls, downloads.script_sha256), data.admin_key)
+    admin_api = make_admin_api(
+        Admin(controller, urls, downloads.script_sha256),
+        Gateways(controller),
+        ExtClients(controller),
+        data.admin_key,
+    )
     node_api = NodeApi(Agents(controller), downloads)
     local = as_local(admin_api, "root")
     listeners = [

@@ -54,6 +54,9 @@ class Engine(Protocol):
     def tables(self) -> set[str]:
         """The names of the tables there are."""
 
+    def keep_copy(self, version: int) -> None:
+        """Put a copy of a database of that schema aside, where nobody else makes copies of it."""
+
     def close(self) -> None:
         """Let go of connections and files."""
 

@@ -70,5 +70,38 @@ FIRST = (
     "CREATE TABLE presence (identity TEXT NOT NULL PRIMARY KEY, last_seen BIGINT NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST,)
+GATEWAYS = (
+    "ALTER TABLE nodes ADD COLUMN gateway TEXT NOT NULL DEFAULT '{}'",
+    """CREATE TABLE ext_clients (
+        network TEXT NOT NULL REFERENCES networks (name),
+        id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        public_key TEXT NOT NULL,
+        address4 TEXT,
+        address6 TEXT,
+        issue TEXT NOT NULL,
+        full_tunnel BIGINT NOT NULL,
+        state TEXT NOT NULL,
+        expires_at BIGINT,
+        created_at BIGINT NOT NULL,
+        deleted_at BIGINT,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (network, id),
+        FOREIGN KEY (network, gateway) REFERENCES nodes (network, identity),
+        CHECK (address4 IS NOT NULL OR address6 IS NOT NULL),
+        CHECK (full_tunnel IN (0, 1)),
+        CHECK (state IN ('enabled', 'disabled', 'expired'))
+    )""",
+    "CREATE INDEX ext_clients_revision ON ext_clients (network, revision)",
+    "CREATE UNIQUE INDEX ext_clients_name ON ext_clients (network, name) WHERE deleted_at IS NULL",
+    """CREATE UNIQUE INDEX ext_clients_address4 ON ext_clients (network, address4)
+        WHERE deleted_at IS NULL""",
+    """CREATE UNIQUE INDEX ext_clients_address6 ON ext_clients (network, address6)
+        WHERE deleted_at IS NULL""",
+    """CREATE UNIQUE INDEX ext_clients_key ON ext_clients (network, public_key)
+        WHERE deleted_at IS NULL""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GATEWAYS)
 """Step n leads from version n to version n + 1."""

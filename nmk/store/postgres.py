@@ -77,6 +77,9 @@ class PostgresEngine:
         query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
         return {name for (name,) in self.read((query, ()))}
 
+    def keep_copy(self, version: int) -> None:
+        """See Engine. Its owner makes copies by the database's own means."""
+
     def close(self) -> None:
         """See Engine."""
         while self._idle:

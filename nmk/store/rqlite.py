@@ -80,6 +80,9 @@ class RqliteEngine:
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         return {name for (name,) in self.read((query, ()))}
 
+    def keep_copy(self, version: int) -> None:
+        """See Engine. Its owner makes copies by the database's own means."""
+
     def close(self) -> None:
         """See Engine. Every request has a connection of its own."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from peewee import DatabaseError, IntegrityError, OperationalError, PeeweeException, SqliteDatabase
 
 from nmk.errors import StoreUnavailable, StoreUnusable
+from nmk.files import temporary_of
 from nmk.store.engine import Collision, Statement
 
 BUSY_SECONDS = 5
@@ -47,6 +49,18 @@ class SqliteEngine:
         """See Engine."""
         with self._errors():
             return set(self.dialect.get_tables())
+
+    def keep_copy(self, version: int) -> None:
+        """See Engine: beside the file, whole or not at all."""
+        copy = Path(f"{self.path}.schema{version}")
+        if copy.exists():
+            return
+        scratch = temporary_of(copy)
+        scratch.unlink(missing_ok=True)
+        with self._errors():
+            self.dialect.execute_sql("VACUUM INTO ?", (str(scratch),))
+        scratch.chmod(0o600)
+        scratch.replace(copy)
 
     def close(self) -> None:
         """See Engine."""

@@ -17,13 +17,13 @@ from typing import Any
 from peewee import EXCLUDED, Model, fn
 from peewee import Node as Query
 
-from nmk.core.records import AccessKey, Network, Node, Record
+from nmk.core.records import AccessKey, ExtClient, Network, Node, Record
 from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Collision, Engine, Statement, Uncertain, compile_query
 from nmk.store.migrations import MIGRATIONS
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow, from_row, to_row
 
-KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node)
+KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node, ExtClient)
 
 SETTLE_SECONDS = 8.0
 PAUSE_SECONDS = 0.2
@@ -196,6 +196,8 @@ class Store:
     def _migrate(self) -> None:
         """Bring the schema up to date, beside others who do the same."""
         while (version := self._version()) < len(MIGRATIONS):
+            if version:
+                self._engine.keep_copy(version)
             try:
                 self._engine.write(self._migration(version))
             except (Collision, Uncertain) as error:

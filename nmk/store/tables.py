@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from peewee import BigIntegerField, CompositeKey, Model, TextField
 
-from nmk.core.records import AccessKey, Facts, Network, Node, Record
+from nmk.core.gateways import gateway_json, parse_gateway
+from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
 
 Row = Mapping[str, Any]
+_LISTS = ("addresses", "ranges")  # of an Issue
 
 
 class MetaRow(Model):
@@ -88,6 +90,7 @@ class NodeRow(Model):
     instance = TextField()
     observed = TextField()
     endpoint = TextField(null=True)
+    gateway = TextField()
     seq = BigIntegerField()
     key_id = TextField()
     created_at = BigIntegerField()
@@ -97,6 +100,29 @@ class NodeRow(Model):
     class Meta:  # noqa: D106  # peewee's way to name a table
         table_name = "nodes"
         primary_key = CompositeKey("network", "identity")
+
+
+class ExtClientRow(Model):
+    """`core.records.ExtClient`."""
+
+    network = TextField()
+    id = TextField()
+    name = TextField()
+    gateway = TextField()
+    public_key = TextField()
+    address4 = TextField(null=True)
+    address6 = TextField(null=True)
+    issue = TextField()
+    full_tunnel = BigIntegerField()
+    state = TextField()
+    expires_at = BigIntegerField(null=True)
+    created_at = BigIntegerField()
+    deleted_at = BigIntegerField(null=True)
+    revision = BigIntegerField()
+
+    class Meta:  # noqa: D106  # peewee's way to name a table
+        table_name = "ext_clients"
+        primary_key = CompositeKey("network", "id")
 
 
 class PresenceRow(Model):
@@ -113,6 +139,7 @@ TABLES: dict[type[Record], Any] = {  # type[Model], whose columns no type checke
     Network: NetworkRow,
     AccessKey: AccessKeyRow,
     Node: NodeRow,
+    ExtClient: ExtClientRow,
 }
 
 
@@ -132,7 +159,11 @@ def to_row(record: Record) -> dict[str, Any]:
                 "pinned": facts.endpoint,
                 "instance": facts.instance,
                 "observed": json.dumps(record.observed),
+                "gateway": json.dumps(gateway_json(record.gateway), sort_keys=True),
             }
+        case ExtClient():
+            row["issue"] = json.dumps(asdict(record.issue), sort_keys=True)
+            row["full_tunnel"] = int(record.full_tunnel)
         case AccessKey():
             pass
     return row
@@ -145,6 +176,13 @@ def from_row(kind: type[Record], row: Row) -> Record:
         return Network(**{**values, "settings": json.loads(values["settings"])})
     if kind is AccessKey:
         return AccessKey(**values)
+    if kind is ExtClient:
+        issue = json.loads(values["issue"])
+        lists = {k: None if v is None else tuple(v) for k, v in issue.items() if k in _LISTS}
+        full_tunnel = bool(values["full_tunnel"])
+        return ExtClient(
+            **{**values, "issue": Issue(**{**issue, **lists}), "full_tunnel": full_tunnel}
+        )
     facts = Facts(
         wg_key=values.pop("wg_key"),
         listen_port=values.pop("listen_port"),
@@ -153,4 +191,6 @@ def from_row(kind: type[Record], row: Row) -> Record:
         endpoint=values.pop("pinned"),
         instance=values.pop("instance"),
     )
-    return Node(**{**values, "facts": facts, "observed": tuple(json.loads(values["observed"]))})
+    observed = tuple(json.loads(values["observed"]))
+    gateway = parse_gateway(json.loads(values["gateway"]))
+    return Node(**{**values, "facts": facts, "observed": observed, "gateway": gateway})

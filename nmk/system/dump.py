@@ -40,6 +40,7 @@ class Dump:
     public_key: str
     listen_port: int
     peers: Mapping[str, LivePeer]
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ def parse_dump(text: str) -> Dump:
     """The one interface of a dump. Raises CommandFailed; never quotes, as there are keys in it."""
     lines = text.splitlines()
     try:
-        private_key, public_key, port, _ = _fields(lines[0] if lines else "", _INTERFACE_FIELDS)
+        private_key, public_key, port, mark = _fields(lines[0] if lines else "", _INTERFACE_FIELDS)
         peers = [_parse_peer(line) for line in lines[1:]]
         return Dump(
             private_key=_given(private_key) or "",
             public_key=_given(public_key) or "",
             listen_port=parse_int(port, 0, MAX_PORT, "listen port"),
             peers={p.peer.key: p for p in peers},
+            mark=0 if mark == "off" else int(mark, 16),
         )
     except (BadInput, ValueError) as error:
         raise CommandFailed(f"`wg show dump` printed what cannot be read: {error}") from None
@@ -89,7 +91,9 @@ def parse_link(text: str, interface: str) -> Link:
 
 
 def _parse_peer(line: str) -> LivePeer:
-    key, _, endpoint, ranges, handshake, received, sent, keepalive = _fields(line, _PEER_FIELDS)
+    key, preshared, endpoint, ranges, handshake, received, sent, keepalive = _fields(
+        line, _PEER_FIELDS
+    )
     allowed = (_given(ranges) or "").split(",")
     return LivePeer(
         peer=TunnelPeer(
@@ -97,6 +101,7 @@ def _parse_peer(line: str) -> LivePeer:
             allowed_ips=tuple(sorted(str(ip_network(r)) for r in allowed if r)),
             keepalive=0 if keepalive == "off" else parse_int(keepalive, 0, MAX_PORT, "keepalive"),
             endpoint=_given(endpoint),
+            preshared_key=_given(preshared) or "",
         ),
         handshake=parse_int(handshake, 0, _MOST, "handshake"),
         received=parse_int(received, 0, _MOST, "received bytes"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.overlap import Place
+from nmk.core.routes import RouteTable
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -58,10 +60,14 @@ def parse_routes(text: str, family: int) -> list[Place]:
     return found
 
 
-def way_to(run: Runner, address: str) -> Way | None:
-    """Where packets to an address leave now; None where they cannot. Raises ToolMissing."""
+def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
+    """Where packets to an address leave now; None where they cannot. Raises ToolMissing.
+
+    `mark`: what the packets carry, as those of WireGuard itself do.
+    """
+    marked = ["mark", str(mark)] if mark else []
     try:
-        [route] = _objects(run.read(["ip", "-json", "route", "get", address]))
+        [route] = _objects(run.read(["ip", "-json", "route", "get", address, *marked]))
         [link] = [
             x
             for x in _objects(run.read(["ip", "-json", "link", "show", "dev", route["dev"]]))
@@ -70,6 +76,60 @@ def way_to(run: Runner, address: str) -> Way | None:
         return Way(route["dev"], int(link["mtu"]), route.get("gateway"))
     except (CommandFailed, ValueError, KeyError):
         return None
+
+
+def probe_table(run: Runner, number: int, rules: Sequence[str]) -> RouteTable:
+    """A routing table as it is, and which of the rules there are, as `ip rule add` takes them."""
+    led: set[str] = set()
+    blocked: set[str] = set()
+    found: set[tuple[int, str]] = set()
+    for family in (4, 6):
+        for route in _table(run, family, number):
+            cidr = route.get("dst", "default")
+            cidr = _DEFAULTS[family] if cidr == "default" else str(ip_network(cidr))
+            (blocked if route.get("type") == "unreachable" else led).add(cidr)
+        there = _read_rules(run, family)
+        found |= {(family, rule) for rule in rules if rule in there}
+    return RouteTable(frozenset(led), frozenset(blocked), frozenset(found))
+
+
+def routers_by_advertisement(run: Runner) -> list[str]:
+    """Interfaces whose IPv6 default route was advertised (RFC 4861): forwarding would end that."""
+    try:
+        routes = _objects(run.read(["ip", "-json", "-6", "route", "show", "default"]))
+    except CommandFailed:
+        return []
+    return sorted({r["dev"] for r in routes if r.get("protocol") == "ra" and "dev" in r})
+
+
+def _table(run: Runner, family: int, number: int) -> list[dict[str, Any]]:
+    try:
+        return _objects(
+            run.read(["ip", "-json", f"-{family}", "route", "show", "table", str(number)])
+        )
+    except CommandFailed:
+        return []  # an empty table is none
+
+
+def _read_rules(run: Runner, family: int) -> set[str]:
+    try:
+        rules = _objects(run.read(["ip", "-json", f"-{family}", "rule", "show"]))
+    except CommandFailed:
+        return set()  # a kernel without this family
+    return {_render_rule(rule) for rule in rules}
+
+
+def _render_rule(rule: dict[str, Any]) -> str:
+    """The words that make the rule, as far as ours have such."""
+    words = [f"priority {rule.get('priority')}"]
+    if "not" in rule:
+        words.append("not")
+    if "fwmark" in rule:
+        words.append(f"fwmark {rule['fwmark']}")
+    words.append(f"table {rule.get('table')}")
+    if "suppress_prefixlen" in rule:
+        words.append(f"suppress_prefixlength {rule['suppress_prefixlen']}")
+    return " ".join(words)
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

@@ -20,7 +20,12 @@ from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
 
-PACKAGES = {"ip": "iproute2", "wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
+PACKAGES = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "wg": "wireguard-tools",
+    "wireguard-go": "wireguard-go",
+}
 TIMEOUT = 60  # seconds; far above what any of our commands takes
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLL = 0.02  # seconds between two looks
@@ -72,8 +77,8 @@ class DryRunner(Runner):
 
 
 def describe(command: Command) -> str:
-    """The command as it is shown, with what `ip` reads; what `wg` reads has keys in it."""
-    lines = (command.stdin or "").splitlines() if command.argv[0] == "ip" else []
+    """The command as it is shown, with what `ip` and `nft` read; what `wg` reads has keys in it."""
+    lines = (command.stdin or "").splitlines() if command.argv[0] != "wg" else []
     return "\n    ".join([f"[#] {command}", *lines])
 
 

@@ -48,6 +48,7 @@ def probe(run: Runner, interface: str, dump: Dump | None = None) -> Tunnel | Non
         addresses=link.addresses,
         peers={key: live.peer for key, live in dump.peers.items()},
         up=link.up,
+        mark=dump.mark,
     )
 
 

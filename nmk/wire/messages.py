@@ -34,7 +34,7 @@ _HIGHEST_SEQ = 2**53
 class CheckIn:
     """Where the agent stands, and with `facts` a numbered report of what changed with it.
 
-    `traffic`: what `core.traffic` made, "" where there is nothing to say.
+    `traffic`, `callers`: what `core.traffic` made, "" where there is nothing to say.
     """
 
     revision: int
@@ -42,6 +42,7 @@ class CheckIn:
     seq: int = 0
     facts: Facts | None = None
     traffic: str = ""
+    callers: str = ""
 
 
 def encode_join(request: JoinRequest) -> bytes:
@@ -83,6 +84,8 @@ def encode_check_in(message: CheckIn) -> bytes:
         body |= {"seq": message.seq, "facts": facts_json(message.facts)}
     if message.traffic:
         body["traffic"] = message.traffic
+    if message.callers:
+        body["callers"] = message.callers
     return _json(body)
 
 
@@ -93,13 +96,20 @@ def parse_check_in(body: bytes) -> CheckIn:
     if not isinstance(at, list) or len(at) != 2 or not isinstance(at[1], str):
         raise BadInput("a check-in does not say where it stands")
     revision = _number(at[0], "revision")
-    traffic = data.get("traffic", "")
-    if not isinstance(traffic, str) or len(traffic) > traffic_text.LONGEST:
-        raise BadInput(f"{quote(traffic)} says nothing of traffic")
+    traffic = _summary(data, "traffic", traffic_text.LONGEST)
+    callers = _summary(data, "callers", traffic_text.LONGEST_OF_CLIENTS)
     if "facts" not in data:
-        return CheckIn(revision, at[1], traffic=traffic)
+        return CheckIn(revision, at[1], traffic=traffic, callers=callers)
     seq, facts = _number(data.get("seq"), "seq"), parse_facts(data["facts"])
-    return CheckIn(revision, at[1], seq, facts, traffic)
+    return CheckIn(revision, at[1], seq, facts, traffic, callers)
+
+
+def _summary(data: dict[str, Any], name: str, longest: int) -> str:
+    """A text that is taken apart when somebody looks."""
+    text = data.get(name, "")
+    if not isinstance(text, str) or len(text) > longest:
+        raise BadInput(f"{quote(text)} says nothing of traffic")
+    return text
 
 
 def facts_json(facts: Facts) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from nmk.agent import interface, stamp, state
+from nmk.agent import stamp, state
 from nmk.agent.claims import left_out
-from nmk.agent.interface import Local
+from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
@@ -35,7 +35,7 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
         if condition == "taken":
             mend = f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin"
         return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]
-    want = interface.desired(me, local, collect_facts(me, local).lan)
+    want = desired(me, local, collect_facts(me, local).lan).tunnel
     there = wireguard.probe(run, me.interface)
     lines = [c.line for c in diff_tunnel(want, there, _view(me).cidrs, me.endpoints)]
     if lines:

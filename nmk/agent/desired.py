@@ -1,0 +1,65 @@
+"""What a membership asks of the machine, by the view, its owner's wishes and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nmk.agent import liveness
+from nmk.agent.claims import collect_claims, own_lans
+from nmk.agent.membership import Membership
+from nmk.agent.settings import route_wishes
+from nmk.agent.surroundings import table_name
+from nmk.core import ruleset
+from nmk.core.claims import find_left_out
+from nmk.core.routes import Routing, compile_routing
+from nmk.core.surroundings import (
+    NOTHING,
+    Surroundings,
+    compile_kill_switch,
+    compile_surroundings,
+)
+from nmk.core.tunnel import Own, Tunnel, compile_tunnel
+from nmk.errors import BadView
+
+Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The interface, what it needs around it, and how that came about."""
+
+    tunnel: Tunnel
+    surroundings: Surroundings
+    routing: Routing
+
+
+def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
+    """What should be. Raises BadView before the controller has told anything."""
+    if me.known is None:
+        raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
+    view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me)
+    out = {left.address for left in find_left_out(view, claims)}
+    routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
+    own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
+    return Desired(
+        tunnel=compile_tunnel(view, own, routing.ranges, out),
+        surroundings=compile_surroundings(_filter_names(me), me.order, view, routing, wishes),
+        routing=routing,
+    )
+
+
+def desired_when_down(me: Membership) -> Surroundings:
+    """What stays while the owner wants the interface down: the kill switch, if it is on."""
+    if me.known is None or me.phase != "joined":
+        return NOTHING
+    return compile_kill_switch(_filter_names(me), me.known.view, route_wishes(me))
+
+
+def listen_port(me: Membership, local: Local) -> int:
+    """The UDP port of this machine's WireGuard: the one asked for, else the one picked at join."""
+    return me.wishes.listen_port or local.get("listen-port", me.listen_port)
+
+
+def _filter_names(me: Membership) -> ruleset.Own:
+    return ruleset.Own(table_name(me), me.interface, tuple(own_lans(me)))

@@ -1,0 +1,184 @@
+"""What a network needs beside its interface: packet filter, kernel settings, routes.
+
+Each kind is looked at only where it is wanted or may have been laid before, and what is about to
+be laid is on disk first, so that a crash leaves nothing that the next run does not know of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+from nmk.agent import state
+from nmk.agent.membership import Kind, Membership
+from nmk.agent.places import runtime_directory
+from nmk.core.docker import plan_docker
+from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, table_of
+from nmk.core.surroundings import IPV6_FORWARDING, Surroundings
+from nmk.core.tunnel import Change, Command
+from nmk.files import write_private
+from nmk.system import filter as packet_filter
+from nmk.system import routes, sysctl
+from nmk.system.firewall import read_tables
+from nmk.system.runner import Runner
+
+_KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done about a network's surroundings; `changes` are its lines for people.
+
+    `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
+    `laid`: what there is when all is done.
+    """
+
+    want: Surroundings
+    renew_filter: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[Command, ...] = ()
+    laid: frozenset[Kind] = frozenset()
+    changes: tuple[Change, ...] = ()
+
+
+def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
+    """What turns the machine as it is into what is wanted; nothing where they agree."""
+    wanted = {
+        "filter": want.ruleset is not None,
+        "routes": want.table != NO_TABLE,
+        "docker": want.forwards,
+    }
+    looks: set[Kind] = {kind for kind in _KINDS if wanted[kind] or kind in me.laid}
+    renew = "filter" in looks and _is_filter_other(me, want.ruleset, run)
+    sysctls, found = _plan_sysctls(me, want.sysctls, run)
+    commands: list[Command] = []
+    lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
+    lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
+    if "docker" in looks:
+        docker = plan_docker(read_tables(run) or (), me.interface, wanted=want.forwards)
+        lines += ["let packets through Docker's rules"] * bool(docker and want.forwards)
+        commands += docker
+    if "routes" in looks:
+        live = routes.probe_table(run, table_of(me.order), rules_of(me.order))
+        commands += plan_table(me.order, me.interface, want.table, live)
+        lines += describe_table(want.table, live)
+    return Work(
+        want=want,
+        renew_filter=renew,
+        sysctls=sysctls,
+        found=found,
+        commands=tuple(commands),
+        laid=frozenset(kind for kind in _KINDS if wanted[kind]),
+        changes=tuple(Change("surroundings", line) for line in lines),
+    )
+
+
+def begin(me: Membership, work: Work, run: Runner) -> Membership:
+    """What must be there before any packet takes a new way. Raises ToolMissing, CommandFailed."""
+    if not work.changes:
+        return me
+    noted = replace(me, laid=me.laid | work.laid, found={**me.found, **work.found})
+    if noted != me and not run.dry:
+        state.save(noted)
+    if work.renew_filter and work.want.ruleset is not None:
+        _renew_filter(noted, work.want.ruleset, run)
+    return noted
+
+
+def lay(work: Work, run: Runner) -> None:
+    """Kernel settings, rules, routes: while there is an interface. Raises CommandFailed."""
+    for path, value in work.sysctls.items():
+        if sysctl.read(path) is not None:  # its interface may be gone
+            sysctl.write(run, path, value)
+    for command in work.commands:
+        run.change(command)
+
+
+def end(me: Membership, work: Work, run: Runner) -> Membership:
+    """A filter that nobody needs any more goes last. Raises CommandFailed."""
+    if work.renew_filter and work.want.ruleset is None:
+        _renew_filter(me, None, run)
+    return replace(me, laid=work.laid, found=work.found)
+
+
+def _plan_sysctls(
+    me: Membership, wanted: Mapping[str, str], run: Runner
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The settings to write, and what those that nmk keeps changed were before."""
+    wanted = {**_kept_routers(me, wanted, run), **wanted}
+    elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
+    settings: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for path, value in wanted.items():
+        now = sysctl.read(path)
+        if now is None:
+            continue
+        before = me.found.get(path, elsewhere.get(path, now))
+        if before != value:
+            found[path] = before
+        if now != value:
+            settings[path] = value
+    for path in reversed(list(me.found)):
+        if path not in wanted and path not in elsewhere:
+            settings[path] = me.found[path]
+    return settings, found
+
+
+def _kept_routers(me: Membership, wanted: Mapping[str, str], run: Runner) -> dict[str, str]:
+    """Settings that keep advertised default routes: a host that forwards would drop them.
+
+    accept_ra is 1 for hosts, 2 for hosts that forward and still listen (kernel: ip-sysctl).
+    """
+    if IPV6_FORWARDING not in wanted:
+        return {}
+    kept = {path: "2" for path in me.found if path.endswith("/accept_ra")}
+    if sysctl.read(IPV6_FORWARDING) == "0":
+        for interface in routes.routers_by_advertisement(run):
+            path = f"net/ipv6/conf/{interface}/accept_ra"
+            if sysctl.read(path) == "1":
+                kept[path] = "2"
+    return kept
+
+
+def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
+    """Whether the table differs from the one that is wanted, or was changed by others since."""
+    there = packet_filter.listing(run, table_name(me))
+    if ruleset is None or not there:
+        return (ruleset is None) != (not there)
+    try:
+        return _settled_file(me).read_text() != _digest(ruleset, there)
+    except OSError:
+        return True
+
+
+def _renew_filter(me: Membership, ruleset: str | None, run: Runner) -> None:
+    """Put the table in place, and note what nft makes of it: its own words differ from ours."""
+    packet_filter.replace(run, table_name(me), ruleset)
+    if run.dry:
+        return
+    path = _settled_file(me)
+    with suppress(OSError):
+        if ruleset is None:
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
+        else:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            there = packet_filter.listing(run, table_name(me))
+            write_private(path, _digest(ruleset, there).encode())
+
+
+def table_name(me: Membership) -> str:
+    """The name of a network's table in nft."""
+    return f"nmk-{me.network}"
+
+
+def _digest(ruleset: str, listing: str) -> str:
+    return sha256(f"{ruleset}\0{listing}".encode()).hexdigest()
+
+
+def _settled_file(me: Membership) -> Path:
+    return runtime_directory() / f"{me.network}.ruleset"

@@ -1,0 +1,93 @@
+"""`nmk set`: what the owner of this machine wishes, noted in its state and carried out at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nmk.agent import interface, state
+from nmk.agent.history import Cause, Reason
+from nmk.agent.lock import locked
+from nmk.agent.membership import Membership
+from nmk.agent.places import state_directory
+from nmk.agent.settings import NOTED, local_settings, wished
+from nmk.agent.tick import collect_facts, keep
+from nmk.core.parse import quote
+from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
+from nmk.errors import BadInput, NodeDeleted
+from nmk.system.runner import Runner
+
+
+def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
+    """Note settings and carry them out; an empty value takes one back. Raises BadInput."""
+
+    def wish(me: Membership) -> Membership:
+        sources = wished(network, me)
+        settings = dict(me.wishes.settings)
+        for name, text in pairs.items():
+            check_local(name)
+            _check_free(name, sources[name][1] if name in sources else NOTED)
+            if text:
+                settings[name] = parse_local(name, text)
+            else:
+                settings.pop(name, None)
+        if pairs.get("exit-node"):
+            _check_exit(me, pairs["exit-node"])
+        return replace(me, wishes=replace(me.wishes, settings=settings))
+
+    return carry_out(network, wish, "set", run)
+
+
+def carry_out(
+    network: str, wish: Callable[[Membership], Membership], cause: Cause, run: Runner
+) -> Membership:
+    """Change what the owner wants, on disk, and then make the machine so.
+
+    No controller is needed. The wish comes first: cut short, the next check-in carries it out.
+    """
+    with locked(state_directory()):
+        before = state.load(network)
+        wanted = wish(before)
+        if wanted.phase == "deleted" and not wanted.down:
+            raise NodeDeleted(f"this machine's node in {network} was deleted on the controller")
+        keep(before, wanted, run)
+        local = local_settings(network, wanted)
+        lan = collect_facts(wanted, local).lan
+        after = interface.apply(wanted, run, local, lan, Reason(cause))
+        keep(wanted, after, run)
+        return after
+
+
+def show(network: str) -> list[dict[str, Any]]:
+    """Every setting that this machine has a word in: its value, and where that is from."""
+    me = state.load(network)
+    found = wished(network, me)
+    told = me.known.view.settings if me.known else {}
+    rows: list[dict[str, Any]] = []
+    for name, wish in WISHES.items():
+        value, source = found.get(name, (wish.default, "default"))
+        rows.append({"name": name, "value": value, "from": source})
+    for name, setting in NETWORK_SETTINGS.items():
+        value, source = (
+            (told[name], "the network") if name in told else (setting.default, "default")
+        )
+        value, source = found.get(name, (value, source))
+        rows.append({"name": name, "value": value, "from": source})
+    return rows
+
+
+def _check_free(name: str, source: str) -> None:
+    """Raises BadInput where a file or a variable would win over what is noted."""
+    if source != NOTED:
+        raise BadInput(f"{name} is set in {source}, which goes before", f"change it in {source}")
+
+
+def _check_exit(me: Membership, name: str) -> None:
+    peers = me.known.view.peers.values() if me.known else ()
+    if not any(peer.name == name and peer.gateway.exit for peer in peers):
+        there = ", ".join(sorted(p.name for p in peers if p.gateway.exit)) or "none yet"
+        raise BadInput(
+            f"{quote(name)} is no exit gateway that this machine knows of (there are: {there})",
+            f"on the controller: nmk gateway add {name} exit; then here: nmk checkin",
+        )

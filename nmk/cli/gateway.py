@@ -1,0 +1,169 @@
+"""`nmk gateway`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface, ip_network
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.nouns import Noun, confirm, dry_run_option, yes_option
+from nmk.cli.output import output_option, say, show
+from nmk.core.gateways import NATS, ROLES
+
+COLUMNS = {
+    "NODE": "node",
+    "ROLE": "role",
+    "RANGES": "ranges",
+    "NAT": "nat",
+    "INTERFACE": "interface",
+    "METRIC": "metric",
+    "ENDPOINT": "endpoint",
+    "CLIENTS": "clients",
+    "STATE": "state",
+}
+_role_argument = click.argument("role", type=click.Choice(ROLES))
+
+
+@click.group(cls=Noun)
+def gateway() -> None:
+    """Gateways: let phones in, join sites, lead to the internet.
+
+    ingress lets ext clients in, egress routes ranges outside the network, exit routes everything
+    for the machines that ask it to.
+    """
+
+
+@gateway.command("list", epilog="Example: nmk gateway list")
+@network_option
+@output_option
+@server_options
+def list_(api: AdminApi, network: str | None, output: str) -> None:
+    """List a network's gateways, a row for each role."""
+    rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
+    show(rows, output, COLUMNS, "node")
+    for row in rows:
+        for left in row["left_out"]:
+            say(
+                f"{left['node']} leaves out {left['range']} of {row['node']}: "
+                f"it is in {left['subnet']} itself"
+            )
+
+
+@gateway.command(epilog="Example: nmk gateway add office egress 192.168.50.0/24")
+@click.argument("node")
+@_role_argument
+@click.argument("ranges", metavar="[CIDR...]", nargs=-1)
+@network_option
+@click.option(
+    "--endpoint", metavar="HOST:PORT", help="ingress: where ext clients call; else as peers do."
+)
+@click.option(
+    "--nat",
+    type=click.Choice(NATS),
+    help="egress, exit: whether packets leave under the gateway's own address.  [default: auto, "
+    "unless they come from a global one]",
+)
+@click.option("--interface", metavar="IF", help="egress, exit: the interface that they leave by.")
+@click.option(
+    "--metric",
+    metavar="N",
+    help="egress: of several gateways for a range the lowest that is up serves.  [default: 100]",
+)
+@dry_run_option
+@output_option
+@server_options
+def add(
+    api: AdminApi,
+    network: str | None,
+    node: str,
+    role: str,
+    ranges: tuple[str, ...],
+    dry_run: bool,
+    output: str,
+    **options: str | None,
+) -> None:
+    """Give a node a role, or change what is given of one that it has.
+
+    Ranges are added to those that it routes. Everything follows at the machines' next check-ins.
+    """
+    name = api.network(network)
+    body = {"node": node, "role": role, "ranges": list(ranges), **options}
+    made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
+    show(made, output, COLUMNS, "node")
+    if dry_run:
+        say(f"would make {node} an {role} gateway of {name}")
+        return
+    say(f"{node} is an {role} gateway of {name}\n  next: {next_step(made)}")
+    if role == "egress" and made["nat"] == "off":
+        for line in ways_back(api, made):
+            say(line)
+
+
+@gateway.command(epilog="Example: nmk gateway remove office egress 192.168.50.0/24")
+@click.argument("node")
+@_role_argument
+@click.argument("ranges", metavar="[CIDR...]", nargs=-1)
+@network_option
+@yes_option
+@dry_run_option
+@server_options
+def remove(
+    api: AdminApi,
+    network: str | None,
+    node: str,
+    role: str,
+    ranges: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """Take a role from a node, or only the ranges named from an egress gateway.
+
+    Ext clients of an ingress gateway stay, and wait for it or for another one.
+    """
+    name = api.network(network)
+    path = f"/networks/{segment(name)}/gateways/{segment(node)}/{segment(role)}"
+    if ranges:
+        path += "?" + urlencode([("range", cidr) for cidr in ranges])
+    what = f"{', '.join(ranges)} from {node}" if ranges else f"the role {role} from {node}"
+    if dry_run:
+        say(f"would take {what}")
+    else:
+        confirm(f"Take {what}?", yes=yes)
+    api.call("DELETE", path, dry_run=dry_run)
+
+
+def next_step(made: Json) -> str:
+    """What to do after a role was given."""
+    network = made["network"]
+    return {
+        "ingress": f"nmk extclient create -n {network} NAME",
+        "egress": "nothing; machines follow at their next check-in, see: nmk status there",
+        "exit": f"on the machine that wants it: nmk set -n {network} exit-node={made['node']}",
+    }[made["role"]]
+
+
+def ways_back(api: AdminApi, made: Json) -> list[str]:
+    """Without NAT: the routes that hosts of the ranges need, so that answers find their way."""
+    path = f"/networks/{segment(made['network'])}"
+    network = api.call("GET", path)
+    node = api.call("GET", f"{path}/nodes/{segment(made['node'])}")
+    gateways = api.call("GET", f"{path}/gateways")
+    ours = set(made["ranges"])
+    mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
+    mesh += sorted({r for g in gateways for r in g["ranges"]} - ours)
+    lines = ["without NAT the hosts there need routes back, best on their router:"]
+    for cidr in made["ranges"]:
+        via = _address_in(cidr, node)
+        lines += [
+            f"  ip route add {other} via {via}" for other in mesh if (":" in other) == (":" in cidr)
+        ]
+    return lines
+
+
+def _address_in(cidr: str, node: Any) -> str:  # noqa: ANN401  # JSON
+    """The gateway's own address in a range."""
+    found = [ip_interface(a).ip for a in node["lan"]]
+    return next((str(a) for a in found if a in ip_network(cidr)), f"ADDRESS-OF-{node['name']}")

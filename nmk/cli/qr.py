@@ -1,0 +1,78 @@
+"""QR codes: a text for a phone's camera, on the terminal or in a file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmk.core.parse import quote
+from nmk.errors import BadInput
+from nmk.files import write_private
+
+if TYPE_CHECKING:
+    from segno import QRCode
+
+ENDINGS = (".png", ".svg")
+_WHITE_ON_BLACK, _RESET = "\x1b[38;5;231;48;5;232m", "\x1b[0m"  # colours that no theme changes
+_NARROW, _STANDARD = 2, 4  # quiet zones in modules; ISO/IEC 18004 wants 4, decoders read 2
+_SCALE = 8  # pixels a module: 2 mm at 96 dpi
+
+
+def parse_qr_file(text: str) -> Path:
+    """Where a QR code is to be written. Raises BadInput for a name that `write_qr` would refuse."""
+    path = Path(text)
+    _kind_of(path)
+    if not path.parent.is_dir():
+        raise BadInput(f"{quote(path.parent)} is no directory", "name a file in one that exists")
+    return path
+
+
+def render_terminal(text: str) -> str:
+    """The text's QR code as lines of half blocks, two modules a character; no newline at the end.
+
+    Light modules are drawn, dark ones left out, in colours of their own: it looks the same on
+    every background. A config of 450 bytes fits in 80 columns. Raises BadInput for a text that
+    no QR code can hold.
+    """
+    blocks = io.StringIO()
+    _encode(text).terminal(blocks, border=_NARROW, compact=True)
+    return "\n".join(f"{_WHITE_ON_BLACK}{line}{_RESET}" for line in blocks.getvalue().splitlines())
+
+
+def write_qr(path: Path, text: str) -> None:
+    """Replace the file by the text's QR code, as PNG or SVG by its name; for its owner alone.
+
+    Raises BadInput for another ending, a text that no QR code can hold and a file that cannot be
+    written.
+    """
+    kind = _kind_of(path)
+    image = io.BytesIO()
+    _encode(text).save(image, kind=kind, scale=_SCALE, border=_STANDARD, light="white")
+    try:
+        write_private(path, image.getvalue())
+    except OSError as error:
+        raise BadInput(
+            f"{quote(path)} cannot be written: {error.strerror}",
+            "name a file in a directory that you can write to",
+        ) from None
+
+
+def _kind_of(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise BadInput(f"{quote(path)} cannot be a QR code's file", "end its name in .png or .svg")
+    return ending[1:]
+
+
+def _encode(text: str) -> QRCode:
+    import segno
+
+    try:
+        # Without a mode, segno 1.6.6 takes some UTF-8 for kanji and encodes another text.
+        return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")
+    except segno.DataOverflowError:
+        size = len(text.encode())  # of the text itself nothing is shown: it may hold a private key
+        raise BadInput(
+            f"a text of {size} bytes is too long for a QR code", "copy it over as a file"
+        ) from None

@@ -1,0 +1,57 @@
+"""`nmk set` and `nmk show`: what the owner of this machine wishes."""
+
+from __future__ import annotations
+
+import click
+
+from nmk.cli.api import network_option
+from nmk.cli.machine import runner, talk_options
+from nmk.cli.nouns import dry_run_option, parse_pairs
+from nmk.cli.output import output_option, say
+from nmk.cli.output import show as show_rows
+from nmk.core.settings import WISHES
+from nmk.system.facts import check_root
+
+COLUMNS = {"SETTING": "name", "VALUE": "value", "FROM": "from"}
+SETTINGS = "\n".join(f"  {w.name}  {w.help}" for w in WISHES.values())
+
+
+@click.command(
+    "set", epilog="Example: nmk set exit-node=home kill-switch=on", help=f"""
+Set what this machine wishes for itself; it wins over what the controller says.
+
+\b
+{SETTINGS}
+
+Settings of the network, such as mtu=1380, can be set for this machine alone as well. An empty
+value takes a setting back.
+"""
+)  # fmt: skip
+@click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
+@network_option
+@dry_run_option
+@talk_options
+def set_(
+    settings: tuple[str, ...], network: str | None, dry_run: bool, quiet: bool, verbose: bool
+) -> None:
+    """Set what this machine wishes for itself."""
+    from nmk.agent import state
+    from nmk.agent.wishes import note
+
+    check_root("nmk set")
+    pairs = parse_pairs(settings)
+    me = note(state.choose(network), pairs, runner(dry_run, verbose))
+    if not dry_run:
+        say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
+
+
+@click.command(epilog="Example: nmk show -o json")
+@network_option
+@output_option
+def show(network: str | None, output: str) -> None:
+    """Show this machine's settings in a network, and where each is from."""
+    from nmk.agent import state
+    from nmk.agent.wishes import show as settings_of
+
+    check_root("nmk show")
+    show_rows(settings_of(state.choose(network)), output, COLUMNS, "name")

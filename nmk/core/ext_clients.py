@@ -1,0 +1,330 @@
+"""Ext clients: who comes, changes and goes, what their configs say, and whether that still fits.
+
+Decisions are made as in `core.decisions`: from a mesh and a request to the records to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_interface
+
+from nmk.core.decisions import (
+    check_fresh,
+    check_name,
+    find_node,
+    free_addresses,
+    has_name,
+    move_to,
+    numbered,
+)
+from nmk.core.gateways import Ingress
+from nmk.core.mesh import Mesh
+from nmk.core.parse import join_endpoint, parse_address, parse_key, parse_label, quote
+from nmk.core.records import ExtClient, Issue, Node, Record
+from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
+
+EVERYTHING = ("0.0.0.0/0", "::/0")
+
+
+@dataclass(frozen=True, slots=True)
+class NewClient:
+    """What an admin asks for. `gateway` None: the only ingress gateway; `address` None: a free one.
+
+    `addresses`: all that an imported client has, no other is given to it.
+    """
+
+    id: str
+    name: str
+    public_key: str
+    gateway: str | None = None
+    address: str | None = None
+    full_tunnel: bool = False
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HubPeer:
+    """A client of a hub that is taken over, with all its addresses."""
+
+    id: str
+    name: str
+    public_key: str
+    addresses: tuple[str, ...]
+
+
+def create_client(mesh: Mesh, new: NewClient, now: int) -> ExtClient:
+    """A new ext client with an address of each of the network's families."""
+    check_name(mesh, new.name, "name of an ext client")
+    check_key(mesh, new.public_key)
+    gateway = choose_ingress(mesh, new.gateway)
+    addresses = free_addresses(mesh, new.address, now)
+    client = ExtClient(
+        id=new.id,
+        network=mesh.name,
+        name=new.name,
+        gateway=gateway.identity,
+        public_key=new.public_key,
+        address4=addresses.get(4),
+        address6=addresses.get(6),
+        issue=Issue((), ""),
+        full_tunnel=new.full_tunnel,
+        expires_at=new.expires_at,
+        created_at=now,
+    )
+    return issued(mesh, client)
+
+
+def find_client(mesh: Mesh, name: str) -> ExtClient:
+    """A live ext client by its name."""
+    client = mesh.client_by_name.get(name)
+    if client is None:
+        raise NotFound(
+            f"there is no ext client {quote(name)} in {mesh.name}",
+            f"nmk extclient list -n {mesh.name}",
+        )
+    return client
+
+
+def set_client(
+    mesh: Mesh, name: str, changes: Mapping[str, str], expires_at: int | None, revision: int | None
+) -> ExtClient:
+    """The client with an admin's wishes: `name`, `address`, `gateway`, `expires`.
+
+    `expires_at`: the time that `expires` stands for. One that has expired is enabled again by a
+    later time. What its config says stays as it is, and may cease to fit.
+    """
+    client = _fresh_client(mesh, name, revision)
+    for field, value in changes.items():
+        match field:
+            case "name":
+                if value != name:
+                    client = replace(client, name=check_name(mesh, value, "name of an ext client"))
+            case "address":
+                client = move_to(mesh, client, value)
+            case "gateway":
+                client = replace(client, gateway=choose_ingress(mesh, value).identity)
+            case "expires":
+                state = "enabled" if client.state == "expired" else client.state
+                client = replace(client, expires_at=expires_at, state=state)
+            case _:
+                raise BadInput(
+                    f"{quote(field)} is no setting of an ext client",
+                    "there are: name, address, gateway, expires",
+                )
+    return client
+
+
+def rotate_client(mesh: Mesh, name: str, public_key: str, revision: int | None) -> ExtClient:
+    """The client with another key and a config that fits."""
+    client = _fresh_client(mesh, name, revision)
+    if public_key != client.public_key:
+        check_key(mesh, public_key)
+    return issued(mesh, replace(client, public_key=public_key))
+
+
+def switch_client(
+    mesh: Mesh, name: str, now: int, revision: int | None, *, enabled: bool
+) -> ExtClient:
+    """The client let in, or kept out. Raises BadInput where its time is over."""
+    client = _fresh_client(mesh, name, revision)
+    over = client.expires_at is not None and client.expires_at <= now
+    if enabled and over:
+        raise BadInput(
+            f"the ext client {quote(name)} has expired", f"nmk extclient set {name} expires=7d"
+        )
+    return replace(client, state="enabled" if enabled else "disabled")
+
+
+def delete_client(mesh: Mesh, name: str, revision: int | None, now: int) -> ExtClient:
+    """The client's tombstone."""
+    return replace(_fresh_client(mesh, name, revision), deleted_at=now)
+
+
+def expire_clients(mesh: Mesh, now: int) -> list[Record]:
+    """The clients whose time is over, kept out from now on."""
+    if mesh.next_expiry > now:
+        return []
+    return [
+        replace(c, state="expired")
+        for c in mesh.clients.values()
+        if c.state == "enabled" and c.expires_at is not None and c.expires_at <= now
+    ]
+
+
+def take_over_hub(
+    mesh: Mesh,
+    name: str,
+    hub_key: str,
+    hub_addresses: Sequence[str],
+    peers: Sequence[HubPeer],
+    now: int,
+) -> list[Record]:
+    """The node as the ingress gateway that a hub was, and the hub's clients as they are.
+
+    Repeat-safe: clients that came the same way before are left alone. A name that is somebody
+    else's gets a number. `hub_key`: the hub's public key, which the node is about to have.
+    """
+    node = find_node(mesh, name)
+    owner = mesh.by_wg_key.get(parse_key(hub_key))
+    if hub_key in mesh.client_by_key or (owner and owner.identity != node.identity):
+        raise BadInput("the hub's key is somebody else's in this network", "nmk node list")
+    moved = node
+    for address in hub_addresses:
+        if parse_address(address).version in mesh.pools:
+            moved = move_to(mesh, moved, address)
+    if moved.gateway.ingress is None:
+        moved = replace(moved, gateway=replace(moved.gateway, ingress=Ingress()))
+    records: list[Record] = [] if moved == node else [moved]
+    names: set[str] = set()
+    for peer in peers:
+        if _is_taken_over(mesh, node, peer):
+            continue
+        client = _hub_client(mesh, node, hub_key, peer, names, now)
+        names.add(client.name)
+        records.append(client)
+    return records
+
+
+def _is_taken_over(mesh: Mesh, node: Node, peer: HubPeer) -> bool:
+    known = mesh.client_by_key.get(peer.public_key)
+    return bool(
+        known and known.gateway == node.identity and set(known.addresses) == set(peer.addresses)
+    )
+
+
+def _hub_client(
+    mesh: Mesh, node: Node, hub_key: str, peer: HubPeer, names: set[str], now: int
+) -> ExtClient:
+    check_key(mesh, peer.public_key)
+
+    def is_taken(name: str) -> bool:
+        return name in names or has_name(mesh, name)
+
+    name = parse_label(peer.name, "name of an ext client")
+    addresses = {}
+    for text in peer.addresses:
+        family = parse_address(text).version
+        if family in addresses or family not in mesh.pools:
+            raise BadInput(f"{quote(text)} of {peer.name} has no place in {mesh.name}")
+        addresses[family] = mesh.pools[family].check(text)
+    return ExtClient(
+        id=peer.id,
+        network=mesh.name,
+        name=numbered(name, is_taken) if is_taken(name) else name,
+        gateway=node.identity,
+        public_key=peer.public_key,
+        address4=addresses.get(4),
+        address6=addresses.get(6),
+        issue=Issue(tuple(addresses[f] for f in sorted(addresses)), hub_key),
+        created_at=now,
+    )
+
+
+def choose_ingress(mesh: Mesh, name: str | None) -> Node:
+    """The ingress gateway named, else the only one. Raises NotFound, Ambiguous, BadInput."""
+    if name is not None:
+        node = find_node(mesh, name)
+        if node.gateway.ingress is None:
+            raise BadInput(
+                f"{quote(name)} is no ingress gateway",
+                f"nmk gateway add -n {mesh.name} {name} ingress",
+            )
+        return node
+    found = sorted((n for n in mesh.gateways.values() if n.gateway.ingress), key=lambda n: n.name)
+    if not found:
+        raise NotFound(
+            f"{mesh.name} has no ingress gateway yet",
+            f"nmk gateway add -n {mesh.name} NODE ingress",
+        )
+    if len(found) > 1:
+        names = ", ".join(n.name for n in found)
+        raise Ambiguous(f"there are several ingress gateways: {names}", "name one with --gateway")
+    return found[0]
+
+
+def check_key(mesh: Mesh, key: str) -> None:
+    """A public key that nobody in the network has. Raises BadInput, NameTaken."""
+    parse_key(key)
+    owner = mesh.by_wg_key.get(key) or mesh.client_by_key.get(key)
+    if owner is not None:
+        kind = "node" if isinstance(owner, Node) else "ext client"
+        raise NameTaken(f"the key {key} is that of the {kind} {owner.name}", "make another key")
+
+
+def issued(mesh: Mesh, client: ExtClient) -> ExtClient:
+    """The client with a config that says how things are now. Raises BadInput where none works."""
+    node = mesh.nodes.get(client.gateway)
+    if node is None or node.gateway.ingress is None:
+        raise BadInput(
+            f"the ext client {quote(client.name)} has no ingress gateway any more",
+            f"nmk extclient set -n {mesh.name} {client.name} gateway=NODE",
+        )
+    endpoint = endpoint_of(node)
+    if endpoint is None:
+        raise BadInput(
+            f"nobody knows where {node.name} can be called",
+            f"nmk gateway add -n {mesh.name} {node.name} ingress --endpoint HOST:PORT",
+        )
+    if client.full_tunnel and node.gateway.exit is None:
+        raise BadInput(
+            f"{node.name} lets nobody out to the internet",
+            f"nmk gateway add -n {mesh.name} {node.name} exit",
+        )
+    ranges = ranges_of(mesh, client)
+    return replace(client, issue=Issue(client.addresses, node.facts.wg_key, endpoint, ranges))
+
+
+def endpoint_of(node: Node) -> str | None:
+    """Where ext clients call an ingress gateway: what was given, else as far as it can be told.
+
+    A pinned endpoint, a public address of its own, the address that it is seen at, any other.
+    """
+    assert node.gateway.ingress is not None  # noqa: S101  # the caller's business
+    given = node.gateway.ingress.endpoint or node.endpoint or node.facts.endpoint
+    if given:
+        return given
+    own = [ip_interface(a).ip for a in node.facts.lan]
+    seen = [ip_address(a) for a in node.observed]
+    for address in (*(a for a in own if a.is_global), *seen, *own):
+        return join_endpoint(address, node.facts.listen_port)
+    return None
+
+
+def ranges_of(mesh: Mesh, client: ExtClient) -> tuple[str, ...]:
+    """What the client's config leads into the tunnel."""
+    if client.full_tunnel or mesh.network is None:
+        return EVERYTHING
+    routed = {cidr for node in mesh.gateways.values() for cidr in node.gateway.ranges}
+    own = [c for c in (mesh.network.cidr4, mesh.network.cidr6) if c]
+    return (*own, *sorted(routed, key=lambda r: (":" in r, r)))
+
+
+def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
+    """Why the client's config no longer fits the network; empty where it does."""
+    node = mesh.nodes.get(client.gateway)
+    if node is None:
+        return ["its gateway was deleted"]
+    if node.gateway.ingress is None:
+        return [f"{node.name} is no ingress gateway any more"]
+    issue, found = client.issue, []
+    if issue.addresses != client.addresses:
+        found.append(f"its address is {', '.join(client.addresses)} now")
+    if issue.gateway_key != node.facts.wg_key:
+        found.append(f"{node.name} has another key now")
+    endpoint = endpoint_of(node)
+    if issue.endpoint not in {None, endpoint}:
+        found.append(f"{node.name} is called at {endpoint} now")
+    if issue.ranges is not None:
+        now = ranges_of(mesh, client)
+        found += [f"it lacks {r}" for r in now if r not in issue.ranges]
+        found += [f"nobody routes {r} any more" for r in issue.ranges if r not in now]
+    if client.full_tunnel and node.gateway.exit is None:
+        found.append(f"{node.name} is no exit gateway any more")
+    return found
+
+
+def _fresh_client(mesh: Mesh, name: str, revision: int | None) -> ExtClient:
+    client = find_client(mesh, name)
+    check_fresh(client.revision, revision, f"ext client {quote(name)}")
+    return client

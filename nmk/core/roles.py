@@ -1,0 +1,112 @@
+"""What makes a node a gateway, and what makes it none again: decisions as in `core.decisions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+
+from nmk.core.decisions import find_node
+from nmk.core.gateways import (
+    DEFAULT_METRIC,
+    Egress,
+    Gateway,
+    Role,
+    make_egress,
+    make_exit,
+    make_ingress,
+    parse_egress_range,
+)
+from nmk.core.mesh import Mesh
+from nmk.core.parse import overlap, quote
+from nmk.core.records import Node
+from nmk.errors import BadInput, NotFound, RangeOverlaps
+
+
+def add_role(
+    mesh: Mesh,
+    name: str,
+    role: Role,
+    ranges: Sequence[str],
+    nat: str | None,
+    interface: str | None,
+    endpoint: str | None,
+    metric: str | int | None,
+) -> Node:
+    """The node with a role, or with the role as it was and what is given here changed.
+
+    Ranges are added to those it has. Raises BadInput where something does not belong to the role.
+    """
+    node = find_node(mesh, name)
+    _check_belongs(
+        role, ranges=ranges, nat=nat, interface=interface, endpoint=endpoint, metric=metric
+    )
+    have = node.gateway
+    gateway: Gateway
+    match role:
+        case "ingress":
+            known = have.ingress.endpoint if have.ingress else None
+            gateway = replace(have, ingress=make_ingress(endpoint or known))
+        case "egress":
+            base = have.egress or Egress(())
+            egress = make_egress(
+                (*base.ranges, *ranges),
+                nat or base.nat,
+                interface or base.interface,
+                metric or base.metric or DEFAULT_METRIC,
+            )
+            for cidr in egress.ranges:
+                _check_apart(mesh, cidr)
+            gateway = replace(have, egress=egress)
+        case "exit":
+            nat = nat or (have.exit.nat if have.exit else "auto")
+            interface = interface or (have.exit.interface if have.exit else None)
+            gateway = replace(have, exit=make_exit(nat, interface))
+    return replace(node, gateway=gateway)
+
+
+def remove_role(mesh: Mesh, name: str, role: Role, ranges: Sequence[str]) -> Node:
+    """The node without the role; with `ranges`, an egress gateway without these alone.
+
+    Raises NotFound where it has not got that.
+    """
+    node = find_node(mesh, name)
+    if role not in node.gateway.roles:
+        raise NotFound(f"{quote(name)} is no {role} gateway", f"nmk gateway list -n {mesh.name}")
+    if ranges:
+        _check_belongs(role, ranges=ranges)
+    given = [str(parse_egress_range(text)) for text in ranges]
+    for cidr in given:
+        if cidr not in node.gateway.ranges:
+            raise NotFound(f"{quote(name)} does not route {cidr}", "nmk gateway list")
+    left = tuple(r for r in node.gateway.ranges if r not in given)
+    egress = node.gateway.egress
+    if role == "egress" and egress and given and left:
+        return replace(node, gateway=replace(node.gateway, egress=replace(egress, ranges=left)))
+    return replace(node, gateway=replace(node.gateway, **{role: None}))
+
+
+_BELONGS = {
+    "ingress": {"endpoint"},
+    "egress": {"ranges", "nat", "interface", "metric"},
+    "exit": {"nat", "interface"},
+}
+
+
+def _check_belongs(role: Role, **given: object) -> None:
+    for what, value in given.items():
+        if value and what not in _BELONGS[role]:
+            shown = "a range" if what == "ranges" else f"--{what}"
+            raise BadInput(
+                f"{shown} means nothing to an {role} gateway", f"nmk gateway add NODE {role} --help"
+            )
+
+
+def _check_apart(mesh: Mesh, cidr: str) -> None:
+    network = mesh.network
+    for own in (network.cidr4, network.cidr6) if network else ():
+        if own and overlap(ip_network(own), ip_network(cidr)):
+            raise RangeOverlaps(
+                f"{cidr} overlaps {own}, the range of {mesh.name} itself",
+                "an egress gateway is for ranges outside the network: name one of a LAN",
+            )

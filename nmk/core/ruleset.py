@@ -1,0 +1,180 @@
+"""The network's own nft table: one text, replaced atomically, gone on leave (nft(8)).
+
+It holds what a gateway forwards and translates, the mark that keeps WireGuard's and the agent's
+own packets out of the tunnel, and what an exit node's user wants to be cut off from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import collapse_addresses, ip_interface, ip_network
+
+from nmk.core.gateways import Nat, is_translated
+from nmk.core.parse import Range
+from nmk.core.peers import View
+from nmk.core.routes import RouteWishes, Routing
+from nmk.core.tunnel import MARK
+
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10", "ff00::/8")
+_FAMILY = {4: "ip", 6: "ip6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What only this machine knows: the table's and the interface's names, the LANs it is in."""
+
+    table: str
+    interface: str
+    subnets: tuple[str, ...] = ()
+
+
+def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
+    """The content of the table; None where none is needed."""
+    cut_off = wishes.kill_switch and wishes.exit_node is not None
+    chains = [
+        *(_gateway_chains(own, view) if view.gateway.roles else ()),
+        *(_mark_chains() if routing.table else ()),
+        *(_guard_chains(own, view) if routing.exit and not view.gateway.roles else ()),
+        *(_kill_chains(own) if cut_off else ()),
+    ]
+    if not chains:
+        return None
+    body = "\n".join(
+        f"\tchain {name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}"
+        for name, lines in chains
+    )
+    return f"table inet {own.table} {{\n{body}\n}}\n"
+
+
+Chains = Iterator[tuple[str, list[str]]]
+
+
+def _gateway_chains(own: Own, view: View) -> Chains:
+    """What comes out of the tunnel goes where the roles lead, and nowhere else.
+
+    What is answered and what the machine itself publishes passes as well. Segments are made to fit
+    the tunnel (RFC 4459, 3.2). No redirects: all peers are on one link, yet not neighbours.
+    """
+    tunnel = f'"{own.interface}"'
+    roles = view.gateway
+    forward = [
+        "type filter hook forward priority filter; policy accept;",
+        f"oifname {tunnel} tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+        f"iifname != {tunnel} accept",
+        "ct state established,related accept",
+        "ct status dnat accept",
+    ]
+    nat = ["type nat hook postrouting priority srcnat; policy accept;"]
+    if roles.ingress:
+        forward.append(f"oifname {tunnel} accept")
+    if roles.egress:
+        out = _out(own, roles.egress.interface)
+        for family, ranges in _by_family(roles.egress.ranges):
+            there = f"{family} daddr {ranges}"
+            forward.append(f"{out} {there} accept")
+            nat += [
+                f"{out} {mesh} {there} masquerade"
+                for mesh in _translated(view, roles.egress.nat, family)
+            ]
+    if roles.exit:
+        out = _out(own, roles.exit.interface)
+        forward.append(f"{out} accept")
+        for family in _FAMILY.values():
+            nat += [f"{out} {m} masquerade" for m in _translated(view, roles.exit.nat, family)]
+    yield "forward", [*forward, "drop"]
+    if len(nat) > 1:
+        yield "postrouting", nat
+    yield (
+        "output",
+        [
+            "type filter hook output priority filter; policy accept;",
+            f"oifname {tunnel} icmp type redirect drop",
+            f"oifname {tunnel} icmpv6 type nd-redirect drop",
+        ],
+    )
+
+
+def _mark_chains() -> Chains:
+    """Answers to marked packets carry the mark too: reverse path filters look the way up by it."""
+    yield (
+        "premark",
+        [
+            "type filter hook prerouting priority mangle; policy accept;",
+            f"ct mark {MARK:#x} meta mark set ct mark",
+        ],
+    )
+    yield (
+        "postmark",
+        [
+            "type filter hook postrouting priority mangle; policy accept;",
+            f"meta mark {MARK:#x} ct mark set meta mark",
+        ],
+    )
+
+
+def _guard_chains(own: Own, view: View) -> Chains:
+    """Nobody outside sends packets to this node's own address in the mesh (CVE-2019-14899)."""
+    lines = ["type filter hook prerouting priority raw; policy accept;"]
+    for address in view.addresses:
+        family = _FAMILY[ip_interface(address).version]
+        lines.append(
+            f'iifname != "{own.interface}" {family} daddr {address} fib saddr type != local drop'
+        )
+    yield "guard", lines
+
+
+def _kill_chains(own: Own) -> Chains:
+    """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there)."""
+    near = [
+        f"{family} daddr {ranges} accept"
+        for family, ranges in _by_family((*own.subnets, *_LINK_LOCAL))
+    ]
+    pass_ = [
+        f'oifname {{ "lo", "{own.interface}" }} accept',
+        f"meta mark {MARK:#x} accept",
+        "fib daddr type { local, broadcast, multicast } accept",
+        *near,
+        "udp sport 68 udp dport 67 accept",
+        "udp sport 546 udp dport 547 accept",
+    ]
+    yield (
+        "kill-output",
+        ["type filter hook output priority filter; policy accept;", *pass_, "drop"],
+    )
+    yield (
+        "kill-forward",
+        [
+            "type filter hook forward priority filter; policy accept;",
+            f'iifname "{own.interface}" accept',
+            *pass_,
+            "drop",
+        ],
+    )
+
+
+def _out(own: Own, interface: str | None) -> str:
+    return f'oifname "{interface}"' if interface else f'oifname != "{own.interface}"'
+
+
+def _translated(view: View, nat: Nat, family: str) -> Iterator[str]:
+    """The condition for packets of the mesh that get the gateway's own address."""
+    others = (cidr for peer in view.peers.values() for cidr in peer.gateway.ranges)
+    sources = [cidr for cidr in (*view.cidrs, *others) if is_translated(nat, cidr)]
+    for found, ranges in _by_family(sources):
+        if found == family:
+            yield f"{family} saddr {ranges}"
+
+
+def _by_family(cidrs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The families that occur, and their ranges as a set of nft's."""
+    parsed = [ip_network(cidr, strict=False) for cidr in cidrs]
+    for version, family in _FAMILY.items():
+        found = [cidr for cidr in parsed if cidr.version == version]
+        if found:
+            yield family, f"{{ {', '.join(map(str, _collapsed(found)))} }}"
+
+
+def _collapsed(cidrs: list[Range]) -> Iterable[Range]:
+    """Without overlaps, which nft refuses."""
+    return collapse_addresses(cidrs)  # type: ignore[type-var]  # of one family, as the caller sees to

@@ -1,0 +1,60 @@
+"""What a network needs on the machine beside its interface, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from nmk.core.gateways import NO_GATEWAY
+from nmk.core.peers import View
+from nmk.core.routes import NO_TABLE, RouteTable, RouteWishes, Routing, compile_table
+from nmk.core.ruleset import Own, render_ruleset
+
+IPV4_FORWARDING = "net/ipv4/ip_forward"
+IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
+VALID_MARK = "net/ipv4/conf/all/src_valid_mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`ruleset`: the content of the nft table, None for no table; `forwards`: packets of others.
+
+    `sysctls`: values by their paths below /proc/sys. The default needs nothing.
+    """
+
+    ruleset: str | None = None
+    table: RouteTable = NO_TABLE
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    forwards: bool = False
+
+
+NOTHING = Surroundings()
+
+
+def compile_surroundings(
+    own: Own, order: int, view: View, routing: Routing, wishes: RouteWishes
+) -> Surroundings:
+    """What the view and the owner's wishes ask for."""
+    forwards = bool(view.gateway.roles)
+    sysctls: dict[str, str] = {}
+    if forwards:
+        cidrs = (*view.cidrs, *view.gateway.ranges)
+        sysctls |= {
+            path: "1"
+            for path, colon in ((IPV4_FORWARDING, False), (IPV6_FORWARDING, True))
+            if any((":" in cidr) == colon for cidr in cidrs)
+        }
+    if routing.table:
+        sysctls[VALID_MARK] = "1"  # reverse path filters shall look the way up by the mark
+    return Surroundings(
+        ruleset=render_ruleset(own, view, routing, wishes),
+        table=compile_table(order, view, routing),
+        sysctls=sysctls,
+        forwards=forwards,
+    )
+
+
+def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundings:
+    """What stays while the interface is down: nothing, or what cuts the machine off."""
+    idle = replace(view, gateway=NO_GATEWAY)
+    return Surroundings(ruleset=render_ruleset(own, idle, Routing({}), wishes))

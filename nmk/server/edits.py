@@ -1,0 +1,74 @@
+"""What all use cases of the admin share: who changes something, and how requests are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nmk.core.mesh import Mesh
+from nmk.core.parse import quote
+from nmk.core.records import Record
+from nmk.errors import BadInput
+from nmk.server.controller import Controller
+from nmk.server.log import log_event
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Who changes something, on what revision it was made (None: any), and whether only to try."""
+
+    actor: str
+    revision: int | None = None
+    dry_run: bool = False
+
+
+def commit_to(
+    controller: Controller, edit: Edit, network: str, decide: Callable[[Mesh], list[Record]]
+) -> list[Record]:
+    """Commit what is decided on one network; the records as stored, or as they would be."""
+    return controller.commit(
+        edit.actor, (network,), lambda _: decide(controller.mesh(network)), dry_run=edit.dry_run
+    )
+
+
+def log_edit(event: str, edit: Edit, **fields: object) -> None:
+    """A line in the controller's log, unless it was only tried."""
+    if not edit.dry_run:
+        log_event(event, **fields, actor=edit.actor)
+
+
+def text_of(body: Json, name: str, *, empty: bool = False) -> str:
+    """A field that is a text. Raises BadInput."""
+    value = body.get(name)
+    if not isinstance(value, str) or not (value or empty):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as text")
+    return value
+
+
+def optional_of(body: Json, name: str) -> str | None:
+    """A field that is a text, where it is there. Raises BadInput."""
+    return None if body.get(name) is None else text_of(body, name)
+
+
+def list_of(body: Json, name: str) -> list[object]:
+    """A field that is a list, [] where it is not there. Raises BadInput."""
+    value = body.get(name, [])
+    if not isinstance(value, list):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as a list")
+    return value
+
+
+def texts_of(body: Json, name: str) -> list[str]:
+    """A field that is a list of texts, [] where it is not there. Raises BadInput."""
+    return [text_of({name: value}, name) for value in list_of(body, name)]
+
+
+def map_of(body: Json, name: str) -> dict[str, str | int]:
+    """A field that is an object, {} where it is not there. Raises BadInput."""
+    value = body.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(v, str | int) for v in value.values()):
+        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as an object")
+    return value

@@ -1,0 +1,223 @@
+"""The use cases of the admin: ext clients. No private key ever comes here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
+
+from nmk.core import ext_clients
+from nmk.core.ext_clients import HubPeer, NewClient
+from nmk.core.mesh import Mesh
+from nmk.core.parse import parse_duration, quote
+from nmk.core.records import ExtClient
+from nmk.core.traffic import Caller, parse_callers
+from nmk.errors import BadInput
+from nmk.server.controller import Controller
+from nmk.server.edits import (
+    Edit,
+    Json,
+    commit_to,
+    list_of,
+    log_edit,
+    optional_of,
+    text_of,
+    texts_of,
+)
+from nmk.server.log import iso_time
+
+_ID_BYTES = 8
+Callers = dict[str, tuple[int, Caller]]  # by the clients' ids, with the seconds since it was told
+
+
+class ExtClients:
+    """The admin API's side of ext clients."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def list_clients(self, network: str) -> list[Json]:
+        """A network's ext clients, by name."""
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            callers = self._callers({c.gateway for c in mesh.clients.values()})
+            clients = sorted(mesh.clients.values(), key=lambda c: c.name)
+            return [self._client_json(mesh, client, callers) for client in clients]
+
+    def show_client(self, network: str, name: str) -> Json:
+        """One ext client."""
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            return self._shown(mesh, ext_clients.find_client(mesh, name))
+
+    def create_client(self, edit: Edit, network: str, body: Json) -> Json:
+        """A new ext client, and what its config says but for the private key."""
+        full_tunnel = body.get("full_tunnel", False)
+        if not isinstance(full_tunnel, bool):
+            raise BadInput(f"{quote(full_tunnel)} cannot be full_tunnel", "give true or false")
+        new = NewClient(
+            id=secrets.token_hex(_ID_BYTES),
+            name=text_of(body, "name"),
+            public_key=text_of(body, "public_key"),
+            gateway=optional_of(body, "gateway"),
+            address=optional_of(body, "address"),
+            full_tunnel=full_tunnel,
+            expires_at=self._expiry(body.get("expires", "never")),
+        )
+        return self._issue(
+            edit,
+            network,
+            lambda mesh: ext_clients.create_client(mesh, new, self._controller.now()),
+            "extclient-created",
+        )
+
+    def rotate_client(self, edit: Edit, network: str, name: str, body: Json) -> Json:
+        """Another key, and a config that fits."""
+        key = text_of(body, "public_key")
+        return self._issue(
+            edit,
+            network,
+            lambda mesh: ext_clients.rotate_client(mesh, name, key, edit.revision),
+            "extclient-rotated",
+        )
+
+    def set_client(self, edit: Edit, network: str, name: str, body: Json) -> Json:
+        """Change what an admin decides of an ext client."""
+        changes = {key: text_of(body, key) for key in body}
+        expires_at = self._expiry(changes["expires"]) if "expires" in changes else None
+        return self._change(
+            edit,
+            network,
+            lambda mesh: ext_clients.set_client(mesh, name, changes, expires_at, edit.revision),
+            "extclient-set",
+        )
+
+    def switch_client(self, edit: Edit, network: str, name: str, *, enabled: bool) -> Json:
+        """Let an ext client in, or keep it out."""
+
+        def decide(mesh: Mesh) -> ExtClient:
+            now = self._controller.now()
+            return ext_clients.switch_client(mesh, name, now, edit.revision, enabled=enabled)
+
+        return self._change(
+            edit, network, decide, "extclient-enabled" if enabled else "extclient-disabled"
+        )
+
+    def delete_client(self, edit: Edit, network: str, name: str) -> None:
+        """Delete an ext client, for good."""
+        now = self._controller.now()
+        commit_to(
+            self._controller,
+            edit,
+            network,
+            lambda mesh: [ext_clients.delete_client(mesh, name, edit.revision, now)],
+        )
+        log_edit("extclient-deleted", edit, network=network, extclient=name)
+
+    def take_over_hub(self, edit: Edit, network: str, body: Json) -> Json:
+        """Make a node the ingress gateway that a hub was, with the hub's clients."""
+        node, hub_key = text_of(body, "node"), text_of(body, "public_key")
+        addresses, peers = texts_of(body, "addresses"), list_of(body, "clients")
+        wanted = [_hub_peer(peer) for peer in peers]
+        stored = commit_to(
+            self._controller,
+            edit,
+            network,
+            lambda mesh: ext_clients.take_over_hub(
+                mesh, node, hub_key, addresses, wanted, self._controller.now()
+            ),
+        )
+        clients = [record for record in stored if isinstance(record, ExtClient)]
+        log_edit("hub-taken-over", edit, network=network, node=node, extclients=len(clients))
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            return {
+                "node": node,
+                "clients": [self._client_json(mesh, client, {}) for client in clients],
+                "known": len(wanted) - len(clients),
+                "revision": mesh.revision,
+            }
+
+    def _change(
+        self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
+    ) -> Json:
+        [client] = commit_to(self._controller, edit, network, lambda mesh: [decide(mesh)])
+        found = cast(ExtClient, client)
+        log_edit(event, edit, network=network, extclient=found.name)
+        with self._controller.lock:
+            return self._shown(self._controller.mesh(network), found)
+
+    def _issue(
+        self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
+    ) -> Json:
+        """As `_change`, with the config."""
+        [record] = commit_to(self._controller, edit, network, lambda mesh: [decide(mesh)])
+        client = cast(ExtClient, record)
+        log_edit(event, edit, network=network, extclient=client.name)
+        with self._controller.lock:
+            mesh = self._controller.mesh(network)
+            config = {
+                "addresses": list(client.issue.addresses),
+                "gateway_key": client.issue.gateway_key,
+                "endpoint": client.issue.endpoint,
+                "ranges": list(client.issue.ranges or ()),
+                "mtu": mesh.settings["mtu"],
+                "keepalive": mesh.settings["keepalive"],
+            }
+            return {**self._shown(mesh, client), "config": config}
+
+    def _expiry(self, text: object) -> int | None:
+        lasts = parse_duration(text_of({"expires": text}, "expires"))
+        return None if lasts is None else self._controller.now() + lasts
+
+    def _shown(self, mesh: Mesh, client: ExtClient) -> Json:
+        return self._client_json(mesh, client, self._callers({client.gateway}))
+
+    def _callers(self, gateways: set[str]) -> Callers:
+        """What these gateways said last of who calls them."""
+        found: Callers = {}
+        for gateway in gateways:
+            since, text = self._controller.presence.callers(gateway) or (0, "")
+            with suppress(BadInput):
+                found |= {i: (since, caller) for i, caller in parse_callers(text).items()}
+        return found
+
+    def _client_json(self, mesh: Mesh, client: ExtClient, callers: Callers) -> Json:
+        gateway = mesh.nodes.get(client.gateway)
+        since, caller = callers.get(client.id, (0, None))
+        age = caller.counters.handshake if caller else None
+        return {
+            "name": client.name,
+            "id": client.id,
+            "network": client.network,
+            "gateway": gateway.name if gateway else None,
+            "addresses": list(client.addresses),
+            "public_key": client.public_key,
+            "full_tunnel": client.full_tunnel,
+            "state": self._state(client),
+            "expires_at": iso_time(client.expires_at),
+            "handshake": None if age is None else age + since,
+            "endpoint": caller.endpoint if caller else None,
+            "received": caller.counters.received if caller else None,
+            "sent": caller.counters.sent if caller else None,
+            "stale": ext_clients.staleness(mesh, client),
+            "created_at": iso_time(client.created_at),
+            "revision": client.revision,
+        }
+
+    def _state(self, client: ExtClient) -> str:
+        """The stored state, or expired where nobody has looked since it did."""
+        over = client.expires_at is not None and client.expires_at <= self._controller.now()
+        return "expired" if over and client.state == "enabled" else client.state
+
+
+def _hub_peer(peer: object) -> HubPeer:
+    if not isinstance(peer, dict):
+        raise BadInput(f"{quote(peer)} is no client of a hub", "give clients as objects")
+    return HubPeer(
+        id=secrets.token_hex(_ID_BYTES),
+        name=text_of(peer, "name"),
+        public_key=text_of(peer, "public_key"),
+        addresses=tuple(texts_of(peer, "addresses")),
+    )

@@ -1,0 +1,29 @@
+"""Tables of nft that are nmk's own: put in place whole, looked at, removed (nft(8))."""
+
+from __future__ import annotations
+
+from nmk.core.tunnel import Command
+from nmk.errors import CommandFailed, ToolMissing
+from nmk.system.runner import Runner, has_tool
+
+
+def listing(run: Runner, table: str) -> str:
+    """What nft says of the table, without counters; "" where there is none, or no nft."""
+    if not has_tool("nft"):
+        return ""
+    try:
+        return run.read(["nft", "--stateless", "list", "table", "inet", table])
+    except CommandFailed:
+        return ""
+
+
+def replace(run: Runner, table: str, ruleset: str | None) -> None:
+    """Put the ruleset in the table's place in one step; None removes it. Raises ToolMissing."""
+    if not has_tool("nft"):
+        raise ToolMissing(
+            "nft is not installed: without it this machine can be no gateway and use no exit node",
+            "apt-get install nftables",
+        )
+    # A table that is not there cannot be deleted, so it is made first.
+    gone = f"add table inet {table}\ndelete table inet {table}\n"
+    run.change(Command(("nft", "-f", "-"), gone + (ruleset or "")))

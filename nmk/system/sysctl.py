@@ -1,0 +1,32 @@
+"""Kernel settings below /proc/sys (sysctl(8), proc_sys(5)), by their paths there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmk.errors import CommandFailed
+from nmk.system.runner import Runner
+
+_ROOT = Path("/proc/sys")
+
+
+def read(path: str) -> str | None:
+    """A setting's value; None where the kernel has no such setting."""
+    try:
+        return (_ROOT / path).read_text().strip()
+    except OSError:
+        return None
+
+
+def write(run: Runner, path: str, value: str) -> None:
+    """Set it, or show that it would be. Raises CommandFailed."""
+    run.show(f"[#] echo {value} > {_ROOT / path}")
+    if run.dry:
+        return
+    try:
+        (_ROOT / path).write_text(value)
+    except OSError as error:
+        raise CommandFailed(
+            f"{_ROOT / path} cannot be set to {value}: {error.strerror}",
+            "in a container, set it on the host",
+        ) from None
