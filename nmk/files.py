@@ -44,7 +44,8 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
     the new one (rename(2)). One writer at a time, which the caller sees to. Raises OSError.
     """
     temporary = temporary_of(path)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    temporary.unlink(missing_ok=True)  # of a run that was cut short, or laid there by somebody
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)

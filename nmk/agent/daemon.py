@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 
 from nmk.agent import state
 from nmk.agent.settings import local_settings
-from nmk.agent.tick import check_in_network, restore_network
+from nmk.agent.tick import check_in_network, restore_network, watch_gateways
 from nmk.core.schedule import next_delay
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import Locked, NmkError
@@ -26,6 +27,7 @@ from nmk.system.runner import Runner
 
 LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been joined since
 SETTLE = 1.0  # seconds that a machine gets to finish changing its addresses
+WATCH = 5.0  # between two looks at gateways that stand in for one another
 BUSY = 2.0  # seconds to wait for another run of nmk
 
 Say = Callable[[str], None]
@@ -33,9 +35,13 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Turn:
-    """When a network's next check-in is due (monotonic), how the last ones went, its interface."""
+    """When a network's next check-in is due (monotonic), how the last ones went, its interface.
+
+    `watch`: when to look at its gateways again.
+    """
 
     due: float = 0.0
+    watch: float = inf
     failures: int = 0
     said: str = ""
     interface: str = ""
@@ -85,6 +91,9 @@ class Agent:
         for network, turn in self._turns.items():
             if turn.due <= time.monotonic() and not self._stopping:
                 self._check_in(network, turn)
+                turn.watch = 0.0  # which there may be others of now
+            if turn.watch <= time.monotonic() and not self._stopping:
+                self._watch(network, turn)
 
     def _check_in(self, network: str, turn: _Turn) -> None:
         notify("WATCHDOG=1")
@@ -96,6 +105,16 @@ class Agent:
         turn.failures = turn.failures + 1 if error else 0
         delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
         turn.due = time.monotonic() + delay
+
+    def _watch(self, network: str, turn: _Turn) -> None:
+        turn.watch = inf
+
+        def watch(name: str) -> None:
+            if watch_gateways(name, self._run):
+                turn.watch = time.monotonic() + WATCH
+
+        if self._try(network, watch) is not None:
+            turn.watch = time.monotonic() + WATCH
 
     def _try(self, network: str, action: Callable[[str], object]) -> NmkError | None:
         """Do it; a kind of failure is said once, until it is another one or over."""
@@ -124,7 +143,8 @@ class Agent:
 
     def _sleep(self) -> float:
         longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
-        due = min((t.due for t in self._turns.values()), default=time.monotonic() + longest)
+        dues = (min(t.due, t.watch) for t in self._turns.values())
+        due = min(dues, default=time.monotonic() + longest)
         return min(max(due - time.monotonic(), 0), longest)
 
     def _is_ours(self, interface: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nmk.agent import liveness
 from nmk.agent.claims import collect_claims, own_lans
@@ -21,6 +21,7 @@ from nmk.core.surroundings import (
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadView
+from nmk.system.runner import has_tool
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 
@@ -42,11 +43,10 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     out = {left.address for left in find_left_out(view, claims)}
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
-    return Desired(
-        tunnel=compile_tunnel(view, own, routing.ranges, out),
-        surroundings=compile_surroundings(_filter_names(me), me.order, view, routing, wishes),
-        routing=routing,
-    )
+    around = compile_surroundings(_filter_names(me), me.order, view, routing, wishes)
+    if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
+        around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
+    return Desired(compile_tunnel(view, own, routing.ranges, out), around, routing)
 
 
 def desired_when_down(me: Membership) -> Surroundings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nmk.agent import state
-from nmk.agent.checks import controller, firewall, machine, network, peers
+from nmk.agent.checks import controller, firewall, gateway, machine, network, peers
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.reach import visit
@@ -48,6 +48,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
         checks |= {
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "overlap": lambda: network.check_overlap(me, run),
+            "gateway": lambda: gateway.check_surroundings(me, run, local),
             "firewall": lambda: firewall.check_firewall(
                 me, listen_port(me, local), read_tables(run)
             ),

@@ -27,7 +27,9 @@ MOST_ENTRIES = 100
 MOST_BYTES = 64 * 1024
 MOST_LINES = 20  # of one entry: a thousand peers that come at once need no thousand lines
 
-Cause = Literal["join", "check-in", "failed-check-in", "restore", "up", "down", "set", "deleted"]
+Cause = Literal[
+    "join", "check-in", "failed-check-in", "restore", "up", "down", "set", "gateway", "deleted"
+]
 
 
 @dataclass(frozen=True, slots=True)

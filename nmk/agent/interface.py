@@ -70,6 +70,8 @@ def apply(
             me = surroundings.end(me, work, run)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     if unable is not None:
+        if not run.dry:
+            state.save(me)
         raise unable
     return me
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nmk.agent import interface, patience, state
+from nmk.agent import interface, liveness, patience, state
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
@@ -30,6 +30,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         if not run.dry:
             state.remove(network)
             patience.over(network)
+            liveness.forget(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nmk.agent import state
 from nmk.agent.claims import left_out
@@ -14,7 +14,8 @@ from nmk.agent.status import TROUBLES, Row, describe_peer, live
 from nmk.agent.tick import collect_facts
 from nmk.core.health import SESSION_SECONDS
 from nmk.core.parse import parse_address, quote
-from nmk.core.peers import Peer
+from nmk.core.peers import Peer, View
+from nmk.core.tunnel import MARK
 from nmk.errors import Ambiguous, BadInput, NoAnswer, NotFound
 from nmk.system import echo, routes
 from nmk.system.runner import Runner
@@ -28,15 +29,19 @@ Trouble = tuple[str, str]  # what is wrong, and what to do next
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A node to ping, as one membership knows it, at one of its addresses."""
+    """A node or ext client to ping, as one membership knows it, at one of its addresses.
+
+    `peer`: of an ext client the one that its packets go to, with its name and addresses.
+    """
 
     me: Membership
     peer: Peer
     address: str
+    is_client: bool = False
 
 
 def find_target(node: str, network: str | None) -> Target:
-    """The node of that name or address. Raises NotFound, Ambiguous, NotJoined, BadInput."""
+    """Whoever has that name or address. Raises NotFound, Ambiguous, NotJoined, BadInput."""
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
     address = None
     with suppress(BadInput):
@@ -46,9 +51,11 @@ def find_target(node: str, network: str | None) -> Target:
         view = me.known.view if me.known else None
         if view and (node == view.name or address in view.addresses):
             raise BadInput(f"{quote(node)} is this machine", "nmk status")
+        known = [(p, False) for p in view.peers.values()] if view else []
+        known += [(p, True) for p in _clients(view)] if view else []
         found += [
-            Target(me, peer, address or _best_address(me, peer))
-            for peer in (view.peers.values() if view else ())
+            Target(me, peer, address or _best_address(me, peer), is_client)
+            for peer, is_client in known
             if node == peer.name or address in peer.addresses
         ]
     if not found:
@@ -58,6 +65,21 @@ def find_target(node: str, network: str | None) -> Target:
         networks = ", ".join(target.me.network for target in found)
         raise Ambiguous(f"there is a node {quote(node)} in {networks}")
     return found[0]
+
+
+def _clients(view: View) -> list[Peer]:
+    """The ext clients as peers: those that call here themselves, the others as their gateways."""
+    found = []
+    for client in view.clients.values():
+        via = view.peers.get(client.via)
+        if via is not None:
+            found.append(replace(via, name=client.name, addresses=client.addresses))
+        elif client.via == view.id:
+            none: tuple[str, ...] = ()
+            found.append(
+                Peer(client.id, client.name, client.key, client.addresses, 0, none, none, None)
+            )
+    return found
 
 
 def _best_address(me: Membership, peer: Peer) -> str:
@@ -129,12 +151,14 @@ def _explain(target: Target, run: Runner, before: Row, clock: Clock, checked: li
     endpoint = now["endpoint"]
     if endpoint is None:
         checked.append(f"no address of {name} outside the mesh is known")
+        if target.is_client:
+            return f"{name} does not call this machine", "on the device: is its WireGuard app on?"
         return (
             f"{name} has to call this machine, which cannot call it",
             f"on the controller: nmk node set -n {me.network} {name} endpoint=ADDRESS:PORT",
         )
     host = endpoint.rpartition(":")[0].strip("[]")
-    under = routes.way_to(run, host)
+    under = routes.way_to(run, host, MARK)
     checked.append(f"packets to {endpoint} leave by {under.interface if under else 'no way'}")
     if under is None:
         return f"this machine has no route to {endpoint}", f"ip route get {host}"

@@ -36,6 +36,7 @@ def route_wishes(me: Membership) -> RouteWishes:
         accept=values["accept-routes"] == "on",
         exit_node=values["exit-node"] or None,
         kill_switch=values["kill-switch"] == "on",
+        guarded="exit-node" in found,
     )
 
 

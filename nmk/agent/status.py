@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 from nmk.agent import stamp, state
 from nmk.agent.claims import left_out
-from nmk.agent.desired import listen_port
+from nmk.agent.desired import desired, listen_port
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
 from nmk.core.endpoints import choose_endpoint
-from nmk.core.health import Counters, Trail, follow, judge
+from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
+from nmk.core.routes import Routing, own_subnet_in_the_way
 from nmk.errors import InterfaceTaken
 from nmk.system import wireguard
 from nmk.system.dump import Dump, LivePeer
@@ -57,7 +58,9 @@ def status(
 
     `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted; those of
     peers are in `core.health`, and off where the interface is not up. `reachable` tells whether
-    a controller's URL answers; `left_out` are addresses that the mesh does not lead to from here;
+    a controller's URL answers; `left_out` are addresses that the mesh does not lead to from here,
+    `routes` what becomes of egress ranges here, `clients` the ext clients that this node lets in,
+    `declined` who leaves out a range that this node routes, as it is in that subnet itself;
     `trails` are kept from one look to the next, to see who is silent.
     """
     me = state.load(network)
@@ -66,6 +69,7 @@ def status(
     local = local_settings(network, me)
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
+    routing = desired(me, local, lan).routing if view else Routing({})
     asked = reachable or is_reachable
     return {
         "network": network,
@@ -80,6 +84,11 @@ def status(
         "last_check_in": stamp.age(network, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
+        "roles": list(view.gateway.roles) if view else [],
+        "routes": [asdict(route) for route in routing.routes],
+        "declined": declined(view) if view else [],
+        "exit": {"node": routing.exit, "problem": routing.problem},
+        "clients": describe_clients(view, dump, now) if view else [],
         "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails)
         if view
         else [],
@@ -97,6 +106,38 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
     except InterfaceTaken:
         return "taken", None
     return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
+
+
+def declined(view: View) -> list[Row]:
+    """The peers that are in a subnet of their own where this node routes a range to."""
+    found = []
+    for cidr in view.gateway.ranges:
+        for peer in sorted(view.peers.values(), key=lambda p: p.name):
+            subnet = own_subnet_in_the_way(cidr, peer.lan)
+            found += [{"range": cidr, "node": peer.name, "subnet": subnet}] if subnet else []
+    return found
+
+
+def describe_clients(view: View, dump: Dump | None, now: float) -> list[Row]:
+    """The ext clients of this ingress gateway, by name."""
+    found = []
+    mine = [c for c in view.clients.values() if c.via == view.id and view.gateway.ingress]
+    for client in sorted(mine, key=lambda c: c.name):
+        there = dump.peers.get(client.key) if dump else None
+        counters = there.counters(now) if there else Counters()
+        in_touch = counters.handshake is not None and counters.handshake < SESSION_SECONDS
+        found.append(
+            {
+                "name": client.name,
+                "addresses": list(client.addresses),
+                "state": ("connected" if in_touch else "idle") if there else "off",
+                "endpoint": there.peer.endpoint if there else None,
+                "handshake": counters.handshake,
+                "received": counters.received,
+                "sent": counters.sent,
+            }
+        )
+    return found
 
 
 def describe_peers(

@@ -93,9 +93,9 @@ def _check_ranges(me: Membership, hub: Hub) -> None:
     for address in map(ip_interface, hub.addresses):
         if not any(address.version == r.version and address.ip in r for r in ranges):
             raise BadInput(
-                f"the hub is in {address.network}, and {me.network} has "
+                f"the hub has {address.ip}, and {me.network} has "
                 f"{', '.join(me.known.view.cidrs)}: its clients could not keep their addresses",
-                f"nmk network create NAME {address.network}, join it here, and import there",
+                f"nmk network create NAME {' '.join(hub.ranges)}, join it here, and import there",
             )
 
 

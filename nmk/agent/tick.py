@@ -18,6 +18,7 @@ from nmk.agent.membership import Membership, take_in
 from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings
 from nmk.core.records import Facts
+from nmk.core.routes import competitors
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
 from nmk.system import wireguard
@@ -60,6 +61,25 @@ def check_in_network(network: str, run: Runner) -> Membership:
         if not run.dry:
             stamp.renew(network)
         return after
+
+
+def watch_gateways(network: str, run: Runner) -> bool:
+    """Look whether gateways that stand in for one another are up, and follow.
+
+    Whether there is anything to watch. Needs no controller.
+    """
+    with locked(state_directory()):
+        me = state.load(network)
+        if me.phase != "joined" or me.down or not me.known or not competitors(me.known.view):
+            return False
+        before = liveness.dead(network)
+        dump = interface.look(me, run)
+        liveness.look(me, dump)
+        if liveness.dead(network) != before:
+            local = local_settings(network, me)
+            lan = collect_facts(me, local).lan
+            keep(me, interface.apply(me, run, local, lan, Reason("gateway"), dump), run)
+        return True
 
 
 def restore_network(network: str, run: Runner) -> None:

@@ -28,7 +28,7 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
         for name, text in pairs.items():
             check_local(name)
             _check_free(name, sources[name][1] if name in sources else NOTED)
-            if text:
+            if text or name == "exit-node":  # to have none any more is a wish as well
                 settings[name] = parse_local(name, text)
             else:
                 settings.pop(name, None)

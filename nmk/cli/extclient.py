@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +244,7 @@ def import_(api: AdminApi, network: str | None, file: str, yes: bool, dry_run: b
     if not state.networks():
         raise NotJoined(
             "this machine is in no network yet",
-            f"nmk network create home {ip_interface(hub.addresses[0]).network}; "
-            "nmk key create | nmk join -",
+            f"nmk network create home {' '.join(hub.ranges)}; nmk key create | nmk join -",
         )
     name = state.choose(network)
     if not dry_run:

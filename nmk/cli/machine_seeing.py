@@ -31,6 +31,7 @@ CAUSES = {
     "up": "nmk up",
     "down": "nmk down",
     "set": "nmk set",
+    "gateway": "a gateway fell silent or came back",
     "deleted": "deleted on the controller",
 }
 

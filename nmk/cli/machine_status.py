@@ -11,6 +11,7 @@ from nmk.core.amounts import show_ago, show_bytes
 from nmk.core.claims import LeftOut, summarize
 
 COLUMNS = ("PEER", "ADDRESSES", "STATE", "ENDPOINT", "PATH", "HANDSHAKE", "RECEIVED", "SENT")
+CLIENT_COLUMNS = ("CLIENT", "ADDRESSES", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT")
 CONDITIONS = {
     "down": "down until: nmk up",
     "missing": "not there; nmk up",
@@ -42,15 +43,51 @@ def _network_lines(network: Row) -> Iterator[str]:
         yield f"check-in    {show_ago(network['last_check_in'])}"
     for line in summarize([LeftOut(**left) for left in network["left_out"]]):
         yield f"warning     {line}"
+    yield from _gateway_lines(network)
     if network["peers"]:
         yield ""
         yield render_table(COLUMNS, [_peer_cells(peer) for peer in network["peers"]])
+    if network["clients"]:
+        yield ""
+        yield render_table(CLIENT_COLUMNS, [_client_cells(c) for c in network["clients"]])
     troubled = [peer for peer in network["peers"] if peer["problem"]]
     if troubled:
         yield ""
     for peer in troubled:
         yield f"{peer['name']}: {peer['problem']}"
         yield f"  try: {peer['next']}"
+
+
+def _gateway_lines(network: Row) -> Iterator[str]:
+    """What this node routes for others, and what it is led by others."""
+    if network["roles"]:
+        yield f"gateway     {', '.join(network['roles'])}"
+    for one in network["declined"]:
+        why = f"it is in {one['subnet']} itself"
+        yield f"            {one['node']} leaves out {one['range']}: {why}"
+    for route in network["routes"]:
+        by = f"by {route['gateway']}" if route["gateway"] else f"left out: {route['reason']}"
+        standby = f", then {', '.join(route['standby'])}" if route["standby"] else ""
+        yield f"route       {route['range']} {by}{standby}"
+    leaving = network["exit"]
+    if leaving["node"]:
+        yield f"exit        everything by {leaving['node']}"
+    if leaving["problem"]:
+        yield f"exit        none: {leaving['problem']}"
+
+
+def _client_cells(client: Row) -> list[str]:
+    return [
+        client["name"],
+        ", ".join(client["addresses"]),
+        client["state"],
+        client["endpoint"] or "-",
+        *_counts(client),
+    ]
+
+
+def _counts(row: Row) -> list[str]:
+    return [show_ago(row["handshake"]), show_bytes(row["received"]), show_bytes(row["sent"])]
 
 
 def _peer_cells(peer: Row) -> list[str]:
@@ -60,7 +97,5 @@ def _peer_cells(peer: Row) -> list[str]:
         peer["state"],
         peer["endpoint"] or "-",
         f"{peer['kind']}: {peer['why']}" if peer["kind"] else "-",
-        show_ago(peer["handshake"]),
-        show_bytes(peer["received"]),
-        show_bytes(peer["sent"]),
+        *_counts(peer),
     ]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
-from itertools import chain, count, dropwhile
 from typing import TypeVar
 
+from nmk.core.hub_names import MOST_CLIENTS, distinct, in_use, name_in, without_keys
 from nmk.core.parse import (
     KEY_BYTES,
     MAX_PORT,
@@ -26,14 +24,9 @@ from nmk.core.parse import (
 from nmk.errors import BadInput
 
 MOST_TEXT = 1 << 20  # characters of a file
-MOST_CLIENTS = 10_000
+_USUAL = {4: 24, 6: 64}  # prefix lengths
 _MOST_ADDRESSES = 16  # of the hub; each address of a client is compared with all of them
-_MOST_COMMENTS = 32  # of a section, that are looked at for a name
 _LONGEST_COMMENT = 200  # characters of it that are looked at
-_LONGEST_LABEL = 63
-_STEM = _LONGEST_LABEL - len(f"-{MOST_CLIENTS}")  # of a name that gets a number
-_NAMELESS = "client"
-_APOSTROPHES = "'\u2019"
 
 _INTERFACE, _PEER = "[Interface]", "[Peer]"
 _SETTINGS = {
@@ -53,7 +46,7 @@ _LEFT = {
     "SaveConfig": "clients that only `wg set` was told of are in the file after `wg-quick save`",
     "DNS": "nmk leaves the resolver alone",
     "MTU": "the MTU is a setting of the network",
-    "FwMark": "nmk marks no packets",
+    "FwMark": "nmk has a mark of its own",
     "Endpoint": "a client is answered where it calls from",
 }
 _NO_HOST = "nmk gives a client its own addresses alone"
@@ -62,28 +55,6 @@ _DEFAULTS = {("Table", "auto"), ("SaveConfig", "false"), ("FwMark", "off"), ("Fw
 _WRONG_FILE = "is it the hub's file of wg-quick(8), such as /etc/wireguard/wg0.conf?"
 _COMMENT_OUT = "correct the line, or put a # before it"
 _TAKE_ONE_OUT = "take one of the two out"
-
-_KEY = re.compile(r"[A-Za-z0-9+/]{43,}=*")
-# The ways in which a comment says a peer's name, the most deliberate first.
-_WAYS = tuple(
-    tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
-    for patterns in (
-        # prometheus_wireguard_exporter, wg-gen-web; wireguard-ui
-        (r"#+\s*(?:friendly_)?name\s*[=:]\s*(.+)",),
-        (
-            r"#+\s*client:\s*(.*?)\s*(?:\([0-9a-f-]+\))?",  # wg-easy, with an id
-            r"###\s*client\s+(.+)",  # angristan/wireguard-install
-            r"###\s*begin\s+(.+?)\s*###",  # PiVPN
-            r"#\s*begin_peer\s+(.+)",  # Nyr/wireguard-install
-            r"#\s*(.+?) / .*updated:.*",  # wg-gen-web, with a mail address and times
-            r"#\s*peer_(.+)",  # linuxserver/wireguard
-        ),
-        # What is longer than a label is prose; what has a = or : was a setting, or is a note.
-        (r"[#\s]+(?!end\b|end_peer\b)([^=:#\s][^=:]{0,62})",),
-    )
-)
-_TOOLS = _WAYS[1]
-_TAKEN_OUT = re.compile(r"[#\s]*\[(?:interface|peer|disabled)\]", re.IGNORECASE)  # last: PiVPN
 
 Value = TypeVar("Value")
 
@@ -114,6 +85,12 @@ class Hub:
     addresses: tuple[str, ...]
     clients: tuple[HubClient, ...]
     left: tuple[str, ...]
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        """The ranges that the hub and its clients are in, as far as the file tells."""
+        told = [ip_interface(a).network for a in self.addresses]
+        return tuple(str(r if r.num_addresses > 1 else _wider(r)) for r in told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +143,7 @@ def parse_quick(text: str) -> Hub:
     listen_port = _at(port.line, parse_port, port.value)
     addresses = _read_addresses(interface)
     peers = [_read_peer(section) for section in reader.peers]
-    names = _distinct([_name(section.comments) for section in reader.peers])
+    names = distinct([name_in(section.comments) for section in reader.peers])
     _check_peers(peers, names, addresses)
     left = [*_left(interface, "")]
     for name, peer in zip(names, peers, strict=True):
@@ -209,12 +186,12 @@ class _Reader:
         beside = [comment] if comment else []
         if body.startswith("["):
             section = self._open(number, body)
-            section.comments.extend([*beside, *reversed(_in_use(self._run))])
+            section.comments.extend([*beside, *reversed(in_use(self._run))])
         elif body:
             section = self._add(number, body)
-            section.comments.extend([*_in_use(self._run), *beside])
+            section.comments.extend([*in_use(self._run), *beside])
         elif self._section and self._touches:
-            self._section.comments.extend(_in_use(self._run))
+            self._section.comments.extend(in_use(self._run))
         self._run, self._touches = [], bool(body)
 
     def _open(self, number: int, body: str) -> _Section:
@@ -249,56 +226,6 @@ class _Reader:
             _check_secret(setting)  # at once, so that the rest of a broken one is never quoted
         section.settings.append(setting)
         return section
-
-
-def _in_use(run: list[str]) -> list[str]:
-    """Comments without what is, or may be, of sections that were taken out of use."""
-    last = max((n for n, comment in enumerate(run) if _TAKEN_OUT.match(comment)), default=None)
-    if last is None:
-        return run
-    return [*dropwhile(lambda c: _match(_TOOLS, c) is None, run[last + 1 :])]
-
-
-def _name(comments: Sequence[str]) -> str | None:
-    """The label of the best name in a peer's comments, the likeliest of them first."""
-    found: list[list[str]] = [[] for _ in _WAYS]
-    for comment in comments[:_MOST_COMMENTS]:
-        for labels, patterns in zip(found, _WAYS, strict=True):
-            text = _match(patterns, comment)
-            if text is not None:
-                labels.append(_label(text))
-                break
-    return next((label for label in chain(*found) if label), None)
-
-
-def _match(patterns: Sequence[re.Pattern[str]], comment: str) -> str | None:
-    found = (pattern.fullmatch(comment) for pattern in patterns)
-    return next((match[1] for match in found if match), None)
-
-
-def _label(text: str) -> str:
-    """The DNS label nearest to a name, without accents; "" where nothing is left."""
-    letters = unicodedata.normalize("NFKD", _without_keys(text).casefold())
-    kept = "".join(c for c in letters if not unicodedata.combining(c) and c not in _APOSTROPHES)
-    return re.sub(r"[^a-z0-9]+", "-", kept).strip("-")[:_LONGEST_LABEL].rstrip("-")
-
-
-def _distinct(labels: Sequence[str | None]) -> list[str]:
-    """Names that differ: the first to have a label keeps it, the others get a number."""
-    taken = {label for label in labels if label}
-    kept: set[str] = set()
-    last = {_NAMELESS: 0}
-    names = []
-    for label in labels:
-        if label and label not in kept:
-            kept.add(label)
-            names.append(label)
-            continue
-        stem = (label or _NAMELESS)[:_STEM].rstrip("-")
-        numbers = count(last.get(stem, 1) + 1)
-        last[stem] = next(n for n in numbers if f"{stem}-{n}" not in taken)
-        names.append(f"{stem}-{last[stem]}")
-    return names
 
 
 def _check_secret(setting: _Setting) -> None:
@@ -401,13 +328,19 @@ def _check_address(
     if any(address == h.ip for h in hub):
         message = f"{quote(address)} of client {name} is the hub's own"
         raise _bad(line, message, "give the client another")
-    if not any(address.version == h.version and address in h.network for h in hub):
+    ranges_told = all(h.network.num_addresses > 1 for h in hub if h.version == address.version)
+    if ranges_told and not any(address.version == h.version and address in h.network for h in hub):
         ranges = ", ".join(str(h.network) for h in hub)
         raise _bad(
             line,
             f"{quote(address)} of client {name} is outside of the hub's {ranges}",
             "give the hub's Address the prefix length of a range that holds its clients",
         )
+
+
+def _wider(host: Range) -> Range:
+    """The usual range around a hub's address that came without one."""
+    return host.supernet(new_prefix=_USUAL[host.version])
 
 
 def _check_host(line: int, address: Address) -> None:
@@ -464,18 +397,13 @@ def _one(section: _Section, name: str, hint: str) -> _Setting:
 def _at(line: int, parse: Callable[[str], Value], text: str) -> Value:
     """What `parse` makes of a text; its refusal names the line, and quotes it as `_shown` does."""
     try:
-        return parse(_without_keys(text))
+        return parse(without_keys(text))
     except BadInput as error:
         raise _bad(line, error.message, error.hint) from None
 
 
 def _shown(text: str) -> str:
-    return quote(_without_keys(text))
-
-
-def _without_keys(text: str) -> str:
-    """A text to quote: what looks like a key in it may be a secret in a wrong place."""
-    return _KEY.sub("...", text)
+    return quote(without_keys(text))
 
 
 def _bad(line: int, message: str, hint: str) -> BadInput:

@@ -27,12 +27,14 @@ _PRIORITIES = 20_000  # of rules, two a network; before the main table's 32766
 class RouteWishes:
     """What the owner of the machine wants of routes; the controller has no say in it.
 
-    As in `core.settings.WISHES`.
+    As in `core.settings.WISHES`. `guarded`: there is or was an exit node, so packets from this
+    node's addresses in the mesh, such as those of old connections, may not leave another way.
     """
 
     accept: bool = True
     exit_node: str | None = None
     kill_switch: bool = False
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

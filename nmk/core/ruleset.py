@@ -35,7 +35,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
     chains = [
         *(_gateway_chains(own, view) if view.gateway.roles else ()),
         *(_mark_chains() if routing.table else ()),
-        *(_guard_chains(own, view) if routing.exit and not view.gateway.roles else ()),
+        *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
         *(_kill_chains(own) if cut_off else ()),
     ]
     if not chains:
@@ -114,14 +114,20 @@ def _mark_chains() -> Chains:
 
 
 def _guard_chains(own: Own, view: View) -> Chains:
-    """Nobody outside sends packets to this node's own address in the mesh (CVE-2019-14899)."""
-    lines = ["type filter hook prerouting priority raw; policy accept;"]
+    """Packets to and from this node's addresses in the mesh go by the mesh alone.
+
+    Nobody in the LAN tries out what is in the tunnel (CVE-2019-14899), and connections that began
+    in the tunnel do not go on beside it.
+    """
+    tunnel = f'"{own.interface}"'
+    into = ["type filter hook prerouting priority raw; policy accept;"]
+    out = ["type filter hook output priority filter; policy accept;"]
     for address in view.addresses:
         family = _FAMILY[ip_interface(address).version]
-        lines.append(
-            f'iifname != "{own.interface}" {family} daddr {address} fib saddr type != local drop'
-        )
-    yield "guard", lines
+        into.append(f"iifname != {tunnel} {family} daddr {address} fib saddr type != local drop")
+        out.append(f'oifname != {{ "lo", {tunnel} }} {family} saddr {address} drop')
+    yield "guard-input", into
+    yield "guard-output", out
 
 
 def _kill_chains(own: Own) -> Chains:

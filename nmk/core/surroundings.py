@@ -57,4 +57,5 @@ def compile_surroundings(
 def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundings:
     """What stays while the interface is down: nothing, or what cuts the machine off."""
     idle = replace(view, gateway=NO_GATEWAY)
-    return Surroundings(ruleset=render_ruleset(own, idle, Routing({}), wishes))
+    kept = replace(wishes, guarded=False)  # the addresses to guard are gone
+    return Surroundings(ruleset=render_ruleset(own, idle, Routing({}), kept))

@@ -222,6 +222,7 @@ class Admin:
             "cure": CURES.get(state),
             "last_seen": iso_time(presence.last_seen(node.identity)),
             "endpoint": node.endpoint or node.facts.endpoint,
+            "roles": list(node.gateway.roles),
             "observed": list(node.observed),
             "lan": list(node.facts.lan),
             "listen_port": node.facts.listen_port,

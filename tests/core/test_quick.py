@@ -275,7 +275,7 @@ def changed(line: int, *instead: str) -> str:
         (4, ["Address = fe80::1%eth0/64"], 4, "'fe80::1%eth0' cannot be used"),
         (4, ["Address = 0.0.0.0/0"], 4, "'0.0.0.0' is no machine's address"),
         (4, [f"Address = 10.8.0.{n}/24" for n in range(1, 99)], 20, "over 16 addresses"),
-        (4, ["Address = 10.8.0.1"], 10, "'10.8.0.2' of client anna is outside of the hub's"),
+        (4, ["Address = 10.8.0.1/31"], 10, "'10.8.0.2' of client anna is outside of the hub's"),
         (8, [], 7, "this [Peer] has no PublicKey"),
         (8, ["PublicKey = abc"], 8, "'abc' is no WireGuard key"),
         (8, [f"PublicKey = {NO_KEY}"], 8, "is no WireGuard key"),
@@ -604,3 +604,10 @@ def test_a_hub_comes_back_from_its_file(hub: Hub, data: st.DataObject) -> None:
         addresses = data.draw(st.permutations(client.addresses))
         lines.append(f"AllowedIPs = {separator.join(addresses)}")
     assert parse_quick(data.draw(st.sampled_from(["\n", "\r\n"])).join(lines)) == hub
+
+
+def test_an_address_without_a_prefix_length_leaves_the_range_open() -> None:
+    """As linuxserver/wireguard writes it."""
+    hub = parse_quick("\n".join(changed(4, "Address = 10.8.0.1, fd00:8::1/64").splitlines()))
+    assert hub.addresses == ("10.8.0.1/32", "fd00:8::1/64")
+    assert "10.8.0.2" in hub.clients[0].addresses

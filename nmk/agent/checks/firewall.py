@@ -66,10 +66,12 @@ def open_port(port: int, stop: Stopped) -> str:
 
 def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
     name = me.interface
+    is_gateway = bool(me.known and me.known.view.gateway.roles)
     docker = any(_DOCKER in t.chains for t in tables if t.name == stop.table)
     reason = (
         f"{stop.table} {stop.chain} drops what this machine forwards for the mesh"
-        f"{' (Docker has set it so)' if docker else ''}; only a gateway or a relay needs that"
+        f"{' (Docker has set it so)' if docker else ''}"
+        f"{'' if is_gateway else '; only a gateway or a relay needs that'}"
     )
     chain = _DOCKER if docker else stop.chain
     mend = (
@@ -78,4 +80,4 @@ def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
     )
     if docker and has_tool("iptables"):
         mend = " && ".join(f"iptables -I {_DOCKER} {x} {name} -j ACCEPT" for x in ("-i", "-o"))
-    return Finding("firewall", "warn", reason, mend, me.network)
+    return Finding("firewall", "broken" if is_gateway else "warn", reason, mend, me.network)

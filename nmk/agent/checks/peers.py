@@ -9,6 +9,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.status import Row
 from nmk.core.findings import Finding, Level
 from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.tunnel import MARK
 from nmk.system import echo, routes
 from nmk.system.runner import Runner
 
@@ -64,7 +65,7 @@ def check_underlay(network: str, peers: Sequence[Row], mtu: int, run: Runner) ->
     found = {}
     for peer in peers:
         host = str(peer["endpoint"]).rpartition(":")[0].strip("[]")
-        way = routes.way_to(run, host)
+        way = routes.way_to(run, host, MARK)
         around = _AROUND[6 if ":" in host else 4]
         if way and way.mtu < mtu + around:
             fits = way.mtu - around
