@@ -1,0 +1,79 @@
+"""What goes over a wire: tcpdump in the background, and its packets as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from tests.lab import Host
+
+FILE = "/tmp/capture.pcap"
+_LINE = re.compile(r"(\d+\.\d+) IP6? (\S+?)(?:\.(\d+))? > (\S+?)(?:\.(\d+))?: (.*)")
+
+
+@dataclass(frozen=True)
+class Packet:
+    """An IP packet; ports are None where the protocol has none. `at`: seconds since 1970."""
+
+    at: float
+    source: str
+    source_port: int | None
+    target: str
+    target_port: int | None
+    what: str
+
+
+@dataclass
+class Capture:
+    """The packets, once the capture is over."""
+
+    packets: list[Packet] = field(default_factory=list)
+
+    def of(self, *sources: str | None) -> list[Packet]:
+        """Those that came from any of these addresses."""
+        return [p for p in self.packets if p.source in sources]
+
+
+@contextmanager
+def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
+    """All that the interface of a host sees while the block runs, ARP left out."""
+    dump = host.start(
+        "tcpdump",
+        "--immediate-mode",
+        "-U",
+        "-n",
+        "-i",
+        interface,
+        "-w",
+        FILE,
+        *(expression or ("not arp",)),
+    )
+    dump.wait_for("listening on")
+    found = Capture()
+    try:
+        yield found
+    finally:
+        dump.terminate()
+        dump.wait()
+        text = host.run("tcpdump", "-tt", "-nn", "-r", FILE).stdout
+        found.packets = [p for p in map(parse_packet, text.splitlines()) if p]
+
+
+def parse_packet(line: str) -> Packet | None:
+    """A line of tcpdump's; None for what is no IP packet."""
+    match = _LINE.match(line)
+    if not match:
+        return None
+    at, source, source_port, target, target_port, what = match.groups()
+    return Packet(float(at), *_end(source, source_port), *_end(target, target_port), what)
+
+
+def _end(address: str, port: str | None) -> tuple[str, int | None]:
+    """An address and its port; tcpdump's dot before a port may be the last one of an address."""
+    try:
+        return str(ip_address(address)), int(port) if port else None
+    except ValueError:
+        return str(ip_address(f"{address}.{port}")), None

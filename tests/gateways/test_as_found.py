@@ -1,0 +1,82 @@
+"""A gateway is, after it has left, the machine that it was before it joined."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.traces import UNPACKED, own_files
+from tests.lab import Host
+from tests.mesh import Mesh, reaches
+
+COMMANDS = {
+    "nft": "nft --stateless list ruleset",
+    "iptables": "(iptables-save; ip6tables-save) | sed 's/ .[0-9]*:[0-9]*.$//'",
+    "rule": "ip rule; ip -6 rule",
+    "route": "ip route show table all; ip -6 route show table all",
+    "sysctl": "cd /proc/sys/net; grep -r . ipv4/ip_forward ipv4/conf ipv6/conf 2>/dev/null",
+    "run": "find /run",
+    "process": "ps -e -o args=",
+}
+LEFT = {"/run/wireguard"}  # wireguard-go's, empty
+
+
+def found(host: Host) -> dict[str, list[str]]:
+    """What there is on a machine, by kind, a line each."""
+    shown = {}
+    for kind, command in COMMANDS.items():
+        lines = host.run("sh", "-c", command, check=False).stdout.splitlines()
+        # The time of a saved table is of the moment.
+        kept = [line for line in lines if not line.startswith("#") and command not in line]
+        shown[kind] = sorted(line for line in kept if line not in LEFT)
+    written = [path for path in own_files(host) if not path.startswith((UNPACKED, "/var/log"))]
+    shown["file"] = sorted(
+        host.run("sh", "-c", 'sha256sum "$1" 2>/dev/null || echo "$1"', "sh", path).stdout
+        for path in written
+    )
+    return shown
+
+
+@pytest.mark.parametrize("forwarding", ["0", "1"])
+def test_a_gateway_of_all_roles_leaves_no_trace(mesh: Mesh, forwarding: str) -> None:
+    lan = mesh.lab.lan(f"lan{forwarding}", f"192.168.5{forwarding}.0/24")
+    gateway = mesh.machine(f"gateway{forwarding}")
+    gateway.attach(lan)
+    gateway.run("sysctl", f"net.ipv4.ip_forward={forwarding}")
+    gateway.run("iptables", "-P", "FORWARD", "DROP")
+    gateway.run("iptables", "-N", "DOCKER-USER")
+    gateway.run("iptables", "-A", "FORWARD", "-j", "DOCKER-USER")
+    gateway.run("nft", "add table inet theirs; add chain inet theirs own")
+    before = found(gateway)
+    mesh.join(gateway)
+    other = mesh.join(mesh.machine(f"other{forwarding}"))
+    far = f"192.168.9{forwarding}.0/24"
+    mesh.admin("gateway", "add", gateway.name, "egress", str(lan.subnets[0]))
+    mesh.admin("gateway", "add", gateway.name, "ingress")
+    mesh.admin("gateway", "add", gateway.name, "exit")
+    mesh.admin("gateway", "add", other.name, "egress", far)
+    mesh.admin("extclient", "create", f"phone{forwarding}", "--gateway", gateway.name)
+    for host in (gateway, other):
+        host.run("nmk", "checkin")
+    neighbour = mesh.lab.host(f"neighbour{forwarding}", on=lan)
+    reaches(other, neighbour.address)
+    during = found(gateway)
+    changed = {kind for kind in before if during[kind] != before[kind]}
+    assert changed == {*COMMANDS, "file"}, "what is not looked at properly proves nothing"
+    assert any("DOCKER-USER -i nmk-home" in line for line in during["iptables"])
+
+    gateway.run("nmk", "leave")
+    assert found(gateway) == before
+    other.run("nmk", "leave")
+
+
+def test_a_role_that_was_taken_away_leaves_no_trace_either(mesh: Mesh) -> None:
+    gateway = mesh.join(mesh.machine("once"))
+    gateway.run("nmk", "checkin")
+    before = {k: v for k, v in found(gateway).items() if k not in {"file", "process", "run"}}
+    mesh.admin("gateway", "add", "once", "egress", "192.168.77.0/24", "fd77::/64")
+    gateway.run("nmk", "checkin")
+    assert gateway.read("/proc/sys/net/ipv4/ip_forward") == "1\n"
+    mesh.admin("gateway", "remove", "once", "egress", "--yes")
+    gateway.run("nmk", "checkin")
+    assert {k: v for k, v in found(gateway).items() if k in before} == before
+    assert gateway.run("nmk", "checkin", "-v").stderr.count("[#]") == 0

@@ -1,0 +1,280 @@
+"""Exit nodes: everything by another node, and nothing beside it at any moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.gateways.capture import Capture, Packet, captured
+from tests.lab import Host, Lab, Network, poll
+from tests.mesh import INTERFACE, PORT, Mesh, failure, live_peers, reaches
+
+TUNNELS = {51821, 51822}  # WireGuard's ports, of the first network and of a second one
+SENDER = """
+import socket, sys, time
+kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+kept.connect((sys.argv[1], 9))
+while True:
+    for sock in (kept, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)):
+        try:
+            sock.sendto(b"leak?", (sys.argv[1], 9)) if sock is not kept else sock.send(b"leak?")
+        except OSError:
+            pass
+    time.sleep(0.01)
+"""
+
+
+class Trip:
+    """A laptop in a café, its exit node at home, and somebody in the internet."""
+
+    def __init__(self, lab: Lab, mesh: Mesh) -> None:
+        self.lab, self.mesh = lab, mesh
+        self.cafe: Network = lab.lan(
+            "cafe",
+            "192.168.1.0/24",
+            cidr6="2001:db8:1::/64",
+            nat="port-restricted",
+            behind=mesh.internet,
+        )
+        self.web = lab.host("web", on=mesh.internet)
+        self.guest = lab.host("guest", on=self.cafe)
+        self.home = mesh.join(mesh.machine("home"))
+        self.laptop = mesh.join(mesh.machine("laptop", on=self.cafe))
+        mesh.admin("gateway", "add", "home", "exit")
+        for host in (self.home, self.laptop):
+            host.run("nmk", "checkin")
+
+    @contextmanager
+    def talking(self) -> Iterator[Capture]:
+        """The laptop talks to the internet by all means, and the café's router listens."""
+        targets = [self.web.address, str(self.web.address6)]
+        talk = [self.laptop.start("ping", "-n", "-q", "-i", "0.01", target) for target in targets]
+        talk.append(self.laptop.start("python3", "-c", SENDER, self.web.address))
+        assert self.cafe.router
+        with captured(self.cafe.router, "eth1") as capture:
+            yield capture
+        for process in talk:
+            process.kill()
+
+    def leaks(self, capture: Capture, since: float = 0) -> list[Packet]:
+        """What left the laptop other than into the tunnel, to the controller or to neighbours."""
+        return [
+            packet
+            for packet in capture.packets
+            if packet.at > since and self._is_laptops(packet.source) and not self._may_go(packet)
+        ]
+
+    def _is_laptops(self, source: str) -> bool:
+        inside = ("10.0.0.0/8", "fc00::/7")  # the mesh's, which have no business in a café
+        own = source in (self.laptop.address, self.laptop.address6)
+        return own or any(ip_address(source) in ip_network(cidr) for cidr in inside)
+
+    def _may_go(self, packet: Packet) -> bool:
+        target = ip_address(packet.target)
+        near = any(target in subnet for subnet in self.cafe.subnets)
+        tunnel = packet.source_port in TUNNELS and packet.target_port in TUNNELS
+        controller = PORT in (packet.target_port, packet.source_port)
+        return near or target.is_link_local or target.is_multicast or tunnel or controller
+
+    def now(self) -> float:
+        return float(self.laptop.run("date", "+%s.%N").stdout)
+
+    def set(self, *settings: str) -> float:
+        """Set wishes; the time when that was done."""
+        self.laptop.run("nmk", "set", *settings)
+        return self.now()
+
+    def seen_as(self, family: int = 4) -> str:
+        """The address that somebody in the internet sees of the laptop."""
+        target = str(self.web.address if family == 4 else self.web.address6)
+        with captured(self.web, "eth0", "icmp or icmp6") as capture:
+            reaches(self.laptop, target)
+        return next(p.source for p in capture.packets if "echo request" in p.what)
+
+
+@pytest.fixture(scope="module")
+def trip(lab: Lab, mesh: Mesh) -> Trip:
+    return Trip(lab, mesh)
+
+
+@pytest.fixture(autouse=True)
+def back(trip: Trip) -> Iterator[None]:
+    """Every test begins without an exit node and with all machines on."""
+    yield
+    trip.laptop.run("nmk", "up")
+    trip.set("exit-node=", "kill-switch=")
+
+
+def test_everything_goes_by_the_exit_node_in_both_families(trip: Trip) -> None:
+    assert trip.cafe.router
+    assert trip.seen_as(4) == trip.cafe.router.address
+    assert trip.seen_as(6) == trip.laptop.address6
+    trip.set("exit-node=home")
+    assert trip.seen_as(4) == trip.home.address
+    assert trip.seen_as(6) == trip.home.address6
+    trip.set("exit-node=")
+    assert trip.seen_as(4) == trip.cafe.router.address
+    assert trip.seen_as(6) == trip.laptop.address6
+
+
+def test_the_lan_and_the_controller_are_where_they_were(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    for family in (trip.guest.address, str(trip.guest.address6)):
+        reaches(trip.laptop, family)
+    reaches(trip.guest, trip.laptop.address)
+    reaches(trip.laptop, trip.mesh.address("home"))
+    with trip.talking() as capture:
+        trip.laptop.run("nmk", "checkin")
+    assert [p for p in capture.packets if p.target_port == PORT]
+    assert trip.leaks(capture) == []
+
+
+def test_a_capture_sees_what_leaks(trip: Trip) -> None:
+    with trip.talking() as capture:
+        reaches(trip.laptop, trip.web.address)
+        reaches(trip.laptop, str(trip.web.address6))
+    leaks = trip.leaks(capture)
+    assert {ip_address(p.source).version for p in leaks} == {4, 6}
+    assert {p.target_port for p in leaks} == {None, 9}
+
+
+def test_nothing_leaks_once_it_is_set_nor_when_it_is_taken_back(trip: Trip) -> None:
+    with trip.talking() as capture:
+        reaches(trip.laptop, trip.web.address)
+        done = trip.set("exit-node=home")
+        reaches(trip.laptop, trip.web.address)
+        reaches(trip.laptop, str(trip.web.address6))
+        before = trip.now()
+        trip.set("exit-node=")
+        reaches(trip.laptop, trip.web.address)
+    assert [p for p in trip.leaks(capture) if p.at < done], "nothing was sent at all"
+    assert [p for p in trip.leaks(capture, done) if p.at < before] == []
+    inside = [p for p in trip.leaks(capture) if p.source not in _own(trip.laptop)]
+    assert inside == [], "packets from inside the mesh, after it was taken back"
+
+
+def test_nothing_leaks_while_the_interface_goes_down_and_up(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    with trip.talking() as capture:
+        for _ in range(3):
+            trip.laptop.run("nmk", "down")
+            trip.laptop.run("nmk", "checkin")
+            trip.laptop.run("nmk", "up")
+        reaches(trip.laptop, trip.web.address)
+        trip.laptop.run("pkill", "wireguard-go")
+        poll(lambda: not _has_tunnel(trip.laptop), 10, "tunnel that is gone")
+        trip.laptop.run("nmk", "checkin")
+        reaches(trip.laptop, trip.web.address)
+    assert trip.leaks(capture) == []
+
+
+def test_an_exit_node_that_is_off_leaks_nothing_and_works_again(trip: Trip) -> None:
+    trip.set("exit-node=home")
+    with trip.talking() as capture:
+        trip.home.stop()
+        trip.laptop.run("nmk", "checkin")  # the controller is still there
+        assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+        trip.home.boot()
+        trip.home.run("nmk", "checkin")
+        reaches(trip.laptop, trip.web.address)
+    assert trip.leaks(capture) == []
+
+
+def test_a_node_that_is_no_exit_gateway_any_more(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    trip.mesh.admin("gateway", "remove", "home", "exit", "--yes")
+    with trip.talking() as capture:
+        trip.laptop.run("nmk", "checkin")
+        [status] = json.loads(trip.laptop.run("nmk", "status", "-o", "json").stdout)
+        assert status["exit"] == {"node": None, "problem": "home is no exit gateway"}
+        assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+    assert trip.leaks(capture) == []
+    doctor = trip.laptop.run("nmk", "doctor", check=False)
+    assert doctor.returncode == 1
+    assert "home is no exit gateway" in doctor.stdout
+    trip.set("kill-switch=off")
+    reaches(trip.laptop, trip.web.address)
+    trip.mesh.admin("gateway", "add", "home", "exit")
+    for host in (trip.home, trip.laptop):
+        host.run("nmk", "checkin")
+    assert trip.seen_as() == trip.home.address
+
+
+def test_only_what_is_an_exit_gateway_can_be_wished_for(trip: Trip) -> None:
+    refused = failure(trip.laptop, "set", "exit-node=web")
+    assert refused == (
+        2,
+        "'web' is no exit gateway that this machine knows of (there are: home)",
+        "on the controller: nmk gateway add web exit; then here: nmk checkin",
+    )
+    assert failure(trip.laptop, "set", "kill-switch=maybe")[0] == 2
+    assert failure(trip.laptop, "set", "exit=home").message == "'exit' is no setting"
+    assert "0.0.0.0/0" not in "".join(live_peers(trip.laptop, "allowed-ips").values())
+
+
+def test_a_wish_in_a_file_goes_first_and_says_so(trip: Trip) -> None:
+    trip.laptop.write("/etc/nmk/home.toml", 'exit-node = "home"\nkill-switch = true\n')
+    shown = json.loads(trip.laptop.run("nmk", "show", "-o", "json").stdout)
+    assert {"name": "exit-node", "value": "home", "from": "/etc/nmk/home.toml"} in shown
+    assert {"name": "kill-switch", "value": "on", "from": "/etc/nmk/home.toml"} in shown
+    refused = failure(trip.laptop, "set", "exit-node=")
+    assert refused[1:] == (
+        "exit-node is set in /etc/nmk/home.toml, which goes before",
+        "change it in /etc/nmk/home.toml",
+    )
+    trip.laptop.run("nmk", "checkin")
+    assert trip.seen_as() == trip.home.address
+    trip.laptop.run("rm", "/etc/nmk/home.toml")
+    trip.laptop.run("nmk", "checkin")
+
+
+def test_a_strict_reverse_path_filter_is_no_hindrance(trip: Trip) -> None:
+    for name in ("all", "default", "eth0", INTERFACE):
+        trip.laptop.run("sysctl", f"net.ipv4.conf.{name}.rp_filter=1")
+    trip.set("exit-node=home")
+    assert trip.seen_as() == trip.home.address
+    trip.laptop.run("nmk", "checkin")
+
+
+def test_leave_takes_it_all_away(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    trip.laptop.run("nmk", "leave")
+    assert trip.laptop.run("nft", "list", "ruleset").stdout == ""
+    assert "lookup main suppress" not in trip.laptop.run("ip", "rule").stdout
+    mark = trip.laptop.read("/proc/sys/net/ipv4/conf/all/src_valid_mark")
+    assert mark.strip() == "0"
+    reaches(trip.laptop, trip.web.address)
+    trip.mesh.join(trip.laptop)
+
+
+def test_of_a_family_that_the_network_has_not_nothing_leaves(trip: Trip) -> None:
+    trip.mesh.admin("network", "create", "four", "10.44.0.0/24")
+    key = trip.mesh.admin("key", "create", "-n", "four", "--uses", "2")
+    for host in (trip.home, trip.laptop):
+        host.run("nmk", "join", "-", input=key)
+    trip.mesh.admin("gateway", "add", "-n", "four", "home", "exit")
+    for host in (trip.home, trip.laptop):
+        host.run("nmk", "checkin", "-n", "four")
+    trip.laptop.run("nmk", "set", "-n", "four", "exit-node=home")
+    try:
+        reaches(trip.laptop, trip.web.address)
+        with trip.talking() as capture:
+            six = trip.laptop.run("ping", "-6", "-c1", "-W1", str(trip.web.address6), check=False)
+            assert six.returncode
+            reaches(trip.laptop, trip.web.address)
+        assert trip.leaks(capture) == []
+    finally:
+        trip.laptop.run("nmk", "leave", "-n", "four")
+    reaches(trip.laptop, str(trip.web.address6))
+
+
+def _own(host: Host) -> tuple[str | None, ...]:
+    return host.address, host.address6
+
+
+def _has_tunnel(host: Host) -> bool:
+    return host.run("test", "-e", f"/sys/class/net/{INTERFACE}", check=False).returncode == 0
