@@ -3,6 +3,7 @@
 from scripts.benchmarks.agents import AGENT
 from scripts.benchmarks.changes import CHANGE
 from scripts.benchmarks.checkins import CHECK_INS
+from scripts.benchmarks.clients import CLIENTS
 from scripts.benchmarks.command import make_command
 from scripts.benchmarks.joins import JOINING
 from scripts.benchmarks.memory import MEMORY
@@ -10,7 +11,7 @@ from scripts.benchmarks.stage import open_stage
 from scripts.benchmarks.tunnels import TUNNELS
 from scripts.benchmarks.views import VIEWS
 
-GROUPS = (*MEMORY, CHECK_INS, CHANGE, JOINING, VIEWS, AGENT, TUNNELS)
+GROUPS = (*MEMORY, CHECK_INS, CHANGE, JOINING, VIEWS, AGENT, TUNNELS, CLIENTS)
 
 bench = make_command(GROUPS, open_stage)
 

@@ -53,7 +53,7 @@ class Server:
     def _run(self) -> None:
         self._process = self._start()
         poll(self._listens, _START_SECONDS, "server that listens")
-        self.pid = _find(self._host, self._process.command)
+        self.pid = find_process(self._host, self._process.command)
 
     def _socket(self) -> socket.socket:
         made = self._host.socket(socket.SOCK_STREAM)
@@ -113,7 +113,7 @@ class Controller(Server):
         assert message.open(answer)["self"]["seq"] == seq
 
 
-def _find(host: Host, command: tuple[str, ...]) -> int:
+def find_process(host: Host, command: tuple[str, ...]) -> int:
     """The number, outside, of the process on the host whose command line ends like that."""
     inside = Path(f"/proc/{host.pid}/ns/pid").readlink()
     wanted = b"\0".join(word.encode() for word in (*command[1:], ""))

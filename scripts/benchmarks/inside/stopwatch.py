@@ -1,8 +1,8 @@
 """Runs commands, each to its end, and prints what each took as JSON.
 
 Standard input: a JSON list of `{"command": [...], "env": {...}}`. Standard output: a list of
-`{"wall": SECONDS, "peak": BYTES}`. Imports little: a child counts its parent's memory as its own
-until it has become another program.
+`{"wall": SECONDS, "cpu": SECONDS, "peak": BYTES}`; `cpu` with that of the programs it ran. Imports
+little: a child counts its parent's memory as its own until it has become another program.
 """
 
 import json
@@ -22,7 +22,8 @@ def measure(command: list[str], env: dict[str, str]) -> dict[str, float]:
     os.close(silent)
     if status:
         sys.exit(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
-    return {"wall": wall, "peak": used.ru_maxrss * 1024}
+    cpu = used.ru_utime + used.ru_stime
+    return {"wall": wall, "cpu": cpu, "peak": used.ru_maxrss * 1024}
 
 
 if __name__ == "__main__":
