@@ -12,8 +12,9 @@ from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
-from nmk.core.routes import Routing, compile_routing
+from nmk.core.routes import Routing, compile_routing, only_ipv4
 from nmk.core.surroundings import (
+    IPV6_FORWARDING,
     NOTHING,
     Surroundings,
     compile_kill_switch,
@@ -21,6 +22,7 @@ from nmk.core.surroundings import (
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadView
+from nmk.system import sysctl
 from nmk.system.runner import has_tool
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
@@ -46,6 +48,8 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     around = compile_surroundings(_filter_names(me), me.order, view, routing, wishes)
     if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
+    if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
+        around = replace(around, table=only_ipv4(around.table))
     return Desired(compile_tunnel(view, own, routing.ranges, out), around, routing)
 
 

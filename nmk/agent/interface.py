@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
+from nmk.agent.surroundings import Work
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.surroundings import NOTHING
@@ -21,10 +23,12 @@ from nmk.core.tunnel import (
     diff_tunnel,
     plan_changes,
 )
-from nmk.errors import BadInput, InterfaceTaken, NmkError, PortTaken, ToolMissing
+from nmk.errors import BadInput, InterfaceTaken, NmkError, PortTaken
 from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
+
+Step = Callable[[Membership, Work, Runner], Membership]
 
 
 def apply(
@@ -40,8 +44,8 @@ def apply(
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
     down it is removed. `dump`: what `look` gave. One that must be made gets another port if its
     own has been taken. Raises InterfaceTaken when the one of that name is not ours, PortTaken when
-    the port that its owner asked for is in use, and ToolMissing, when all else has been done,
-    where this machine cannot filter packets and has to.
+    the port that its owner asked for is in use; and, when the interface is in place, whatever this
+    machine lacks to be a gateway or to use one.
     """
     if me.known is None or me.down:
         return remove(me, run, reason)
@@ -58,22 +62,25 @@ def apply(
     changes = diff_tunnel(want, live, cidrs, me.endpoints)
     work = surroundings.plan(me, wish.surroundings, run)
     with history.recording(me, reason, [*changes, *work.changes], run):
-        unable = None
-        try:
-            me = surroundings.begin(me, work, run)
-        except ToolMissing as error:
-            unable = error
+        me, unable = _try(surroundings.begin, me, work, run)
         execute(run, me, want, live, changes)
         me = replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
         if unable is None:
-            surroundings.lay(work, run)
-            me = surroundings.end(me, work, run)
+            me, unable = _try(surroundings.finish, me, work, run)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     if unable is not None:
         if not run.dry:
             state.save(me)
         raise unable
     return me
+
+
+def _try(step: Step, me: Membership, work: Work, run: Runner) -> tuple[Membership, NmkError | None]:
+    """A step of the surroundings: peers are reached whether it can be taken or not."""
+    try:
+        return step(me, work, run), None
+    except NmkError as error:
+        return me, error
 
 
 def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membership:

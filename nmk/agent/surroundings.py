@@ -16,9 +16,11 @@ from nmk.agent import state
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import runtime_directory
 from nmk.core.docker import plan_docker
+from nmk.core.firewall import Table
 from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, table_of
 from nmk.core.surroundings import IPV6_FORWARDING, Surroundings
 from nmk.core.tunnel import Change, Command
+from nmk.errors import CommandFailed
 from nmk.files import write_private
 from nmk.system import filter as packet_filter
 from nmk.system import routes, sysctl
@@ -59,7 +61,7 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
     lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
     if "docker" in looks:
-        docker = plan_docker(read_tables(run) or (), me.interface, wanted=want.forwards)
+        docker = plan_docker(_read_tables(run), me.interface, wanted=want.forwards)
         lines += ["let packets through Docker's rules"] * bool(docker and want.forwards)
         commands += docker
     if "routes" in looks:
@@ -89,6 +91,12 @@ def begin(me: Membership, work: Work, run: Runner) -> Membership:
     return noted
 
 
+def finish(me: Membership, work: Work, run: Runner) -> Membership:
+    """What comes once the tunnel is as it should be. Raises CommandFailed."""
+    lay(work, run)
+    return end(me, work, run)
+
+
 def lay(work: Work, run: Runner) -> None:
     """Kernel settings, rules, routes: while there is an interface. Raises CommandFailed."""
     for path, value in work.sysctls.items():
@@ -103,6 +111,13 @@ def end(me: Membership, work: Work, run: Runner) -> Membership:
     if work.renew_filter and work.want.ruleset is None:
         _renew_filter(me, None, run)
     return replace(me, laid=work.laid, found=work.found)
+
+
+def _read_tables(run: Runner) -> list[Table]:
+    """The machine's own rules; none where they cannot be read, which is no reason to stop."""
+    with suppress(CommandFailed):
+        return read_tables(run) or []
+    return []
 
 
 def _plan_sysctls(

@@ -218,6 +218,15 @@ def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
     )
 
 
+def only_ipv4(table: RouteTable) -> RouteTable:
+    """What is left of it on a machine that knows no IPv6."""
+    return RouteTable(
+        led=frozenset(_of(4, table.led)),
+        blocked=frozenset(_of(4, table.blocked)),
+        rules=frozenset((family, rule) for family, rule in table.rules if family == 4),
+    )
+
+
 def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
     """The commands that turn one into the other, at most one a family; none where they agree.
 
