@@ -10,13 +10,14 @@ from nmk.system.facts import own_subnets
 
 def left_out(me: Membership) -> tuple[LeftOut, ...]:
     """Addresses of the network that the mesh does not lead to from here, as things are now."""
-    return find_left_out(me.known.view, collect_claims(me)) if me.known else ()
+    if me.known is None:
+        return ()
+    return find_left_out(me.known.view, collect_claims(me, state.others(me.network)))
 
 
-def collect_claims(me: Membership) -> list[Claim]:
+def collect_claims(me: Membership, others: list[Membership]) -> list[Claim]:
     """What goes before this network: the machine's own subnets, and networks joined earlier."""
-    others = state.others(me.network)
-    return _lans(me, others) + [
+    return own_lans(me, others) + [
         Claim(cidr, f"network {other.network}")
         for other in others
         if other.known and other.phase == "joined"
@@ -25,11 +26,7 @@ def collect_claims(me: Membership) -> list[Claim]:
     ]
 
 
-def own_lans(me: Membership) -> list[str]:
-    """The ranges that the machine's own addresses outside all meshes are in."""
-    return [claim.range for claim in _lans(me, state.others(me.network))]
-
-
-def _lans(me: Membership, others: list[Membership]) -> list[Claim]:
+def own_lans(me: Membership, others: list[Membership]) -> list[Claim]:
+    """The subnets of the machine's own addresses outside all meshes."""
     ours = {me.interface, *(other.interface for other in others)}
     return [Claim(cidr, interface) for interface, cidr in own_subnets(leave_out=ours)]

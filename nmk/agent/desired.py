@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nmk.agent import liveness
+from nmk.agent import liveness, state
 from nmk.agent.claims import collect_claims, own_lans
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
@@ -41,11 +41,12 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     """What should be. Raises BadView before the controller has told anything."""
     if me.known is None:
         raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
-    view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me)
+    others = state.others(me.network)
+    view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me, others)
     out = {left.address for left in find_left_out(view, claims)}
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
-    around = compile_surroundings(_filter_names(me), me.order, view, routing, wishes)
+    around = compile_surroundings(_filter_names(me, others), me.order, view, routing, wishes)
     if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
@@ -54,10 +55,15 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
 
 
 def desired_when_down(me: Membership) -> Surroundings:
-    """What stays while the owner wants the interface down: the kill switch, if it is on."""
-    if me.known is None or me.phase != "joined":
+    """What stays while the owner wants the interface down, or the controller has deleted the node.
+
+    That is the kill switch, if it is on: only its owner opens it.
+    """
+    if me.known is None:
         return NOTHING
-    return compile_kill_switch(_filter_names(me), me.known.view, route_wishes(me))
+    return compile_kill_switch(
+        _filter_names(me, state.others(me.network)), me.known.view, route_wishes(me)
+    )
 
 
 def listen_port(me: Membership, local: Local) -> int:
@@ -65,5 +71,6 @@ def listen_port(me: Membership, local: Local) -> int:
     return me.wishes.listen_port or local.get("listen-port", me.listen_port)
 
 
-def _filter_names(me: Membership) -> ruleset.Own:
-    return ruleset.Own(table_name(me), me.interface, tuple(own_lans(me)))
+def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
+    lans = tuple(claim.range for claim in own_lans(me, others))
+    return ruleset.Own(table_name(me), me.interface, lans)

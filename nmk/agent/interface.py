@@ -14,7 +14,7 @@ from nmk.agent.settings import local_settings
 from nmk.agent.surroundings import Work
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
-from nmk.core.surroundings import NOTHING
+from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.traffic import Caller, encode_callers, encode_traffic, sum_up
 from nmk.core.tunnel import (
     Change,
@@ -48,7 +48,7 @@ def apply(
     machine lacks to be a gateway or to use one.
     """
     if me.known is None or me.down:
-        return remove(me, run, reason)
+        return remove(me, run, reason, keep=desired_when_down(me))
     live = wireguard.probe(run, me.interface, dump)
     if not is_ours(me, live):
         raise InterfaceTaken(
@@ -118,12 +118,14 @@ def execute(
             run.change(command)
 
 
-def remove(me: Membership, run: Runner, reason: Reason | None = None) -> Membership:
-    """Remove the interface if it is ours, and what lies beside it; one that is not ours stays.
+def remove(
+    me: Membership, run: Runner, reason: Reason | None = None, keep: Surroundings = NOTHING
+) -> Membership:
+    """Remove the interface if it is ours, and what lies beside it but for what is to be kept.
 
-    The kill switch stays as well while it is only the owner who wants the interface down.
+    One that is not ours stays.
     """
-    work = surroundings.plan(me, desired_when_down(me) if me.down else NOTHING, run)
+    work = surroundings.plan(me, keep, run)
     try:
         live = wireguard.probe(run, me.interface)
     except InterfaceTaken:

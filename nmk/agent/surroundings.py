@@ -124,6 +124,8 @@ def _plan_sysctls(
     me: Membership, wanted: Mapping[str, str], run: Runner
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The settings to write, and what those that nmk keeps changed were before."""
+    if not (wanted or me.found):
+        return {}, {}
     wanted = {**_kept_routers(me, wanted, run), **wanted}
     elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
     settings: dict[str, str] = {}

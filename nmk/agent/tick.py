@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from nmk.agent import interface, liveness, stamp, state
 from nmk.agent.api import Answer, NodeApi
-from nmk.agent.desired import Local, listen_port
+from nmk.agent.desired import Local, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, take_in
@@ -52,7 +52,7 @@ def check_in_network(network: str, run: Runner) -> Membership:
         if me.phase == "joining":
             raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
         if me.phase == "deleted":
-            keep(me, interface.remove(me, run), run)
+            keep(me, interface.remove(me, run, keep=desired_when_down(me)), run)
             raise NodeDeleted(
                 f"this machine's node in {network} was deleted on the controller",
                 f"nmk leave -n {network}, then join again with a new token",
@@ -124,7 +124,8 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     except NodeDeleted:
         gone = replace(up, phase="deleted")
         keep(me, gone, run)
-        keep(gone, interface.remove(gone, run, Reason("deleted")), run)
+        kept = desired_when_down(gone)
+        keep(gone, interface.remove(gone, run, Reason("deleted"), kept), run)
         raise
     except NmkError:
         reason = Reason("failed-check-in", before)

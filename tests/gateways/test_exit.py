@@ -24,6 +24,7 @@ while True:
             sock.sendto(b"leak?", (sys.argv[1], 9)) if sock is not kept else sock.send(b"leak?")
         except OSError:
             pass
+    print("talking", flush=True)
     time.sleep(0.01)
 """
 
@@ -52,13 +53,15 @@ class Trip:
     def talking(self) -> Iterator[Capture]:
         """The laptop talks to the internet by all means, and the café's router listens."""
         targets = [self.web.address, str(self.web.address6)]
-        talk = [self.laptop.start("ping", "-n", "-q", "-i", "0.01", target) for target in targets]
-        talk.append(self.laptop.start("python3", "-c", SENDER, self.web.address))
         assert self.cafe.router
         with captured(self.cafe.router, "eth1") as capture:
+            ping = ("ping", "-n", "-q", "-i", "0.01")
+            talk = [self.laptop.start(*ping, target) for target in targets]
+            talk.append(self.laptop.start("python3", "-c", SENDER, self.web.address))
+            talk[-1].wait_for("talking")
             yield capture
-        for process in talk:
-            process.kill()
+            for process in talk:
+                process.kill()
 
     def leaks(self, capture: Capture, since: float = 0) -> list[Packet]:
         """What left the laptop other than into the tunnel, to the controller or to neighbours."""
@@ -248,6 +251,21 @@ def test_leave_takes_it_all_away(trip: Trip) -> None:
     mark = trip.laptop.read("/proc/sys/net/ipv4/conf/all/src_valid_mark")
     assert mark.strip() == "0"
     reaches(trip.laptop, trip.web.address)
+    trip.mesh.join(trip.laptop)
+
+
+def test_only_the_owner_opens_the_kill_switch(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    trip.mesh.admin("node", "delete", "laptop", "--yes")
+    with trip.talking() as capture:
+        for _ in range(2):
+            assert failure(trip.laptop, "checkin").exit_code == 1
+        assert not _has_tunnel(trip.laptop)
+        assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+    assert trip.leaks(capture) == []
+    trip.laptop.run("nmk", "leave")
+    reaches(trip.laptop, trip.web.address)
+    assert trip.laptop.run("nft", "list", "ruleset").stdout == ""
     trip.mesh.join(trip.laptop)
 
 
