@@ -15,7 +15,7 @@ WIDTH = 100
 sys.path.insert(0, str(ROOT))
 
 from nmk.cli.main import AREAS, nmk  # noqa: E402  # found by the line above
-from nmk.core.settings import NETWORK_SETTINGS, Setting  # noqa: E402  # the same
+from nmk.core.settings import NETWORK_SETTINGS, WISHES, Setting, Wish  # noqa: E402  # the same
 
 HEAD = """\
 <!-- Written by scripts/docs from the commands themselves. Edit those, or scripts/docs.py. -->
@@ -43,6 +43,15 @@ SETTINGS = """
 on. A machine's own word wins, see [nodes.md](nodes.md#settings-of-one-machine).
 
 | setting | default | allowed | what | on one machine |
+| --- | --- | --- | --- | --- |
+"""
+
+OWN_SETTINGS = """
+## A machine's own settings
+`sudo nmk set exit-node=home` on the machine, or a line in one of its files, or a variable. No
+controller can set these. Which goes first: [nodes.md](nodes.md#settings-of-one-machine).
+
+| setting | default | allowed | what | in a file, variable |
 | --- | --- | --- | --- | --- |
 """
 
@@ -75,6 +84,8 @@ FILES = """
 | `/var/cache/nmk/` | what the file unpacked, or `/run/nmk/`; for users `~/.cache/nmk/` |
 | `/run/nmk/NET.trouble` | what `nmk checkin --quiet` has told of already |
 | `/run/nmk/NET.answered` | empty; its time is that of the last check-in |
+| `/run/nmk/NET.ruleset` | a checksum of the packet filter as nmk has put it in place |
+| `/run/nmk/NET.gateways` | which of several gateways for one range do not answer |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |
 | `/var/lib/nmk/NET.log` | what `nmk log` shows |
 | `/etc/nmk/NET.toml` | the owner's settings for one network of this machine |
@@ -85,6 +96,8 @@ FILES = """
 | `/etc/systemd/system/nmk-*.service`, `/etc/init.d/nmk-*` | what `nmk service install` makes |
 | `/var/log/nmk-*.log` | what services of OpenRC say |
 | `/var/lib/nmk/server/` | a controller: see [controller.md](controller.md#the-data-directory) |
+| `/var/lib/nmk/server/nmk.db.schema1` | the SQLite database before it got schema 2 |
+| `*.conf.taken-over` | the file of a [hub taken over](phones.md#taking-over-a-hub). Secret |
 """
 
 
@@ -96,8 +109,10 @@ def render() -> str:
         for area, names in AREAS.items()
     )
     settings = "".join(render_setting(s) for s in NETWORK_SETTINGS.values())
+    own = "".join(render_wish(w) for w in WISHES.values())
     variables = "".join(render_variables(root)) + OTHER_VARIABLES
-    return HEAD + commands + SETTINGS + settings + ENVIRONMENT + variables + FILES
+    tables = SETTINGS + settings + OWN_SETTINGS + own + ENVIRONMENT + variables
+    return HEAD + commands + tables + FILES
 
 
 def walk(parent: click.Context, names: tuple[str, ...]) -> Iterator[click.Context]:
@@ -133,6 +148,17 @@ def render_setting(setting: Setting) -> str:
     )
 
 
+def render_wish(wish: Wish) -> str:
+    """A row for a setting that only the owner of a machine has."""
+    allowed = ", ".join(wish.choices) or "a node's name, or nothing"
+    default = wish.default or "nothing"
+    line = f'{wish.name} = "{(wish.choices or ("home",))[0]}"'
+    return (
+        f"| `{wish.name}` | {default} | {allowed} | {wish.help} "
+        f"| `{line}`, `{variable_of(wish.name)}` |\n"
+    )
+
+
 def render_variables(root: click.Context) -> Iterator[str]:
     """Rows for the variables of options; one row for those of several commands."""
     users: dict[tuple[str, str], list[str]] = {}
@@ -155,7 +181,7 @@ def variables_of(context: click.Context, param: click.Parameter) -> list[str]:
 
 
 def variable_of(setting: str) -> str:
-    """The variable that overrides a network setting on one machine."""
+    """The variable that sets it on one machine."""
     return "NMK_" + setting.upper().replace("-", "_")
 
 

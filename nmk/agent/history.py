@@ -86,7 +86,7 @@ def recording(
 def names_of(me: Membership, reason: Reason) -> dict[str, str]:
     """Peers' names by their keys, of those that go as well."""
     views = (reason.before, me.known.view if me.known else None)
-    return {p.key: p.name for view in views if view for p in view.peers.values()}
+    return {p.key: p.name for view in views if view for p in view.others}
 
 
 def describe(change: Change, names: dict[str, str]) -> str:

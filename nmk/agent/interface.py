@@ -160,7 +160,7 @@ def traffic(me: Membership, dump: Dump | None, now: float) -> str:
     """The summary that goes with a check-in, "" where there is none. `now`: seconds since 1970."""
     if dump is None or me.known is None:
         return ""
-    ids = {peer.key: peer.id for peer in me.known.view.peers.values()}
+    ids = {other.key: other.id for other in me.known.view.others}
     return encode_traffic(
         sum_up({ids[k]: p.counters(now) for k, p in dump.peers.items() if k in ids})
     )

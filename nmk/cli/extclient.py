@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.key import is_private
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import output_option, say, show
 from nmk.core.amounts import show_ago, show_bytes
@@ -291,6 +292,12 @@ def _issue(
     _hand_out(made, config, handing, output)
     addresses = ", ".join(made["addresses"])
     say(f"ext client {made['name']} has {addresses}, by {made['gateway']} at {parsed.endpoint}")
+    host = parsed.endpoint.rpartition(":")[0].strip("[]")
+    if is_private(host):
+        say(
+            f"note: {host} is reached in its own LAN only; for devices elsewhere first:\n"
+            f"  nmk gateway add {made['gateway']} ingress --endpoint HOST:PORT"
+        )
     if private_key:
         say(
             "its private key is in that config alone; to replace one that was lost: "

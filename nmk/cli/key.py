@@ -80,7 +80,7 @@ def _explain(made: Json) -> None:
 def reach_warning(urls: list[str]) -> str | None:
     """Who can join by these URLs, where that is not everybody."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
-    if not all(_is_private(h) for h in hosts):
+    if not all(is_private(h) for h in hosts):
         return None
     if all(_is_loopback(h) for h in hosts):
         who = "only this host"
@@ -92,7 +92,8 @@ def reach_warning(urls: list[str]) -> str | None:
     )
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
+    """Whether a host of a URL or an endpoint is reached only from near it."""
     try:
         return ip_address(host).is_private
     except ValueError:

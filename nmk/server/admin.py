@@ -167,9 +167,10 @@ class Admin:
         """One node, with what it said of its traffic last."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            node, nodes = decisions.find_node(mesh, name), list(mesh.nodes.values())
+            node = decisions.find_node(mesh, name)
+            names = {n.id: n.name for n in mesh.nodes.values()}
+            names |= {c.id: c.name for c in mesh.clients.values()}
         told = self._controller.presence.traffic(node.identity)
-        names = {n.id: n.name for n in nodes} if told else {}
         return self._node_json(node) | {"traffic": traffic_json(told, names)}
 
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:

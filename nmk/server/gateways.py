@@ -87,7 +87,7 @@ def _left_out(gateway: Node, ranges: list[str], nodes: list[Node]) -> list[Json]
     """The nodes that do not route a range, as it is their own LAN."""
     found = []
     for cidr in ranges:
-        for node in nodes if len(ranges) else ():
+        for node in nodes:
             subnet = own_subnet_in_the_way(cidr, node.facts.lan)
             if subnet and node.identity != gateway.identity:
                 found.append({"range": cidr, "node": node.name, "subnet": subnet})

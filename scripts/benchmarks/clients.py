@@ -21,7 +21,7 @@ SIDES = {"none": 0, "many": MANY}
 
 
 def measure_clients(stage: Stage, rounds: Iterable[int]) -> Values:
-    """Created by the admin's command, taken in by the gateway's check-in, on both sides in turns."""
+    """Created by the admin, taken in by the gateway's check-in, on both sides in turns."""
     mesh = Mesh(stage.lab)
     assert mesh.server
     server = find_process(mesh.controller, mesh.server.command)

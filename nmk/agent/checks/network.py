@@ -49,7 +49,7 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
 def check_overlap(me: Membership, run: Runner) -> list[Finding]:
     """Whether other addresses and routes of this machine share addresses with the network."""
     view = _view(me)
-    nodes = [*view.addresses, *(a for p in view.peers.values() for a in p.addresses)]
+    nodes = [*view.addresses, *(a for other in view.others for a in other.addresses)]
     left = left_out(me)
     claimed = {ip_network(one.range, strict=False) for one in left}
     places = [p for p in routes.places(run, me.interface) if ip_network(p.cidr) not in claimed]
