@@ -62,6 +62,32 @@ def test_the_units_are_sound_and_hardened(mesh: Mesh, archives: tuple[str, ...])
         assert float(score) <= LOWEST_SCORE[role]
 
 
+def test_the_hardened_unit_may_do_what_gateways_need(
+    mesh: Mesh, archives: tuple[str, ...]
+) -> None:
+    door = mesh.machine("door")
+    unpack(door, archives)
+    prepare(door)
+    lan = mesh.lab.lan("office", "192.168.50.0/24")
+    door.attach(lan)
+    desk = mesh.lab.host("desk", on=lan)
+    door.run("iptables", "-P", "FORWARD", "DROP")
+    for rule in ("-N DOCKER-USER", "-A FORWARD -j DOCKER-USER"):
+        door.run("iptables", *rule.split())
+    with booted(door) as system:
+        system.run("nmk", "join", "-", typed=mesh.token())
+        mesh.admin("gateway", "add", "door", "egress", str(lan.subnets[0]))
+        mesh.admin("gateway", "add", "door", "exit")
+        user = mesh.join(mesh.machine("user"))
+        user.run("nmk", "checkin")
+        reaches(user, desk.address)  # as soon as the unit has checked in
+        log = system.run("systemctl", "status", "nmk-agent", check=False).stdout
+        assert "cannot" not in log
+        door.run("nmk", "leave")
+    assert "nmk-home" not in door.run("iptables", "-S").stdout
+    user.run("nmk", "leave")
+
+
 def test_systemd_keeps_a_machine_in_the_mesh(mesh: Mesh, archives: tuple[str, ...]) -> None:
     web = mesh.machine("web")
     unpack(web, archives)
