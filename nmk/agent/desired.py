@@ -12,6 +12,7 @@ from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
+from nmk.core.gateways import NO_GATEWAY
 from nmk.core.routes import Routing, compile_routing, only_ipv4
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
@@ -30,11 +31,15 @@ Local = Mapping[str, int]  # the machine's own settings, by their names in core.
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The interface, what it needs around it, and how that came about."""
+    """The interface, what it needs around it, and how that came about.
+
+    `roles`: those of a gateway that the machine has, and its owner agrees to.
+    """
 
     tunnel: Tunnel
     surroundings: Surroundings
     routing: Routing
+    roles: tuple[str, ...] = ()
 
 
 def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
@@ -43,6 +48,8 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
         raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
     others = state.others(me.network)
     view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me, others)
+    if not wishes.roles:
+        view = replace(view, gateway=NO_GATEWAY)
     out = {left.address for left in find_left_out(view, claims)}
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
@@ -51,7 +58,8 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
-    return Desired(compile_tunnel(view, own, routing.ranges, out), around, routing)
+    tunnel = compile_tunnel(view, own, routing.ranges, out)
+    return Desired(tunnel, around, routing, view.gateway.roles)
 
 
 def desired_when_down(me: Membership) -> Surroundings:
@@ -73,4 +81,5 @@ def listen_port(me: Membership, local: Local) -> int:
 
 def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
     lans = tuple(claim.range for claim in own_lans(me, others))
-    return ruleset.Own(table_name(me), me.interface, lans)
+    meshes = tuple(sorted(other.interface for other in others))
+    return ruleset.Own(table_name(me), me.interface, lans, meshes)

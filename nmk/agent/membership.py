@@ -244,6 +244,8 @@ def _parse_known(data: Json, me: Membership) -> Known:
         raise BadView("the view does not say where it stands")
     if view.id != me.id:
         raise BadView(f"the view is another node's, {quote(view.id)}")
+    if "clients" not in data["view"]:
+        revision, commit_id = 0, ""  # of nmk 0.1.0, which left them out: a full view has to come
     return Known(epoch, revision, commit_id, data["view"], view)
 
 

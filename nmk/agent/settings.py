@@ -34,6 +34,7 @@ def route_wishes(me: Membership) -> RouteWishes:
     values = {name: str(found.get(name, (w.default, ""))[0]) for name, w in WISHES.items()}
     return RouteWishes(
         accept=values["accept-routes"] == "on",
+        roles=values["accept-roles"] == "on",
         exit_node=values["exit-node"] or None,
         kill_switch=values["kill-switch"] == "on",
         guarded="exit-node" in found,

@@ -69,7 +69,8 @@ def status(
     local = local_settings(network, me)
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
-    routing = desired(me, local, lan).routing if view else Routing({})
+    wish = desired(me, local, lan) if view else None
+    routing = wish.routing if wish else Routing({})
     asked = reachable or is_reachable
     return {
         "network": network,
@@ -84,7 +85,7 @@ def status(
         "last_check_in": stamp.age(network, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
-        "roles": list(view.gateway.roles) if view else [],
+        "roles": list(wish.roles) if wish else [],
         "routes": [asdict(route) for route in routing.routes],
         "declined": declined(view) if view else [],
         "exit": {"node": routing.exit, "problem": routing.problem},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,9 +65,9 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
         lines += ["let packets through Docker's rules"] * bool(docker and want.forwards)
         commands += docker
     if "routes" in looks:
-        live = routes.probe_table(run, table_of(me.order), rules_of(me.order))
+        live = routes.probe_table(run, table_of(me.order), astuple(rules_of(me.order)))
         commands += plan_table(me.order, me.interface, want.table, live)
-        lines += describe_table(want.table, live)
+        lines += describe_table(me.order, want.table, live)
     return Work(
         want=want,
         renew_filter=renew,

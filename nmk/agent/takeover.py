@@ -67,9 +67,10 @@ def take_over(
             _take_down(path, run)
         after = tick(taken, api_of(taken), run, local_settings(network, taken))
         keep(taken, after, run)
-    kept = path.with_name(path.name + SUFFIX)
-    path.replace(kept)
-    say(f"{path} is {kept} now, so that nothing starts the hub again")
+    if path.suffix != SUFFIX:
+        kept = path.with_name(path.name + SUFFIX)
+        path.replace(kept)
+        say(f"{path} is {kept} now, so that nothing starts the hub again")
     return answer
 
 

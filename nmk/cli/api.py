@@ -66,7 +66,9 @@ class AdminApi:
             headers["Authorization"] = f"Bearer {self._api_key}"
         if revision is not None:
             headers["If-Match"] = f'"{revision}"'
-        target = f"/v1{path}" + ("?dry-run=true" if dry_run else "")
+        target = f"/v1{path}"
+        if dry_run:
+            target += ("&" if "?" in target else "?") + "dry-run=true"
         content = None if body is None else json.dumps(body)
         status, raw = self._exchange(method, target, content, headers)
         if not raw and status < http.HTTPStatus.BAD_REQUEST:

@@ -45,11 +45,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
     show(rows, output, COLUMNS, "node")
     for row in rows:
-        for left in row["left_out"]:
-            say(
-                f"{left['node']} leaves out {left['range']} of {row['node']}: "
-                f"it is in {left['subnet']} itself"
-            )
+        _say_left_out(row)
 
 
 @gateway.command(epilog="Example: nmk gateway add office egress 192.168.50.0/24")
@@ -92,7 +88,9 @@ def add(
     name = api.network(network)
     body = {"node": node, "role": role, "ranges": list(ranges), **options}
     made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
-    show(made, output, COLUMNS, "node")
+    shown = {k: v for k, v in made.items() if k != "left_out"} if output == "table" else made
+    show(shown, output, COLUMNS, "node")
+    _say_left_out(made)
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
         return
@@ -135,6 +133,15 @@ def remove(
     api.call("DELETE", path, dry_run=dry_run)
 
 
+def _say_left_out(row: Json) -> None:
+    """Who does not route a range, and why."""
+    for left in row["left_out"]:
+        say(
+            f"{left['node']} leaves out {left['range']} of {row['node']}: "
+            f"it is in {left['subnet']} itself"
+        )
+
+
 def next_step(made: Json) -> str:
     """What to do after a role was given."""
     network = made["network"]
@@ -154,13 +161,14 @@ def ways_back(api: AdminApi, made: Json) -> list[str]:
     ours = set(made["ranges"])
     mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
     mesh += sorted({r for g in gateways for r in g["ranges"]} - ours)
-    lines = ["without NAT the hosts there need routes back, best on their router:"]
-    for cidr in made["ranges"]:
-        via = _address_in(cidr, node)
-        lines += [
-            f"  ip route add {other} via {via}" for other in mesh if (":" in other) == (":" in cidr)
-        ]
-    return lines
+    routes = [
+        f"  ip route add {other} via {_address_in(cidr, node)}"
+        for cidr in made["ranges"]
+        for other in mesh
+        if (":" in other) == (":" in cidr)
+    ]
+    head = "without NAT the hosts there need routes back, best on their router:"
+    return [head, *dict.fromkeys(routes)]
 
 
 def _address_in(cidr: str, node: Any) -> str:  # noqa: ANN401  # JSON

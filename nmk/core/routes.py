@@ -20,18 +20,21 @@ from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK, Command, host_ranges
 
 _TABLES = MARK  # the first routing table is the one after this number
-_PRIORITIES = 20_000  # of rules, two a network; before the main table's 32766
+_PRIORITIES = 20_000  # of rules, two a network
+_LAST_PRIORITIES = 30_000  # of what comes after them, one a network; before the main table's 32766
 
 
 @dataclass(frozen=True, slots=True)
 class RouteWishes:
     """What the owner of the machine wants of routes; the controller has no say in it.
 
-    As in `core.settings.WISHES`. `guarded`: there is or was an exit node, so packets from this
-    node's addresses in the mesh, such as those of old connections, may not leave another way.
+    As in `core.settings.WISHES`. `roles`: to be a gateway. `guarded`: there is or was an exit
+    node, so packets from this node's addresses in the mesh, such as those of old connections, may
+    not leave another way.
     """
 
     accept: bool = True
+    roles: bool = True
     exit_node: str | None = None
     kill_switch: bool = False
     guarded: bool = False
@@ -173,16 +176,29 @@ def _find_exit(view: View, wishes: RouteWishes) -> tuple[Peer | None, str | None
 class RouteTable:
     """A network's own routing table, as it should be or as it is.
 
-    `led`: ranges that lead into the interface; `blocked`: ranges that lead nowhere; `rules`: the
-    lines of `ip rule`, by family.
+    `led`: ranges that lead into the interface; `rules`: the lines of `ip rule`, with their family.
     """
 
     led: frozenset[str] = frozenset()
-    blocked: frozenset[str] = frozenset()
     rules: frozenset[tuple[int, str]] = frozenset()
 
 
 NO_TABLE = RouteTable()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that a network may have, as `ip rule add` takes them (ip-rule(8)).
+
+    `lan`: what the main table knows but for its default route goes first; then `ranges`: what our
+    table knows but for its default route. After the ranges of all networks, everything else by the
+    exit node (`everything`), or nowhere (`nothing`).
+    """
+
+    lan: str
+    ranges: str
+    everything: str
+    nothing: str
 
 
 def table_of(order: int) -> int:
@@ -190,57 +206,54 @@ def table_of(order: int) -> int:
     return _TABLES + 1 + order
 
 
-def rules_of(order: int) -> tuple[str, str]:
-    """The two rules of a network, as `ip rule add` takes them (ip-rule(8))."""
-    first = _PRIORITIES + 2 * order
-    return (
-        f"priority {first} table main suppress_prefixlength 0",
-        f"priority {first + 1} not fwmark {MARK:#x} table {table_of(order)}",
+def rules_of(order: int) -> Rules:
+    """The rules of the network with this order on the machine."""
+    first, last = _PRIORITIES + 2 * order, _LAST_PRIORITIES + order
+    ours = f"not fwmark {MARK:#x} table {table_of(order)}"
+    return Rules(
+        lan=f"priority {first} table main suppress_prefixlength 0",
+        ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
+        everything=f"priority {last} {ours}",
+        nothing=f"priority {last} not fwmark {MARK:#x} unreachable",
     )
 
 
 def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
-    """What the table should be. Of a family that the network has not, everything is blocked."""
-    if not routing.table:
-        return NO_TABLE
-    families = {ip_interface(address).version for address in view.addresses}
-    everything = [cidr for cidr in EVERYTHING if cidr in routing.table]
-    blocked = {cidr for cidr in everything if ip_network(cidr).version not in families}
-    led = set(routing.table) - blocked
-    return RouteTable(
-        led=frozenset(led),
-        blocked=frozenset(blocked),
-        rules=frozenset(
-            (family, rule)
-            for family in {ip_network(cidr).version for cidr in routing.table}
-            for rule in rules_of(order)
-        ),
-    )
+    """What the table should be. Of a family that the network has not, nothing leaves."""
+    rules = rules_of(order)
+    ours = {ip_interface(address).version for address in view.addresses}
+    led, wanted = set(), set()
+    for cidr in routing.table:
+        family = ip_network(cidr).version
+        wanted |= {(family, rules.lan), (family, rules.ranges)}
+        if cidr in EVERYTHING:
+            wanted.add((family, rules.everything if family in ours else rules.nothing))
+        if cidr not in EVERYTHING or family in ours:
+            led.add(cidr)
+    return RouteTable(frozenset(led), frozenset(wanted))
 
 
 def only_ipv4(table: RouteTable) -> RouteTable:
     """What is left of it on a machine that knows no IPv6."""
-    return RouteTable(
-        led=frozenset(_of(4, table.led)),
-        blocked=frozenset(_of(4, table.blocked)),
-        rules=frozenset((family, rule) for family, rule in table.rules if family == 4),
-    )
+    rules = frozenset((family, rule) for family, rule in table.rules if family == 4)
+    return RouteTable(frozenset(_of(4, table.led)), rules)
 
 
 def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
     """The commands that turn one into the other, at most one a family; none where they agree.
 
-    Routes come before the rules that lead to them, and go after them.
+    Routes come before the rules that lead to them, and go after them; of the rules those that
+    spare the LAN come first and go last.
     """
     commands = []
+    to = f"dev {interface} table {table_of(order)}"
     for family in (4, 6):
+        gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
         lines = [
-            *(f"rule del {rule}" for f, rule in sorted(live.rules - want.rules) if f == family),
-            *_lines("del", interface, order, _of(family, live.led - want.led)),
-            *_lines("del", None, order, _of(family, live.blocked - want.blocked)),
-            *_lines("replace", interface, order, _of(family, want.led - live.led)),
-            *_lines("replace", None, order, _of(family, want.blocked - live.blocked)),
-            *(f"rule add {rule}" for f, rule in sorted(want.rules - live.rules) if f == family),
+            *(f"rule del {rule}" for rule in reversed(gone)),
+            *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
+            *(f"route replace {cidr} {to}" for cidr in _of(family, want.led - live.led)),
+            *(f"rule add {rule}" for rule in new),
         ]
         if lines:
             text = "".join(f"{line}\n" for line in lines)
@@ -248,24 +261,24 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
     return commands
 
 
-def describe_table(want: RouteTable, live: RouteTable) -> list[str]:
+def describe_table(order: int, want: RouteTable, live: RouteTable) -> list[str]:
     """The differences, a line each."""
-    return [
-        *(f"route {cidr} into the tunnel" for cidr in sorted(want.led - live.led)),
-        *(f"block {cidr}" for cidr in sorted(want.blocked - live.blocked)),
-        *(f"no longer route {cidr} into the tunnel" for cidr in sorted(live.led - want.led)),
-        *(f"no longer block {cidr}" for cidr in sorted(live.blocked - want.blocked)),
+    blocks = [
+        (family, rule)
+        for family, rule in sorted(want.rules - live.rules)
+        if rule == rules_of(order).nothing
     ]
+    lines = [
+        *(f"route {cidr} into the tunnel" for cidr in sorted(want.led - live.led)),
+        *(f"let no IPv{family} leave" for family, _ in blocks),
+        *(f"no longer route {cidr} into the tunnel" for cidr in sorted(live.led - want.led)),
+    ]
+    return lines or ["put the routing rules in place"] * (want != live)
 
 
 def _of(family: int, cidrs: Iterable[str]) -> list[str]:
     return sorted(cidr for cidr in cidrs if ip_network(cidr).version == family)
 
 
-def _lines(verb: str, interface: str | None, order: int, cidrs: list[str]) -> list[str]:
-    to = f"dev {interface}" if interface else ""
-    kind = "" if interface else "unreachable "
-    return [
-        f"route {verb} {kind}{cidr} {to} table {table_of(order)}".replace("  ", " ")
-        for cidr in cidrs
-    ]
+def _rules(family: int, rules: Iterable[tuple[int, str]]) -> list[str]:
+    return sorted(rule for of, rule in rules if of == family)

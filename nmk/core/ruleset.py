@@ -22,11 +22,15 @@ _FAMILY = {4: "ip", 6: "ip6"}
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What only this machine knows: the table's and the interface's names, the LANs it is in."""
+    """What only this machine knows: names of the table and the interface, the LANs that it is in.
+
+    `meshes`: the interfaces of its other networks.
+    """
 
     table: str
     interface: str
     subnets: tuple[str, ...] = ()
+    meshes: tuple[str, ...] = ()
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
@@ -36,6 +40,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
         *(_gateway_chains(own, view) if view.gateway.roles else ()),
         *(_mark_chains() if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
+        *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own) if cut_off else ()),
     ]
     if not chains:
@@ -53,7 +58,8 @@ Chains = Iterator[tuple[str, list[str]]]
 def _gateway_chains(own: Own, view: View) -> Chains:
     """What comes out of the tunnel goes where the roles lead, and nowhere else.
 
-    What is answered and what the machine itself publishes passes as well. Segments are made to fit
+    What is answered and what the machine itself publishes passes as well. Nobody in a LAN gets in
+    under an address of the mesh. Segments are made to fit
     the tunnel (RFC 4459, 3.2). No redirects: all peers are on one link, yet not neighbours.
     """
     tunnel = f'"{own.interface}"'
@@ -61,6 +67,10 @@ def _gateway_chains(own: Own, view: View) -> Chains:
     forward = [
         "type filter hook forward priority filter; policy accept;",
         f"oifname {tunnel} tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+        *(
+            f"iifname != {tunnel} oifname {tunnel} {family} saddr {ranges} drop"
+            for family, ranges in _by_family(view.cidrs)
+        ),
         f"iifname != {tunnel} accept",
         "ct state established,related accept",
         "ct status dnat accept",
@@ -130,14 +140,31 @@ def _guard_chains(own: Own, view: View) -> Chains:
     yield "guard-output", out
 
 
+def _inbound_chains(own: Own, view: View) -> Chains:
+    """By the exit node come answers. What begins comes from the mesh and from ranges it routes."""
+    known = [*view.cidrs, *(cidr for peer in view.peers.values() for cidr in peer.gateway.ranges)]
+    begins = f'iifname "{own.interface}" ct state new'
+    ranges = dict(_by_family(known))
+    lines = [
+        f"{begins} {family} saddr != {ranges[family]} drop"
+        if family in ranges
+        else f"{begins} meta nfproto ipv{version} drop"
+        for version, family in _FAMILY.items()
+    ]
+    for hook in ("input", "forward"):
+        head = f"type filter hook {hook} priority filter; policy accept;"
+        yield f"inbound-{hook}", [head, *lines]
+
+
 def _kill_chains(own: Own) -> Chains:
     """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there)."""
     near = [
         f"{family} daddr {ranges} accept"
         for family, ranges in _by_family((*own.subnets, *_LINK_LOCAL))
     ]
+    tunnels = ", ".join(f'"{name}"' for name in ("lo", own.interface, *own.meshes))
     pass_ = [
-        f'oifname {{ "lo", "{own.interface}" }} accept',
+        f"oifname {{ {tunnels} }} accept",
         f"meta mark {MARK:#x} accept",
         "fib daddr type { local, broadcast, multicast } accept",
         *near,

@@ -69,6 +69,12 @@ class Wish:
 WISHES: dict[str, Wish] = {
     w.name: w
     for w in (
+        Wish(
+            "accept-roles",
+            "on",
+            ("on", "off"),
+            "be the gateway that the controller wants this machine to be",
+        ),
         Wish("accept-routes", "on", ("on", "off"), "follow the ranges of egress gateways"),
         Wish("exit-node", "", (), "the node that all traffic goes by; empty: none"),
         Wish(

@@ -53,8 +53,6 @@ class SqliteEngine:
     def keep_copy(self, version: int) -> None:
         """See Engine: beside the file, whole or not at all."""
         copy = Path(f"{self.path}.schema{version}")
-        if copy.exists():
-            return
         scratch = temporary_of(copy)
         scratch.unlink(missing_ok=True)
         with self._errors():

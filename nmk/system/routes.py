@@ -81,16 +81,14 @@ def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
 def probe_table(run: Runner, number: int, rules: Sequence[str]) -> RouteTable:
     """A routing table as it is, and which of the rules there are, as `ip rule add` takes them."""
     led: set[str] = set()
-    blocked: set[str] = set()
     found: set[tuple[int, str]] = set()
     for family in (4, 6):
         for route in _table(run, family, number):
             cidr = route.get("dst", "default")
-            cidr = _DEFAULTS[family] if cidr == "default" else str(ip_network(cidr))
-            (blocked if route.get("type") == "unreachable" else led).add(cidr)
+            led.add(_DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
         there = _read_rules(run, family)
         found |= {(family, rule) for rule in rules if rule in there}
-    return RouteTable(frozenset(led), frozenset(blocked), frozenset(found))
+    return RouteTable(frozenset(led), frozenset(found))
 
 
 def routers_by_advertisement(run: Runner) -> list[str]:
@@ -126,7 +124,7 @@ def _render_rule(rule: dict[str, Any]) -> str:
         words.append("not")
     if "fwmark" in rule:
         words.append(f"fwmark {rule['fwmark']}")
-    words.append(f"table {rule.get('table')}")
+    words.append(rule["action"] if "action" in rule else f"table {rule.get('table')}")
     if "suppress_prefixlen" in rule:
         words.append(f"suppress_prefixlength {rule['suppress_prefixlen']}")
     return " ".join(words)

@@ -269,6 +269,39 @@ def test_only_the_owner_opens_the_kill_switch(trip: Trip) -> None:
     trip.mesh.join(trip.laptop)
 
 
+def test_nobody_behind_the_exit_node_begins_anything(trip: Trip) -> None:
+    trip.set("exit-node=home")
+    reaches(trip.laptop, trip.web.address)
+    inside = trip.mesh.address("laptop")
+    trip.web.run("ip", "route", "add", inside, "via", trip.home.address)
+    with captured(trip.laptop, INTERFACE, "icmp") as capture:
+        assert trip.web.run("ping", "-c2", "-W1", inside, check=False).returncode
+    assert [p.source for p in capture.packets] == [trip.web.address] * 2, "they came, and no answer"
+    reaches(trip.home, inside)
+    trip.web.run("ip", "route", "del", inside)
+
+
+def test_other_networks_go_on_beside_an_exit_node(trip: Trip) -> None:
+    lan = trip.lab.lan("far", "192.168.70.0/24")
+    desk = trip.lab.host("desk", on=lan)
+    trip.mesh.admin("network", "create", "work", "10.45.0.0/24")
+    key = trip.mesh.admin("key", "create", "-n", "work", "--uses", "2")
+    far = trip.mesh.machine("far-door")
+    far.attach(lan)
+    for host in (far, trip.laptop):
+        host.run("nmk", "join", "-", input=key)
+    try:
+        trip.mesh.admin("gateway", "add", "-n", "work", "far-door", "egress", "192.168.70.0/24")
+        for host in (far, trip.laptop):
+            host.run("nmk", "checkin", "-n", "work")
+        trip.laptop.run("nmk", "set", "-n", "home", "exit-node=home", "kill-switch=on")
+        reaches(trip.laptop, "10.45.0.1")
+        reaches(trip.laptop, desk.address)
+        reaches(trip.laptop, trip.web.address)
+    finally:
+        trip.laptop.run("nmk", "leave", "-n", "work")
+
+
 def test_of_a_family_that_the_network_has_not_nothing_leaves(trip: Trip) -> None:
     trip.mesh.admin("network", "create", "four", "10.44.0.0/24")
     key = trip.mesh.admin("key", "create", "-n", "four", "--uses", "2")

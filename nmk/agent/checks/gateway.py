@@ -39,7 +39,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
         found.append(Finding("gateway", "broken", wish.routing.problem, mend, me.network))
     lines = [c.line for c in surroundings.plan(me, wish.surroundings, run).changes]
     if me.down or not lines:
-        roles = ", ".join(gateway.roles) or "none here"
+        roles = ", ".join(wish.roles) or "none here"
         reason = f"roles: {roles}; filter, forwarding and routes are as they should be"
         return [*found, Finding("gateway", "ok", reason, network=me.network)]
     more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
