@@ -1,0 +1,62 @@
+"""What a gateway's neighbours, other nodes and a controller cannot do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.gateways.capture import captured
+from tests.lab import Host
+from tests.mesh import INTERFACE, Mesh, reaches
+
+SEND = """
+import socket, struct, sys
+source, target = (socket.inet_aton(a) for a in sys.argv[1:3])
+udp = struct.pack("!HHHH", 9, 9, 8 + 5, 0) + b"spoof"
+ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, target)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw.sendto(ip + udp, (sys.argv[2], 0))
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(mesh: Mesh) -> Host:
+    lan = mesh.lab.lan("office", "192.168.50.0/24")
+    host = mesh.machine("door")
+    host.attach(lan, "192.168.50.2")
+    mesh.lab.host("desk", on=lan)
+    mesh.join(host)
+    mesh.join(mesh.machine("laptop"))
+    mesh.admin("gateway", "add", "door", "ingress")
+    mesh.admin("gateway", "add", "door", "egress", "192.168.50.0/24")
+    mesh.admin("extclient", "create", "phone")
+    for name in ("door", "laptop"):
+        mesh.lab.hosts[name].run("nmk", "checkin")
+    return host
+
+
+def test_no_neighbour_gets_in_under_an_address_of_the_mesh(mesh: Mesh, gateway: Host) -> None:
+    desk, laptop = mesh.lab.hosts["desk"], mesh.lab.hosts["laptop"]
+    gateway.run("sysctl", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth1.rp_filter=0")
+    target = mesh.address("laptop")
+    phone = json.loads(mesh.admin("extclient", "show", "phone", "-o", "json"))["addresses"][0]
+    desk.route(f"{target}/32", "192.168.50.2")
+    with captured(laptop, INTERFACE, "udp port 9") as capture:
+        for source in (phone, desk.address):
+            desk.run("python3", "-c", SEND, source, target)
+        reaches(laptop, desk.address)
+    assert [p.source for p in capture.packets] == [desk.address]
+
+
+def test_the_owner_need_not_be_a_gateway(mesh: Mesh, gateway: Host) -> None:
+    laptop, desk = mesh.lab.hosts["laptop"], mesh.lab.hosts["desk"]
+    reaches(laptop, desk.address)
+    gateway.run("nmk", "set", "accept-roles=off")
+    assert laptop.run("ping", "-c1", "-W1", desk.address, check=False).returncode
+    assert "table inet" not in gateway.run("nft", "list", "ruleset").stdout
+    assert gateway.read("/proc/sys/net/ipv4/ip_forward") == "0\n"
+    [status] = json.loads(gateway.run("nmk", "status", "-o", "json").stdout)
+    assert status["roles"] == []
+    gateway.run("nmk", "set", "accept-roles=")
+    reaches(laptop, desk.address)
