@@ -13,7 +13,7 @@ from nmk.agent.surroundings import table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
-from nmk.core.routes import Routing, compile_routing, only_ipv4
+from nmk.core.routes import Routing, competitors, compile_routing, only_ipv4
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
     NOTHING,
@@ -51,14 +51,15 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     if not wishes.roles:
         view = replace(view, gateway=NO_GATEWAY)
     out = {left.address for left in find_left_out(view, claims)}
+    here = replace(view, addresses=tuple(a for a in view.addresses if a not in out))
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
-    around = compile_surroundings(_filter_names(me, others), me.order, view, routing, wishes)
+    around = compile_surroundings(_filter_names(me, others), me.order, here, routing, wishes)
     if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
-    tunnel = compile_tunnel(view, own, routing.ranges, out)
+    tunnel = compile_tunnel(view, own, routing.ranges, out, competitors(view))
     return Desired(tunnel, around, routing, view.gateway.roles)
 
 

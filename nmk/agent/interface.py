@@ -93,7 +93,10 @@ def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membe
     if here == port or ports.is_free(port):
         return me
     if me.wishes.listen_port or "listen-port" in local:
-        raise PortTaken(f"UDP port {port} is in use", "free it, or ask for another listen-port")
+        raise PortTaken(
+            f"UDP port {port} is in use",
+            "free it (a hub that was taken over?), or ask for another listen-port",
+        )
     return replace(me, listen_port=here or ports.next_free(port + 1, reserved_ports(me.network)))
 
 

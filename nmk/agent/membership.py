@@ -257,7 +257,7 @@ def _count(value: object, what: str) -> int:
 
 def _found(path: str, value: str) -> str:
     """A kernel setting's value: one of networks, and a number."""
-    if not _SYSCTL.fullmatch(path) or not value.isdecimal():
+    if not _SYSCTL.fullmatch(path) or not (value.isascii() and value.isdecimal()):
         raise BadInput(f"{quote(path)} is no kernel setting that nmk changes")
     return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
 from nmk.core.endpoints import choose_endpoint
+from nmk.core.gateways import NO_GATEWAY
 from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
 from nmk.core.routes import Routing, own_subnet_in_the_way
@@ -70,6 +71,8 @@ def status(
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
     wish = desired(me, local, lan) if view else None
+    if view and wish and not wish.roles:
+        view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
     routing = wish.routing if wish else Routing({})
     asked = reachable or is_reachable
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nmk.agent.places import runtime_directory
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, table_of
-from nmk.core.surroundings import IPV6_FORWARDING, Surroundings
+from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, Surroundings
 from nmk.core.tunnel import Change, Command
 from nmk.errors import CommandFailed
 from nmk.files import write_private
@@ -27,6 +28,11 @@ from nmk.system import routes, sysctl
 from nmk.system.firewall import read_tables
 from nmk.system.runner import Runner
 
+_RESET = (  # by which setting, which ones, if they have this value
+    (IPV4_FORWARDING, "net/ipv4/conf/*/forwarding", "1"),
+    (IPV4_FORWARDING, "net/ipv4/conf/all/accept_redirects", "0"),
+    (IPV6_FORWARDING, "net/ipv6/conf/*/forwarding", "1"),
+)
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -58,12 +64,12 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
     renew = "filter" in looks and _is_filter_other(me, want.ruleset, run)
     sysctls, found = _plan_sysctls(me, want.sysctls, run)
     commands: list[Command] = []
+    docker: list[Command] = []
     lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
     if "docker" in looks:
         docker = plan_docker(_read_tables(run), me.interface, wanted=want.forwards)
         lines += ["let packets through Docker's rules"] * bool(docker and want.forwards)
-        commands += docker
     if "routes" in looks:
         live = routes.probe_table(run, table_of(me.order), astuple(rules_of(me.order)))
         commands += plan_table(me.order, me.interface, want.table, live)
@@ -73,7 +79,7 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
         renew_filter=renew,
         sysctls=sysctls,
         found=found,
-        commands=tuple(commands),
+        commands=(*commands, *docker),
         laid=frozenset(kind for kind in _KINDS if wanted[kind]),
         changes=tuple(Change("surroundings", line) for line in lines),
     )
@@ -129,7 +135,8 @@ def _plan_sysctls(
     wanted = {**_kept_routers(me, wanted, run), **wanted}
     elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
     settings: dict[str, str] = {}
-    found: dict[str, str] = {}
+    # Before what resets them, so that they are put back after it.
+    found = _reset_with_forwarding(wanted, me.found, elsewhere)
     for path, value in wanted.items():
         now = sysctl.read(path)
         if now is None:
@@ -140,9 +147,30 @@ def _plan_sysctls(
         if now != value:
             settings[path] = value
     for path in reversed(list(me.found)):
-        if path not in wanted and path not in elsewhere:
+        if path not in wanted and path not in elsewhere and path not in found:
             settings[path] = me.found[path]
     return settings, found
+
+
+def _reset_with_forwarding(
+    wanted: Mapping[str, str], found: Mapping[str, str], elsewhere: Mapping[str, str]
+) -> dict[str, str]:
+    """What other settings are, that the kernel resets when forwarding is switched off again.
+
+    Each interface's own forwarding and, for IPv4, that redirects are refused (Linux,
+    inet_forward_change, addrconf_fixup_forwarding). Noted when forwarding is switched on.
+    """
+    kept: dict[str, str] = {}
+    for forwarding, pattern, value in _RESET:
+        noted = next((n for n in (found, elsewhere) if forwarding in n), None)
+        if forwarding not in wanted:
+            continue
+        if noted is not None:
+            kept |= {p: v for p, v in noted.items() if fnmatch(p, pattern) and p not in wanted}
+        elif sysctl.read(forwarding) == "0":
+            there = (p for p in sysctl.paths(pattern) if p not in wanted)
+            kept |= {p: value for p in there if sysctl.read(p) == value}
+    return kept
 
 
 def _kept_routers(me: Membership, wanted: Mapping[str, str], run: Runner) -> dict[str, str]:

@@ -6,7 +6,7 @@ the network, on this machine's disk, and nowhere else. Cut short, it can be repe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -62,11 +62,13 @@ def take_over(
             preshared={c.public_key: c.preshared_key for c in hub.clients if c.preshared_key},
         )
         state.save(taken)
+        endpoints = _endpoints(path, run) if own else {}
         if own:
             say(f"taking down {path.stem}")
             _take_down(path, run)
         after = tick(taken, api_of(taken), run, local_settings(network, taken))
         keep(taken, after, run)
+        _call_clients(after, endpoints, run)
     if path.suffix != SUFFIX:
         kept = path.with_name(path.name + SUFFIX)
         path.replace(kept)
@@ -80,6 +82,7 @@ def _request(me: Membership, hub: Hub) -> Json:
         "node": me.known.view.name,
         "public_key": public_key(hub.private_key),
         "addresses": [str(ip_interface(a).ip) for a in hub.addresses],
+        "lets_out": hub.lets_out,
         "clients": [
             {"name": c.name, "public_key": c.public_key, "addresses": list(c.addresses)}
             for c in hub.clients
@@ -108,6 +111,24 @@ def _is_up(path: Path, hub: Hub, run: Runner) -> bool:
         )
     except NmkError:
         return False
+
+
+def _endpoints(path: Path, run: Runner) -> dict[str, str]:
+    """Where the hub's clients are, by their keys."""
+    peers = wireguard.look(run, path.stem).peers
+    return {key: live.peer.endpoint for key, live in peers.items() if live.peer.endpoint}
+
+
+def _call_clients(me: Membership, endpoints: Mapping[str, str], run: Runner) -> None:
+    """Shake hands with clients where the hub had them: they would notice only after 15 s.
+
+    A keepalive makes WireGuard call at once; the next check-in takes it back.
+    """
+    known = me.known.view.clients.values() if me.known else ()
+    for client in known:
+        if client.key in endpoints:
+            where = ("endpoint", endpoints[client.key], "persistent-keepalive", "25")
+            run.change(Command(("wg", "set", me.interface, "peer", client.key, *where)))
 
 
 def _take_down(path: Path, run: Runner) -> None:

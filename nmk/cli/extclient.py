@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -260,6 +261,10 @@ def import_(api: AdminApi, network: str | None, file: str, yes: bool, dry_run: b
     answer = take_over(name, path, hub, ask, runner(dry_run, verbose=False), say)
     would = "would take" if dry_run else "took"
     say(f"{would} over {len(answer['clients'])} ext clients, {answer['known']} were there")
+    if hub.lets_out:
+        say(f"the hub led its clients out, and so does {answer['node']}: it is an exit gateway")
+    if not dry_run:
+        say("  next: nmk doctor")
 
 
 def _read_hub(path: Path) -> str:
@@ -298,6 +303,8 @@ def _issue(
             f"note: {host} is reached in its own LAN only; for devices elsewhere first:\n"
             f"  nmk gateway add {made['gateway']} ingress --endpoint HOST:PORT"
         )
+    if made["state"] != "enabled":
+        say(f"note: it is {made['state']}, and not let in: nmk extclient enable {made['name']}")
     if private_key:
         say(
             "its private key is in that config alone; to replace one that was lost: "
@@ -326,7 +333,7 @@ def _hand_out(made: Json, config: str, handing: Handing, output: str) -> None:
         click.echo(made["name"])
     elif not handing.to_files:
         click.echo(config, nl=False)
-        if sys.stdout.isatty() and not handing.public_key:
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not handing.public_key:
             click.echo("\n" + render_terminal(config), color=True)
 
 
@@ -336,18 +343,28 @@ def _parse_handing(
     """The files, checked before anything is made. Raises BadInput."""
     from nmk.cli.qr import parse_qr_file
 
-    qr_path = parse_qr_file(qr_file) if qr_file else None
-    config_path = Path(config_file) if config_file else None
+    qr_path = None if qr_file is None else parse_qr_file(qr_file)
+    config_path = None if config_file is None else Path(config_file)
     if qr_path and public_key:
         raise BadInput("a QR code without the private key is of no use", "leave --qr-file out")
+    if qr_path and qr_path == config_path:
+        raise BadInput(f"{quote(qr_path)} is named twice", "give the config a file of its own")
     for path in filter(None, (qr_path, config_path)):
+        _check_new(path)
+    if output == "name" and not (qr_path or config_path or public_key):
+        raise BadInput("-o name would lose the private key", "add --config-file FILE")
+    return Handing(qr_path, config_path, parse_key(public_key) if public_key else None)
+
+
+def _check_new(path: Path) -> None:
+    """Raises BadInput where the file cannot be made, or is there."""
+    try:
         if path.exists():
             raise BadInput(f"{quote(path)} exists", "remove it, or name another file")
         if not path.absolute().parent.is_dir():
             raise BadInput(f"{quote(path)} is in no directory that exists", "mkdir -p it first")
-    if output == "name" and not (qr_path or config_path or public_key):
-        raise BadInput("-o name would lose the private key", "add --config-file FILE")
-    return Handing(qr_path, config_path, parse_key(public_key) if public_key else None)
+    except OSError as error:
+        raise BadInput(f"{quote(path)} cannot be a file: {error.strerror}") from None
 
 
 def _path(api: AdminApi, network: str | None, name: str) -> str:

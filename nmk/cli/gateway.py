@@ -20,7 +20,7 @@ COLUMNS = {
     "NAT": "nat",
     "INTERFACE": "interface",
     "METRIC": "metric",
-    "ENDPOINT": "endpoint",
+    "CALLED AT": "called_at",
     "CLIENTS": "clients",
     "STATE": "state",
 }
@@ -43,7 +43,8 @@ def gateway() -> None:
 def list_(api: AdminApi, network: str | None, output: str) -> None:
     """List a network's gateways, a row for each role."""
     rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
-    show(rows, output, COLUMNS, "node")
+    named = list({row["node"]: row for row in rows}.values())
+    show(named if output == "name" else rows, output, COLUMNS, "node")
     for row in rows:
         _say_left_out(row)
 
@@ -54,7 +55,9 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 @click.argument("ranges", metavar="[CIDR...]", nargs=-1)
 @network_option
 @click.option(
-    "--endpoint", metavar="HOST:PORT", help="ingress: where ext clients call; else as peers do."
+    "--endpoint",
+    metavar="HOST:PORT",
+    help="ingress: where ext clients call; else as peers do. Empty: that again.",
 )
 @click.option(
     "--nat",
@@ -62,7 +65,9 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     help="egress, exit: whether packets leave under the gateway's own address.  [default: auto, "
     "unless they come from a global one]",
 )
-@click.option("--interface", metavar="IF", help="egress, exit: the interface that they leave by.")
+@click.option(
+    "--interface", metavar="IF", help="egress, exit: the interface that they leave by. Empty: any."
+)
 @click.option(
     "--metric",
     metavar="N",
@@ -95,7 +100,7 @@ def add(
         say(f"would make {node} an {role} gateway of {name}")
         return
     say(f"{node} is an {role} gateway of {name}\n  next: {next_step(made)}")
-    if role == "egress" and made["nat"] == "off":
+    if role == "egress":
         for line in ways_back(api, made):
             say(line)
 
@@ -126,11 +131,11 @@ def remove(
     if ranges:
         path += "?" + urlencode([("range", cidr) for cidr in ranges])
     what = f"{', '.join(ranges)} from {node}" if ranges else f"the role {role} from {node}"
-    if dry_run:
-        say(f"would take {what}")
-    else:
+    if not dry_run:
         confirm(f"Take {what}?", yes=yes)
     api.call("DELETE", path, dry_run=dry_run)
+    if dry_run:
+        say(f"would take {what}")
 
 
 def _say_left_out(row: Json) -> None:
@@ -153,22 +158,35 @@ def next_step(made: Json) -> str:
 
 
 def ways_back(api: AdminApi, made: Json) -> list[str]:
-    """Without NAT: the routes that hosts of the ranges need, so that answers find their way."""
+    """The routes that hosts behind gateways without NAT need, so that answers find their way.
+
+    Those of this gateway's hosts, and at other such gateways those to the ranges of this one.
+    """
     path = f"/networks/{segment(made['network'])}"
     network = api.call("GET", path)
-    node = api.call("GET", f"{path}/nodes/{segment(made['node'])}")
-    gateways = api.call("GET", f"{path}/gateways")
-    ours = set(made["ranges"])
+    gateways = [g for g in api.call("GET", f"{path}/gateways") if g["role"] == "egress"]
     mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
-    mesh += sorted({r for g in gateways for r in g["ranges"]} - ours)
-    routes = [
-        f"  ip route add {other} via {_address_in(cidr, node)}"
-        for cidr in made["ranges"]
-        for other in mesh
-        if (":" in other) == (":" in cidr)
+    others = {r for g in gateways for r in g["ranges"]} - set(made["ranges"])
+    lines = []
+    for gateway in gateways:
+        if gateway["nat"] == "off":
+            is_this = gateway["node"] == made["node"]
+            targets = [*mesh, *sorted(others)] if is_this else made["ranges"]
+            node = api.call("GET", f"{path}/nodes/{segment(gateway['node'])}")
+            lines += _routes(gateway["ranges"], targets, node)
+    if not lines:
+        return []
+    head = "without NAT hosts of the ranges need routes back, best on their router:"
+    return [head, *dict.fromkeys(lines)]
+
+
+def _routes(ranges: list[str], targets: list[str], node: Json) -> list[str]:
+    return [
+        f"  ip route add {target} via {_address_in(cidr, node)}"
+        for cidr in ranges
+        for target in targets
+        if (":" in target) == (":" in cidr) and target not in ranges
     ]
-    head = "without NAT the hosts there need routes back, best on their router:"
-    return [head, *dict.fromkeys(routes)]
 
 
 def _address_in(cidr: str, node: Any) -> str:  # noqa: ANN401  # JSON

@@ -10,7 +10,7 @@ import click
 from nmk.core.parse import quote
 from nmk.errors import BadInput
 
-_ALIASES = {"ls": "list", "rm": "delete", "revoke": "delete"}
+_ALIASES = {"ls": ("list",), "rm": ("delete", "remove"), "revoke": ("delete",)}
 
 
 class Noun(click.Group):
@@ -18,7 +18,9 @@ class Noun(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The verb's command."""
-        return super().get_command(ctx, _ALIASES.get(name, name))
+        names = _ALIASES.get(name, (name,))
+        found = (super(Noun, self).get_command(ctx, n) for n in names)
+        return next(filter(None, found), None)
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, str]:

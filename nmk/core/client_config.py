@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any
 
 from nmk.core.gateways import parse_host_endpoint
-from nmk.core.parse import parse_address, parse_int, parse_key
+from nmk.core.parse import parse_address, parse_cidr, parse_int, parse_key
 from nmk.errors import BadInput, BadReply
 
 _HIGHEST = 65535
@@ -37,7 +36,7 @@ def parse_client_config(data: Mapping[str, Any]) -> ClientConfig:
             addresses=tuple(str(parse_address(a)) for a in data["addresses"]),
             gateway_key=parse_key(data["gateway_key"]),
             endpoint=parse_host_endpoint(data["endpoint"]),
-            ranges=tuple(str(ip_network(r)) for r in data["ranges"]),
+            ranges=tuple(str(parse_cidr(r)) for r in data["ranges"]),
             mtu=parse_int(data["mtu"], 1, _HIGHEST, "mtu"),
             keepalive=parse_int(data["keepalive"], 0, _HIGHEST, "keepalive"),
         )

@@ -24,11 +24,12 @@ def plan_docker(tables: Sequence[Table], interface: str, *, wanted: bool) -> lis
         if chain is None or table.name not in TOOLS:
             continue
         for side, field in _SIDES.items():
-            rule = Rule((Match(field, (interface,)),), "accept")
+            rule = Rule((Match(field, (interface.replace("+", "*"),)),), "accept")
             needed = wanted and _drops(table)
             if needed != (rule in chain.rules):
                 verb = "-I" if needed else "-D"
-                words = (TOOLS[table.name], "-w", verb, CHAIN, side, interface, "-j", "ACCEPT")
+                tool = table.tool or TOOLS[table.name]
+                words = (tool, "-w", verb, CHAIN, side, interface, "-j", "ACCEPT")
                 commands.append(Command(words))
     return commands
 

@@ -28,11 +28,14 @@ class Entries:
         self._blocks: list[_Block] = [_Block()]
         self._home: dict[str, _Block] = {}
 
-    def put(self, node_id: str, revision: int, entry: bytes) -> None:
-        """The entry of a node from this revision on; nothing when the bytes are the same."""
+    def put(self, node_id: str, revision: int, entry: bytes, *, anew: bool = False) -> None:
+        """The entry of a node from this revision on; nothing when the bytes are the same.
+
+        `anew`: they may have been others in between, so they are told again all the same.
+        """
         home = self._home.get(node_id)
         if home is not None:
-            if home.entries[node_id][1] == entry:
+            if home.entries[node_id][1] == entry and not anew:
                 return
             self.remove(node_id)
         last = self._blocks[-1]

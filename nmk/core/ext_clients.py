@@ -18,20 +18,20 @@ from nmk.core.decisions import (
     move_to,
     numbered,
 )
-from nmk.core.gateways import Ingress
+from nmk.core.gateways import Exit, Ingress
 from nmk.core.mesh import Mesh
 from nmk.core.parse import join_endpoint, parse_address, parse_key, parse_label, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
-from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
+from nmk.errors import AddressTaken, Ambiguous, BadInput, NameTaken, NotFound
 
 EVERYTHING = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(frozen=True, slots=True)
 class NewClient:
-    """What an admin asks for. `gateway` None: the only ingress gateway; `address` None: a free one.
+    """What an admin asks for.
 
-    `addresses`: all that an imported client has, no other is given to it.
+    `gateway` None: the only ingress gateway; `address` None: a free one.
     """
 
     id: str
@@ -159,11 +159,14 @@ def take_over_hub(
     hub_addresses: Sequence[str],
     peers: Sequence[HubPeer],
     now: int,
+    *,
+    lets_out: bool = False,
 ) -> list[Record]:
-    """The node as the ingress gateway that a hub was, and the hub's clients as they are.
+    """The node as the gateway that a hub was, and the hub's clients as they are.
 
-    Repeat-safe: clients that came the same way before are left alone. A name that is somebody
-    else's gets a number. `hub_key`: the hub's public key, which the node is about to have.
+    Repeat-safe: clients that came the same way before are left alone, or follow the hub where it
+    is another node now. A name that is somebody else's gets a number. `hub_key`: the hub's public
+    key, which the node is about to have; `lets_out`: the hub led its clients to the internet.
     """
     node = find_node(mesh, name)
     owner = mesh.by_wg_key.get(parse_key(hub_key))
@@ -172,25 +175,54 @@ def take_over_hub(
     moved = node
     for address in hub_addresses:
         if parse_address(address).version in mesh.pools:
-            moved = move_to(mesh, moved, address)
-    if moved.gateway.ingress is None:
-        moved = replace(moved, gateway=replace(moved.gateway, ingress=Ingress()))
+            moved = _moved(mesh, moved, address)
+    roles = moved.gateway
+    exit_ = roles.exit or (Exit() if lets_out else None)
+    moved = replace(moved, gateway=replace(roles, ingress=roles.ingress or Ingress(), exit=exit_))
     records: list[Record] = [] if moved == node else [moved]
     names: set[str] = set()
+    taken = {hub_key, *moved.addresses}
     for peer in peers:
-        if _is_taken_over(mesh, node, peer):
-            continue
-        client = _hub_client(mesh, node, hub_key, peer, names, now)
-        names.add(client.name)
-        records.append(client)
+        _check_apart(peer, taken)
+        taken |= {peer.public_key, *peer.addresses}
+        known = mesh.client_by_key.get(peer.public_key)
+        if known is None or set(known.addresses) != set(peer.addresses):
+            client = _hub_client(mesh, node, hub_key, peer, names, now)
+            names.add(client.name)
+            records.append(client)
+        elif known.gateway != node.identity:
+            issue = Issue(known.addresses, hub_key)
+            records.append(replace(known, gateway=node.identity, issue=issue))
     return records
 
 
-def _is_taken_over(mesh: Mesh, node: Node, peer: HubPeer) -> bool:
-    known = mesh.client_by_key.get(peer.public_key)
-    return bool(
-        known and known.gateway == node.identity and set(known.addresses) == set(peer.addresses)
-    )
+def _moved(mesh: Mesh, node: Node, address: str) -> Node:
+    """The node at the hub's address. Raises AddressTaken with a way out."""
+    try:
+        return move_to(mesh, node, address)
+    except AddressTaken as error:
+        raise _taken(mesh, "the hub", address) from error
+
+
+def _taken(mesh: Mesh, whose: str, address: str) -> AddressTaken:
+    """An address of a hub or its client that somebody else in the network has."""
+    for noun, records in (("node", mesh.nodes), ("extclient", mesh.clients)):
+        for record in records.values():
+            if address in record.addresses:
+                return AddressTaken(
+                    f"{address} of {whose} is that of the {noun} {record.name}",
+                    f"nmk {noun} set -n {mesh.name} {record.name} address=ANOTHER",
+                )
+    return AddressTaken(f"{address} of {whose} is in use")
+
+
+def _check_apart(peer: HubPeer, taken: set[str]) -> None:
+    """Raises BadInput where a client of a hub has no address, or what somebody else there has."""
+    if not peer.addresses:
+        raise BadInput(f"{quote(peer.name)} has no address", "give it one of the hub's range")
+    for has in (parse_key(peer.public_key), *map(str, map(parse_address, peer.addresses))):
+        if has in taken:
+            raise BadInput(f"{quote(has)} of {peer.name} is the hub's or another client's too")
 
 
 def _hub_client(
@@ -202,12 +234,24 @@ def _hub_client(
         return name in names or has_name(mesh, name)
 
     name = parse_label(peer.name, "name of an ext client")
-    addresses = {}
+    addresses: dict[int, str] = {}
     for text in peer.addresses:
         family = parse_address(text).version
-        if family in addresses or family not in mesh.pools:
-            raise BadInput(f"{quote(text)} of {peer.name} has no place in {mesh.name}")
-        addresses[family] = mesh.pools[family].check(text)
+        if family in addresses:
+            raise BadInput(
+                f"{peer.name} has two IPv{family} addresses, {addresses[family]} and {text}",
+                "take one out of its AllowedIPs",
+            )
+        if family not in mesh.pools:
+            raise BadInput(
+                f"{quote(text)} of {peer.name} has no place in {mesh.name}, which has no "
+                f"IPv{family} range",
+                "nmk network create, with the hub's ranges of both families",
+            )
+        try:
+            addresses[family] = mesh.pools[family].check(text)
+        except AddressTaken as error:
+            raise _taken(mesh, peer.name, text) from error
     return ExtClient(
         id=peer.id,
         network=mesh.name,
@@ -314,7 +358,8 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         found.append(f"{node.name} has another key now")
     endpoint = endpoint_of(node)
     if issue.endpoint not in {None, endpoint}:
-        found.append(f"{node.name} is called at {endpoint} now")
+        called = f"is called at {endpoint} now" if endpoint else "is nowhere to be called now"
+        found.append(f"{node.name} {called}")
     if issue.ranges is not None:
         now = ranges_of(mesh, client)
         found += [f"it lacks {r}" for r in now if r not in issue.ranges]

@@ -62,10 +62,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Chains that may jump to one another, by name, and what people call the table."""
+    """Chains that may jump to one another, by name, and what people call the table.
+
+    `tool`: the iptables that knows it, "" where it has not been asked.
+    """
 
     name: str
     chains: Mapping[str, Chain]
+    tool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,6 @@ def gateway_json(gateway: Gateway) -> Json:
 def parse_gateway(data: Mapping[str, Any]) -> Gateway:
     """What `gateway_json` made. Raises BadInput, KeyError, TypeError or AttributeError."""
     ingress, egress, exit_ = (data.get(role) for role in ROLES)
-    if not (ingress or egress or exit_):
-        return NO_GATEWAY
     return Gateway(
         ingress=None if ingress is None else make_ingress(ingress["endpoint"]),
         egress=None

@@ -53,11 +53,19 @@ class Mesh:
         """When the next ext client expires, in seconds since 1970."""
         return min(self._expiring.values(), default=inf)
 
-    def apply(self, revision: int, commit_id: str, at: int, records: Iterable[Record]) -> None:
+    def apply(
+        self,
+        revision: int,
+        commit_id: str,
+        at: int,
+        records: Iterable[Record],
+        *,
+        several: bool = False,
+    ) -> None:
         """Take in one commit, made at the time `at`: its records as stored.
 
-        Or several commits at once, each record as the last of them left it. All that it replaces
-        is forgotten first: names, keys and addresses may have changed hands.
+        Or of `several` commits at once, each record as the last of them left it. All that it
+        replaces is forgotten first: names, keys and addresses may have changed hands.
         """
         # The network first, as addresses lie in its ranges.
         records = sorted(records, key=lambda r: (not isinstance(r, Network), r.revision))
@@ -74,9 +82,9 @@ class Mesh:
                 case AccessKey():
                     self.keys[record.id] = record
                 case Node():
-                    self._put_node(record)
+                    self._put_node(record, anew=several)
                 case ExtClient():
-                    self._put_client(record)
+                    self._put_client(record, anew=several)
         self.revision = revision
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
@@ -122,7 +130,7 @@ class Mesh:
             self.gateways.pop(identity, None)
             self._free(before, at)
 
-    def _put_node(self, node: Node) -> None:
+    def _put_node(self, node: Node, *, anew: bool) -> None:
         if node.deleted_at is not None:
             self._free(node, node.deleted_at)
             self.deleted[node.identity] = node
@@ -136,7 +144,7 @@ class Mesh:
             self.gateways[node.identity] = node
         for address, pool in self._homes(node):
             pool.take(address)
-        self.entries.put(node.id, node.revision, encode_entry(node))
+        self.entries.put(node.id, node.revision, encode_entry(node), anew=anew)
 
     def _forget_client(self, client_id: str, at: int) -> None:
         before = self.clients.pop(client_id, None)
@@ -146,7 +154,7 @@ class Mesh:
             self._expiring.pop(client_id, None)
             self._free(before, at)
 
-    def _put_client(self, client: ExtClient) -> None:
+    def _put_client(self, client: ExtClient, *, anew: bool) -> None:
         if client.deleted_at is not None or client.state != "enabled":
             self.client_entries.remove(client.id)
             self._gone.pop(client.id, None)  # so that it stands in the order of revisions
@@ -161,7 +169,8 @@ class Mesh:
             pool.take(address)
         if client.state == "enabled":
             self._gone.pop(client.id, None)
-            self.client_entries.put(client.id, client.revision, encode_client_entry(client))
+            entry = encode_client_entry(client)
+            self.client_entries.put(client.id, client.revision, entry, anew=anew)
             if client.expires_at is not None:
                 self._expiring[client.id] = client.expires_at
 

@@ -31,7 +31,7 @@ KEY_BYTES = 32
 _LONGEST_QUOTE = 80
 _WIDEST = {4: 8, 6: 32}  # a range wider than this is a slip of the keyboard
 _NARROWEST = {4: 30, 6: 126}  # room for two machines
-_MAPPED = ip_network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 
 
 def quote(text: object) -> str:
@@ -130,7 +130,7 @@ def parse_cidr(text: str) -> Range:
         raise BadInput(f"{quote(text)} is no range: {error}", hint) from None
     if "/" not in text or "%" in text:
         raise BadInput(f"{quote(text)} is no range", f"write it with its prefix: {cidr}")
-    if cidr.version == 6 and cidr.overlaps(_MAPPED):
+    if isinstance(cidr, IPv6Network) and cidr.subnet_of(_MAPPED):
         raise BadInput(f"{quote(text)} is IPv4 in IPv6", "write it as an IPv4 range")
     return cidr
 

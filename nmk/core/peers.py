@@ -176,8 +176,12 @@ def _parse_gateway(data: Json, ranges: list[Range]) -> Gateway:
     return gateway
 
 
-def _id(text: str) -> str:
-    if len(text) != 16 or not all(c in "0123456789abcdef" for c in text):
+def _id(text: object) -> str:
+    if (
+        not isinstance(text, str)
+        or len(text) != 16
+        or not all(c in "0123456789abcdef" for c in text)
+    ):
         raise BadInput(f"{quote(text)} is no node id")
     return text
 
@@ -195,12 +199,13 @@ def _inside(texts: list[str], ranges: list[Range]) -> tuple[str, ...]:
 
 
 def _check_unique(view: View) -> None:
-    owners: dict[str, str] = dict.fromkeys(view.addresses, view.id)
+    addresses = set(view.addresses)
     keys: set[str] = set()
     for peer in view.others:
         for address in peer.addresses:
-            if owners.setdefault(address, peer.id) != peer.id:
+            if address in addresses:
                 raise BadView(f"the controller gives {address} to two nodes")
+            addresses.add(address)
         if peer.key in keys:
             raise BadView(f"the controller gives the key {quote(peer.key)} to two nodes")
         keys.add(peer.key)

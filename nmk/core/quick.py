@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
@@ -52,6 +53,7 @@ _LEFT = {
 _NO_HOST = "nmk gives a client its own addresses alone"
 _DEFAULTS = {("Table", "auto"), ("SaveConfig", "false"), ("FwMark", "off"), ("FwMark", "0")}
 
+_NAT = re.compile(r"\b(?:masquerade|snat)\b", re.IGNORECASE)  # iptables(8), nft(8)
 _WRONG_FILE = "is it the hub's file of wg-quick(8), such as /etc/wireguard/wg0.conf?"
 _COMMENT_OUT = "correct the line, or put a # before it"
 _TAKE_ONE_OUT = "take one of the two out"
@@ -77,7 +79,8 @@ class Hub:
     """A WireGuard interface that clients call. `addresses` carry prefix lengths.
 
     `private_key` is clamped (RFC 7748, 5), the form in which `wg` shows it. `left`: what of the
-    file is not taken over, each as a line for people that says why.
+    file is not taken over, each as a line for people that says why. `lets_out`: its hooks translate
+    addresses, so its clients reach the internet, or a LAN, by the hub.
     """
 
     private_key: str = field(repr=False)
@@ -85,6 +88,7 @@ class Hub:
     addresses: tuple[str, ...]
     clients: tuple[HubClient, ...]
     left: tuple[str, ...]
+    lets_out: bool = False
 
     @property
     def ranges(self) -> tuple[str, ...]:
@@ -158,6 +162,7 @@ def parse_quick(text: str) -> Hub:
             for name, p in zip(names, peers, strict=True)
         ),
         left=tuple(f"line {line}{said}" for line, said in sorted(left)),
+        lets_out=any(_NAT.search(s.value) for s in _all(interface, "PostUp")),
     )
 
 

@@ -8,8 +8,8 @@ from ipaddress import ip_network
 
 from nmk.core.decisions import find_node
 from nmk.core.gateways import (
-    DEFAULT_METRIC,
     Egress,
+    Exit,
     Gateway,
     Role,
     make_egress,
@@ -35,34 +35,39 @@ def add_role(
 ) -> Node:
     """The node with a role, or with the role as it was and what is given here changed.
 
-    Ranges are added to those it has. Raises BadInput where something does not belong to the role.
+    Ranges are added to those it has; an empty `interface` or `endpoint` takes that back. Raises
+    BadInput where something does not belong to the role.
     """
     node = find_node(mesh, name)
     _check_belongs(
-        role, ranges=ranges, nat=nat, interface=interface, endpoint=endpoint, metric=metric
+        role, ranges=ranges or None, nat=nat, interface=interface, endpoint=endpoint, metric=metric
     )
     have = node.gateway
     gateway: Gateway
     match role:
         case "ingress":
             known = have.ingress.endpoint if have.ingress else None
-            gateway = replace(have, ingress=make_ingress(endpoint or known))
+            gateway = replace(have, ingress=make_ingress(_given(endpoint, known)))
         case "egress":
             base = have.egress or Egress(())
             egress = make_egress(
                 (*base.ranges, *ranges),
                 nat or base.nat,
-                interface or base.interface,
-                metric or base.metric or DEFAULT_METRIC,
+                _given(interface, base.interface),
+                base.metric if metric is None else metric,
             )
             for cidr in egress.ranges:
                 _check_apart(mesh, cidr)
             gateway = replace(have, egress=egress)
         case "exit":
-            nat = nat or (have.exit.nat if have.exit else "auto")
-            interface = interface or (have.exit.interface if have.exit else None)
-            gateway = replace(have, exit=make_exit(nat, interface))
+            of = have.exit or Exit()
+            gateway = replace(have, exit=make_exit(nat or of.nat, _given(interface, of.interface)))
     return replace(node, gateway=gateway)
+
+
+def _given(text: str | None, before: str | None) -> str | None:
+    """What is given; None: as before, "": no longer."""
+    return before if text is None else text or None
 
 
 def remove_role(mesh: Mesh, name: str, role: Role, ranges: Sequence[str]) -> Node:
@@ -73,8 +78,7 @@ def remove_role(mesh: Mesh, name: str, role: Role, ranges: Sequence[str]) -> Nod
     node = find_node(mesh, name)
     if role not in node.gateway.roles:
         raise NotFound(f"{quote(name)} is no {role} gateway", f"nmk gateway list -n {mesh.name}")
-    if ranges:
-        _check_belongs(role, ranges=ranges)
+    _check_belongs(role, ranges=ranges or None)
     given = [str(parse_egress_range(text)) for text in ranges]
     for cidr in given:
         if cidr not in node.gateway.ranges:
@@ -95,7 +99,7 @@ _BELONGS = {
 
 def _check_belongs(role: Role, **given: object) -> None:
     for what, value in given.items():
-        if value and what not in _BELONGS[role]:
+        if value is not None and what not in _BELONGS[role]:
             shown = "a range" if what == "ranges" else f"--{what}"
             raise BadInput(
                 f"{shown} means nothing to an {role} gateway", f"nmk gateway add NODE {role} --help"
@@ -103,7 +107,14 @@ def _check_belongs(role: Role, **given: object) -> None:
 
 
 def _check_apart(mesh: Mesh, cidr: str) -> None:
+    """Raises BadInput, RangeOverlaps where the network cannot lead to a range."""
     network = mesh.network
+    family = ip_network(cidr).version
+    if family not in mesh.pools:
+        raise BadInput(
+            f"{quote(cidr)}: {mesh.name} has no IPv{family} range, so nobody could send there",
+            "ranges of a network's own families alone can be reached in it",
+        )
     for own in (network.cidr4, network.cidr6) if network else ():
         if own and overlap(ip_network(own), ip_network(cidr)):
             raise RangeOverlaps(

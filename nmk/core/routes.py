@@ -86,13 +86,16 @@ def compile_routing(
             addresses = host_ranges(a for a in client.addresses if a not in left_out)
             ranges.setdefault(via.id, []).extend(addresses)
     routes = []
+    out = set(left_out)
+    unreachable = {p.id for p in view.peers.values() if out.issuperset(p.addresses)}
     for cidr, gateways in sorted(_offers(view).items()):
-        route, chosen = _choose(view, cidr, gateways, wishes, claims, dead)
+        there = [g for g in gateways if g.id not in unreachable]
+        route, chosen = _choose(view, cidr, there, wishes, claims, dead)
         routes.append(route)
         if chosen:
             ranges.setdefault(chosen.id, []).append(cidr)
     table = [route.range for route in routes if route.gateway]
-    exit_node, problem = _find_exit(view, wishes)
+    exit_node, problem = _find_exit(view, wishes, unreachable)
     if exit_node:
         ranges.setdefault(exit_node.id, []).extend(EVERYTHING)
         table += EVERYTHING
@@ -145,6 +148,8 @@ def _choose(
     reason = None
     if not wishes.accept:
         reason = "accept-routes is off"
+    elif not gateways:
+        reason = "the mesh does not lead to its gateway from here"
     elif cidr in view.gateway.ranges:
         reason = "this node routes it itself"
     else:
@@ -160,12 +165,16 @@ def _choose(
     return Route(cidr, chosen.name, None, tuple(dict.fromkeys(standby))), chosen
 
 
-def _find_exit(view: View, wishes: RouteWishes) -> tuple[Peer | None, str | None]:
+def _find_exit(
+    view: View, wishes: RouteWishes, unreachable: Collection[str]
+) -> tuple[Peer | None, str | None]:
     """The exit node, or what is wrong with it."""
     if wishes.exit_node is None:
         return None, None
     for peer in view.peers.values():
         if peer.name == wishes.exit_node:
+            if peer.id in unreachable:
+                return None, f"the mesh does not lead to {peer.name} from here"
             if peer.gateway.exit:
                 return peer, None
             return None, f"{peer.name} is no exit gateway"
@@ -242,18 +251,18 @@ def only_ipv4(table: RouteTable) -> RouteTable:
 def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
     """The commands that turn one into the other, at most one a family; none where they agree.
 
-    Routes come before the rules that lead to them, and go after them; of the rules those that
-    spare the LAN come first and go last.
+    What comes does so before anything goes. Routes come before the rules that lead to them, and
+    go after them; of the rules those that spare the LAN come first and go last.
     """
     commands = []
     to = f"dev {interface} table {table_of(order)}"
     for family in (4, 6):
         gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
         lines = [
-            *(f"rule del {rule}" for rule in reversed(gone)),
-            *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
             *(f"route replace {cidr} {to}" for cidr in _of(family, want.led - live.led)),
             *(f"rule add {rule}" for rule in new),
+            *(f"rule del {rule}" for rule in reversed(gone)),
+            *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
         ]
         if lines:
             text = "".join(f"{line}\n" for line in lines)

@@ -38,7 +38,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
     cut_off = wishes.kill_switch and wishes.exit_node is not None
     chains = [
         *(_gateway_chains(own, view) if view.gateway.roles else ()),
-        *(_mark_chains() if routing.table else ()),
+        *(_mark_chains(own, cut_off=cut_off) if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own) if cut_off else ()),
@@ -105,15 +105,29 @@ def _gateway_chains(own: Own, view: View) -> Chains:
     )
 
 
-def _mark_chains() -> Chains:
-    """Answers to marked packets carry the mark too: reverse path filters look the way up by it."""
+def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
+    """Answers to marked packets carry the mark too: reverse path filters look the way up by it.
+
+    Who calls this machine from outside is answered outside: his packets and the answers are marked
+    as well. Not so where the machine is cut off: these would be a way out.
+    """
+    called = f'iifname != "{own.interface}" ct state new fib daddr type local'
     yield (
         "premark",
         [
             "type filter hook prerouting priority mangle; policy accept;",
             f"ct mark {MARK:#x} meta mark set ct mark",
+            *([] if cut_off else [f"{called} ct mark set {MARK:#x} meta mark set {MARK:#x}"]),
         ],
     )
+    if not cut_off:
+        yield (
+            "answer",
+            [
+                "type route hook output priority mangle; policy accept;",
+                f"ct direction reply ct mark {MARK:#x} meta mark set ct mark",
+            ],
+        )
     yield (
         "postmark",
         [

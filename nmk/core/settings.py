@@ -55,7 +55,9 @@ class Wish:
 
     def parse(self, value: object) -> str:
         """The value, or BadInput that quotes it. TOML's true and false are on and off."""
-        text = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        text = value
+        if isinstance(value, bool) and self.choices:
+            text = "on" if value else "off"
         if isinstance(text, str) and (text in self.choices or (not self.choices and not text)):
             return text
         if self.choices or not isinstance(text, str):
@@ -63,7 +65,10 @@ class Wish:
                 f"use one of: {', '.join(self.choices)}" if self.choices else "give a node's name"
             )
             raise BadInput(f"{quote(value)} cannot be {self.name}", hint)
-        return parse_label(text, self.name)
+        try:
+            return parse_label(text)
+        except BadInput:
+            raise BadInput(f"{quote(value)} cannot be {self.name}", "give a node's name") from None
 
 
 WISHES: dict[str, Wish] = {

@@ -7,6 +7,7 @@ another one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ LONGEST_OF_CLIENTS = 128 * 1024  # characters, about 1,500 clients that are in t
 MOST_BUSIEST = 8
 _HIGHEST = 2**64
 _NEVER = "-"
+_ZONE = re.compile(r"%[^\]]*")  # of a link-local address, which means nothing elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def encode_callers(callers: Mapping[str, Caller]) -> str:
     room = LONGEST_OF_CLIENTS
     for handshake, client_id in sorted(called):
         caller = callers[client_id]
-        endpoint = caller.endpoint or _NEVER
+        endpoint = _ZONE.sub("", caller.endpoint or _NEVER)
         counters = caller.counters
         text = _fields(client_id, counters.received, counters.sent, handshake, endpoint)
         room -= len(text) + 1

@@ -16,6 +16,7 @@ from nmk.core.endpoints import choose_endpoint
 from nmk.core.peers import View
 
 MARK = 0x6E6D6B  # "nmk"; of all networks' packets, as none shall run inside another
+_WATCHED_KEEPALIVE = 25  # seconds, as wg(8) advises
 NO_KEY = base64.b64encode(bytes(32)).decode()  # what wg(8) takes for no preshared key
 
 
@@ -92,9 +93,11 @@ def compile_tunnel(
     own: Own,
     ranges: Mapping[str, tuple[str, ...]],
     left_out: Collection[str] = (),
+    watched: Collection[str] = (),
 ) -> Tunnel:
     """What the interface should be. `ranges`: what else is sent to peers, by their ids.
 
+    `watched`: ids of peers that must be heard of to know how they are, so kept alive in any case.
     `left_out`: addresses of the network that are somebody else's here. A peer that has no other
     is left out too: with such an address it could pass for him.
     """
@@ -111,7 +114,7 @@ def compile_tunnel(
         peers[peer.key] = TunnelPeer(
             key=peer.key,
             allowed_ips=tuple(sorted({*allowed_ips, *ranges.get(peer.id, ())})),
-            keepalive=settings["keepalive"],
+            keepalive=settings["keepalive"] or (_WATCHED_KEEPALIVE if peer.id in watched else 0),
             endpoint=chosen[1] if chosen else None,
         )
     return Tunnel(

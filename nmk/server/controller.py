@@ -30,6 +30,7 @@ EVERYWHERE = "*"  # the pseudo-network whose revision guards what crosses networ
 KEPT_CHANGES = 90 * 86400  # seconds that the log of changes reaches back
 _ATTEMPTS = 20
 _REFRESH_SECONDS = 1
+_EXPIRY_SECONDS = 5  # until it is tried again where the database is away; check-ins go on
 Decide = Callable[[Mapping[str, Mesh]], list[Record]]
 
 
@@ -54,6 +55,7 @@ class Controller:
         self._store = store
         self._writer = threading.Lock()
         self._refreshed = -inf
+        self._expiry_waits = -inf
         self.refresh()
 
     def now(self) -> int:
@@ -113,7 +115,7 @@ class Controller:
                 for point in points[:-1]:
                     mesh.apply(point.revision, point.commit_id, point.at, ())
                 last = points[-1]
-                mesh.apply(last.revision, last.commit_id, last.at, records)
+                mesh.apply(last.revision, last.commit_id, last.at, records, several=True)
                 self.meshes[network] = mesh
 
     def catch_up(self) -> None:
@@ -129,10 +131,19 @@ class Controller:
             log_trouble("database-not-read", reason=error.message)
 
     def expire_clients(self, network: str) -> None:
-        """Keep out the network's ext clients whose time is over."""
-        stored = self.commit(
-            "expiry", (network,), lambda meshes: expire_clients(meshes[network], self.now())
-        )
+        """Keep out the network's ext clients whose time is over, as soon as that can be stored."""
+        if self.clock.monotonic() < self._expiry_waits:
+            return
+        self._expiry_waits = inf  # one of the check-ins may wait for the database, not all
+        try:
+            stored = self.commit(
+                "expiry", (network,), lambda meshes: expire_clients(meshes[network], self.now())
+            )
+        except StoreUnavailable as error:
+            self._expiry_waits = self.clock.monotonic() + _EXPIRY_SECONDS
+            log_trouble("expiry-not-stored", network=network, reason=error.message)
+            return
+        self._expiry_waits = -inf
         for client in stored:
             log_event("extclient-expired", network=network, extclient=cast(ExtClient, client).name)
 

@@ -48,9 +48,17 @@ def text_of(body: Json, name: str, *, empty: bool = False) -> str:
     return value
 
 
-def optional_of(body: Json, name: str) -> str | None:
+def optional_of(body: Json, name: str, *, empty: bool = False) -> str | None:
     """A field that is a text, where it is there. Raises BadInput."""
-    return None if body.get(name) is None else text_of(body, name)
+    return None if body.get(name) is None else text_of(body, name, empty=empty)
+
+
+def flag_of(body: Json, name: str) -> bool:
+    """A field that is true or false, false where it is not there. Raises BadInput."""
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise BadInput(f"{quote(value)} cannot be {name}", "give true or false")
+    return value
 
 
 def list_of(body: Json, name: str) -> list[object]:

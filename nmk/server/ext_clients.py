@@ -19,6 +19,7 @@ from nmk.server.edits import (
     Edit,
     Json,
     commit_to,
+    flag_of,
     list_of,
     log_edit,
     optional_of,
@@ -41,9 +42,9 @@ class ExtClients:
         """A network's ext clients, by name."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            callers = self._callers({c.gateway for c in mesh.clients.values()})
+            callers = {g: self._callers(g) for g in {c.gateway for c in mesh.clients.values()}}
             clients = sorted(mesh.clients.values(), key=lambda c: c.name)
-            return [self._client_json(mesh, client, callers) for client in clients]
+            return [self._client_json(mesh, c, callers[c.gateway]) for c in clients]
 
     def show_client(self, network: str, name: str) -> Json:
         """One ext client."""
@@ -53,16 +54,13 @@ class ExtClients:
 
     def create_client(self, edit: Edit, network: str, body: Json) -> Json:
         """A new ext client, and what its config says but for the private key."""
-        full_tunnel = body.get("full_tunnel", False)
-        if not isinstance(full_tunnel, bool):
-            raise BadInput(f"{quote(full_tunnel)} cannot be full_tunnel", "give true or false")
         new = NewClient(
             id=secrets.token_hex(_ID_BYTES),
             name=text_of(body, "name"),
             public_key=text_of(body, "public_key"),
             gateway=optional_of(body, "gateway"),
             address=optional_of(body, "address"),
-            full_tunnel=full_tunnel,
+            full_tunnel=flag_of(body, "full_tunnel"),
             expires_at=self._expiry(body.get("expires", "never")),
         )
         return self._issue(
@@ -125,7 +123,13 @@ class ExtClients:
             edit,
             network,
             lambda mesh: ext_clients.take_over_hub(
-                mesh, node, hub_key, addresses, wanted, self._controller.now()
+                mesh,
+                node,
+                hub_key,
+                addresses,
+                wanted,
+                self._controller.now(),
+                lets_out=flag_of(body, "lets_out"),
             ),
         )
         clients = [record for record in stored if isinstance(record, ExtClient)]
@@ -172,16 +176,14 @@ class ExtClients:
         return None if lasts is None else self._controller.now() + lasts
 
     def _shown(self, mesh: Mesh, client: ExtClient) -> Json:
-        return self._client_json(mesh, client, self._callers({client.gateway}))
+        return self._client_json(mesh, client, self._callers(client.gateway))
 
-    def _callers(self, gateways: set[str]) -> Callers:
-        """What these gateways said last of who calls them."""
-        found: Callers = {}
-        for gateway in gateways:
-            since, text = self._controller.presence.callers(gateway) or (0, "")
-            with suppress(BadInput):
-                found |= {i: (since, caller) for i, caller in parse_callers(text).items()}
-        return found
+    def _callers(self, gateway: str) -> Callers:
+        """What a gateway said last of who calls it: of its own clients, nobody else is believed."""
+        since, text = self._controller.presence.callers(gateway) or (0, "")
+        with suppress(BadInput):
+            return {i: (since, caller) for i, caller in parse_callers(text).items()}
+        return {}
 
     def _client_json(self, mesh: Mesh, client: ExtClient, callers: Callers) -> Json:
         gateway = mesh.nodes.get(client.gateway)

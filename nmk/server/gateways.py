@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import Role, gateway_json, parse_role
 from nmk.core.parse import parse_int, quote
 from nmk.core.records import Node
@@ -39,7 +40,8 @@ class Gateways:
         """Give a node a role, or change one that it has."""
         name, role = text_of(body, "node"), parse_role(text_of(body, "role"))
         ranges = texts_of(body, "ranges")
-        nat, interface, endpoint = (optional_of(body, k) for k in ("nat", "interface", "endpoint"))
+        nat = optional_of(body, "nat")
+        interface, endpoint = (optional_of(body, k, empty=True) for k in ("interface", "endpoint"))
         metric = _optional_number(body, "metric")
         [node] = commit_to(
             self._controller,
@@ -76,6 +78,7 @@ class Gateways:
             "interface": options.get("interface"),
             "metric": options.get("metric"),
             "endpoint": options.get("endpoint"),
+            "called_at": endpoint_of(node) if role == "ingress" else None,
             "clients": clients if role == "ingress" else None,
             "state": self._controller.presence.state(node.identity, node.facts.interval),
             "left_out": _left_out(node, ranges, nodes),
@@ -98,4 +101,4 @@ def _optional_number(body: Json, name: str) -> int | None:
     value = body.get(name)
     if value is not None and not isinstance(value, (int, str)):
         raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as a number")
-    return None if value is None else parse_int(value, 0, 2**31, name)
+    return None if value is None else parse_int(value, 1, 2**31, name)

@@ -6,8 +6,11 @@ survives a power cut (sqlite.org/pragma.html#pragma_synchronous).
 
 from __future__ import annotations
 
+import fcntl
+import os
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +54,25 @@ class SqliteEngine:
             return set(self.dialect.get_tables())
 
     def keep_copy(self, version: int) -> None:
-        """See Engine: beside the file, whole or not at all."""
-        copy = Path(f"{self.path}.schema{version}")
+        """See Engine: beside the file, whole or not at all, by one starter after the other."""
+        path = Path(self.path)
+        copy = Path(f"{path}.schema{version}")
         scratch = temporary_of(copy)
-        scratch.unlink(missing_ok=True)
-        with self._errors():
-            self.dialect.execute_sql("VACUUM INTO ?", (str(scratch),))
-        scratch.chmod(0o600)
-        scratch.replace(copy)
+        try:
+            with _locked(path.parent):
+                scratch.unlink(missing_ok=True)
+                scratch.touch(0o600)  # VACUUM INTO takes a file that is empty
+                try:
+                    with self._errors():
+                        self.dialect.execute_sql("VACUUM INTO ?", (str(scratch),))
+                    if _schema_of(scratch) == version:  # another may have changed it meanwhile
+                        _sync(scratch)
+                        scratch.replace(copy)
+                        _sync(path.parent)
+                finally:
+                    scratch.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{copy} cannot be made: {error.strerror}") from None
 
     def close(self) -> None:
         """See Engine."""
@@ -90,3 +104,29 @@ class SqliteEngine:
             raise StoreUnavailable(f"the database {self.path}: {error}") from None
         except (DatabaseError, PeeweeException) as error:
             raise StoreUnusable(f"the database {self.path}: {error}") from None
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """A lock on a directory. One on the database file would undo SQLite's own when it is closed."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _schema_of(path: Path) -> int:
+    """The schema's version in a database file."""
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()
+    return int(rows[0][0])

@@ -195,8 +195,9 @@ class Store:
 
     def _migrate(self) -> None:
         """Bring the schema up to date, beside others who do the same."""
+        found = self._version()
         while (version := self._version()) < len(MIGRATIONS):
-            if version:
+            if version and version == found:
                 self._engine.keep_copy(version)
             try:
                 self._engine.write(self._migration(version))

@@ -30,7 +30,7 @@ def read_tables(run: Runner) -> list[Table] | None:
         name = f"{family} filter"
         if has_tool(tool) and any(t.name == name for t in tables):
             with suppress(CommandFailed):  # no table of iptables' after all
-                theirs = parse_rules(run.read([tool, "-S"]), name)
+                theirs = parse_rules(run.read([tool, "-S"]), name, tool)
                 tables = [*(t for t in tables if t.name != name), theirs]
     return tables + _read_legacy(run)
 
@@ -41,7 +41,8 @@ def _read_legacy(run: Runner) -> list[Table]:
         legacy = f"{tool}-legacy" if has_tool(f"{tool}-legacy") else tool
         if has_tool(legacy) and "filter" in _lines(names):
             with suppress(CommandFailed):  # this iptables speaks nft, and has been asked
-                found.append(parse_rules(run.read([legacy, "-S"]), f"{_FAMILIES[tool]} filter"))
+                name = f"{_FAMILIES[tool]} filter"
+                found.append(parse_rules(run.read([legacy, "-S"]), name, legacy))
     return found
 
 

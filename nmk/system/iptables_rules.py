@@ -21,8 +21,8 @@ _FIELDS = {
 _NO_CONDITION = {"-m", "--comment", "--reject-with", "--log-prefix", "--log-level"}
 
 
-def parse_rules(text: str, name: str) -> Table:
-    """The table that `iptables -S` or `ip6tables -S` printed; `name` is what people call it."""
+def parse_rules(text: str, name: str, tool: str = "") -> Table:
+    """The table that a `tool` such as iptables printed with -S; `name` is what people call it."""
     chains: dict[str, Chain] = {}
     for line in text.splitlines():
         words = shlex.split(line)
@@ -35,7 +35,7 @@ def parse_rules(text: str, name: str) -> Table:
             chains[chain] = Chain(chain)
         elif verb == "-A" and chain in chains:
             chains[chain].rules.append(_parse_rule(rest))
-    return Table(name, chains)
+    return Table(name, chains, tool)
 
 
 def _parse_rule(words: list[str]) -> Rule:

@@ -23,6 +23,8 @@ from nmk.errors import CommandFailed, ToolMissing
 PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
+    "iptables": "iptables",
+    "ip6tables": "iptables",
     "wg": "wireguard-tools",
     "wireguard-go": "wireguard-go",
 }

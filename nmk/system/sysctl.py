@@ -18,6 +18,11 @@ def read(path: str) -> str | None:
         return None
 
 
+def paths(pattern: str) -> list[str]:
+    """The settings whose paths fit a pattern."""
+    return sorted(str(path.relative_to(_ROOT)) for path in _ROOT.glob(pattern))
+
+
 def write(run: Runner, path: str, value: str) -> None:
     """Set it, or show that it would be. Raises CommandFailed."""
     run.show(f"[#] echo {value} > {_ROOT / path}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from nmk.server.admin import Admin, Edit
+from nmk.server.admin import Admin
 from nmk.server.agents import Agents
 from nmk.server.controller import Controller
 from nmk.server.downloads import Downloads
+from nmk.server.edits import Edit
 from nmk.server.node_api import NodeApi as NodeApiServer
 from nmk.store.engine import open_engine
 from nmk.store.store import Store

@@ -8,14 +8,17 @@ from dataclasses import replace
 import pytest
 
 from nmk.agent.api import Answer, NodeApi
-from nmk.agent.membership import Membership, take_in
+from nmk.agent.membership import Membership, decode, encode, take_in
 from nmk.agent.tick import api_of, check_in, collect_facts
 from nmk.core.decisions import JoinRequest
 from nmk.core.records import Facts
 from nmk.errors import BadView, NodeDeleted
+from nmk.server.ext_clients import ExtClients
+from nmk.server.gateways import Gateways
 from nmk.wire.messages import CheckIn
 from tests.agent.controllers import RealController
 from tests.agent.memberships import full_view, joined, joining, peer
+from tests.core.made import key32
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 
@@ -81,6 +84,45 @@ def test_a_disk_rolled_back_reports_again(controller: RealController, member: Me
     me = check_in(member, api_of(member), facts_of(member))
     assert node(controller)["listen_port"] == 51821
     assert me.seq == 2
+
+
+@pytest.fixture
+def with_phone(controller: RealController, member: Membership) -> Membership:
+    """The member as it stands when it has become an ingress gateway, with an ext client."""
+    role = {"node": "web", "role": "ingress", "ranges": [], "endpoint": "192.0.2.1:51821"}
+    Gateways(controller.core).add_gateway(controller.edit, "home", role)
+    phone = {"name": "phone", "public_key": key32(1, kind=9)}
+    ExtClients(controller.core).create_client(controller.edit, "home", phone)
+    return check_in(member, api_of(member), facts_of(member))
+
+
+def test_a_gateway_is_told_of_its_role_and_its_clients(with_phone: Membership) -> None:
+    assert with_phone.known
+    view = with_phone.known.view
+    assert view.gateway.roles == ("ingress",)
+    assert [(c.name, c.key, c.via) for c in view.clients.values()] == [
+        ("phone", key32(1, kind=9), with_phone.id)
+    ]
+
+
+def test_a_client_that_is_deleted_is_forgotten(
+    controller: RealController, with_phone: Membership
+) -> None:
+    ExtClients(controller.core).delete_client(controller.edit, "home", "phone")
+    me = check_in(with_phone, api_of(with_phone), facts_of(with_phone))
+    assert me.known
+    assert me.known.view.clients == {}
+
+
+def test_who_comes_from_0_1_0_learns_what_that_did_not_keep(with_phone: Membership) -> None:
+    """It passed over the ext clients that it was told of, and stood where the controller does."""
+    content = json.loads(encode(with_phone))
+    del content["known"]["view"]["clients"]
+    before = decode(json.dumps(content).encode(), "home", "home.json")
+    after = check_in(before, api_of(before), facts_of(before))
+    assert after.known
+    assert with_phone.known
+    assert after.known.view.clients == with_phone.known.view.clients
 
 
 def test_a_deleted_node_hears_it_under_seal(controller: RealController, member: Membership) -> None:

@@ -8,23 +8,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.agent.membership import Membership, decode, encode, take_in
+from nmk.agent.membership import Membership, Wishes, decode, encode, take_in
+from nmk.core.tunnel import NO_KEY
 from nmk.errors import BadView, StateDamaged, StateNewer
 from tests.agent.memberships import full_view, joined, joining, peer
+from tests.core.made import key32
 
 JOINED = replace(joined(peer(2), peer(3)), endpoints={peer(4)["key"]: "[2001:db8::4]:51821"})
+GATEWAY = replace(
+    joined(peer(2)),
+    wishes=Wishes(settings={"mtu": 1380, "exit-node": "peer-2", "kill-switch": "on"}),
+    preshared={key32(4): key32(5)},
+    laid=frozenset({"filter", "routes", "docker"}),
+    found={
+        "net/ipv6/conf/eth0.100/accept_ra": "1",
+        "net/ipv4/ip_forward": "0",
+        "net/ipv6/conf/all/forwarding": "0",
+        "net/ipv4/conf/all/src_valid_mark": "0",
+    },
+)
 WRITTEN = encode(JOINED)
-SINCE_0_1_0 = {"remote_name", "order"}
+SINCE_0_1_0 = {"remote_name", "order", "preshared", "laid", "found"}
 
 
-@pytest.mark.parametrize("me", [joining(), JOINED, replace(JOINED, down=True, phase="deleted")])
+@pytest.mark.parametrize(
+    "me", [joining(), JOINED, replace(JOINED, down=True, phase="deleted"), GATEWAY]
+)
 def test_what_is_written_is_read(me: Membership) -> None:
-    assert decode(encode(me), "home", "home.json") == me
+    read = decode(encode(me), "home", "home.json")
+    assert read == me
+    assert list(read.found) == list(me.found)  # changes are taken back in the order they were made
 
 
 def test_secrets_are_not_in_the_text_form() -> None:
     assert JOINED.private_key not in repr(JOINED)
     assert repr(JOINED.identity.secret) not in repr(JOINED)
+    assert key32(5) not in repr(GATEWAY)
 
 
 @given(st.integers(0, len(WRITTEN) - 1))
@@ -58,9 +77,9 @@ def paths(value: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [*inner, *((*so_far, key) for key in keys)]
 
 
-@given(st.data())
-def test_any_value_anywhere_is_refused_or_read(data: st.DataObject) -> None:
-    content = json.loads(WRITTEN)
+@given(st.sampled_from([WRITTEN, encode(GATEWAY)]), st.data())
+def test_any_value_anywhere_is_refused_or_read(written: bytes, data: st.DataObject) -> None:
+    content = json.loads(written)
     *way, last = data.draw(st.sampled_from(paths(content)))
     inside = content
     for key in way:
@@ -82,7 +101,80 @@ def test_a_missing_field_is_named(key: str) -> None:
 
 def test_a_file_of_0_1_0_is_read() -> None:
     content = {k: v for k, v in json.loads(WRITTEN).items() if k not in SINCE_0_1_0}
-    assert decode(json.dumps(content).encode(), "home", "home.json") == JOINED
+    del content["wishes"]["settings"], content["known"]["view"]["clients"]
+    before = decode(json.dumps(content).encode(), "home", "home.json")
+    assert before.known
+    assert replace(before, known=JOINED.known) == JOINED
+    assert JOINED.known
+    assert before.known.view == JOINED.known.view
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("", "1"),
+        ("net/ipv4", "1"),
+        ("kernel/core_pattern", "1"),
+        ("kernel/sysrq", "1"),
+        ("/net/ipv4/ip_forward", "1"),
+        ("../net/ipv4/ip_forward", "1"),
+        ("net/ipv4/../../kernel/sysrq", "1"),
+        ("net/ipv4/conf/../ip_forward", "1"),
+        ("net/ipv4/conf/./forwarding", "1"),
+        ("net/ipv4/conf/../../sysrq", "1"),
+        ("net/ipv4/conf/a/b/forwarding", "1"),
+        ("net/ipv4/conf//forwarding", "1"),
+        ("net/ipv4/conf/interface-too-long/forwarding", "1"),
+        ("net/ipv4/ip_forward\n", "1"),
+        ("net/ipv4/ip_forward/", "1"),
+        ("net/ipv4/neigh/eth0/proxy_qlen", "1"),
+        ("net/ipv5/ip_forward", "1"),
+        ("net/ipv4/ip_forward", ""),
+        ("net/ipv4/ip_forward", "-1"),
+        ("net/ipv4/ip_forward", "1\n"),
+        ("net/ipv4/ip_forward", "|/tmp/x"),
+        ("net/ipv4/ip_forward", 1),
+        ("net/ipv4/ip_forward", None),
+    ],
+)
+def test_a_kernel_setting_that_nmk_never_changes_is_refused(path: str, value: object) -> None:
+    content = json.loads(WRITTEN)
+    content["found"] = {path: value}
+    with pytest.raises(StateDamaged):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("preshared", {key32(1): "short"}),
+        ("preshared", {"short": key32(1)}),
+        ("preshared", {key32(1): NO_KEY}),
+        ("preshared", {key32(1): f"{key32(2)}\nPostUp = x"}),
+        ("preshared", 5),
+        ("laid", 5),
+        ("found", []),
+    ],
+)
+def test_what_cannot_be_beside_the_interface_is_refused(field: str, value: object) -> None:
+    content = json.loads(WRITTEN)
+    content[field] = value
+    with pytest.raises(StateDamaged):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+@pytest.mark.parametrize("settings", [{"colour": "red"}, {"mtu": 1}, {"exit-node": "A B"}, 5])
+def test_settings_that_cannot_be_noted_are_refused(settings: object) -> None:
+    content = json.loads(WRITTEN)
+    content["wishes"]["settings"] = settings
+    with pytest.raises(StateDamaged):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+def test_a_kind_that_a_later_version_lays_is_passed_over() -> None:
+    content = json.loads(encode(GATEWAY))
+    content["laid"] = ["routes", "teleports"]
+    assert decode(json.dumps(content).encode(), "home", "home.json").laid == {"routes"}
 
 
 def test_a_network_has_a_name_here_and_one_there() -> None:

@@ -4,21 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent.settings import local_settings
+from nmk.agent.membership import Membership, Wishes
+from nmk.agent.settings import local_settings, route_wishes, wished
+from nmk.core.routes import RouteWishes
+from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.errors import BadInput
+from tests.agent.memberships import joining
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("NMK_MTU", "NMK_KEEPALIVE", "NMK_INTERVAL", "NMK_LISTEN_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in (*NETWORK_SETTINGS, *WISHES):
+        monkeypatch.delenv("NMK_" + name.upper().replace("-", "_"), raising=False)
     monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path))
     return tmp_path
 
 
+def noted(**settings: int | str) -> Membership:
+    """A membership with what `nmk set` has noted."""
+    return joining(wishes=Wishes(settings={k.replace("_", "-"): v for k, v in settings.items()}))
+
+
 @pytest.mark.usefixtures("config")
 def test_nothing_is_set() -> None:
-    assert local_settings("home") == {}
+    assert local_settings("home", None) == {}
+    assert wished("home", joining()) == {}
+    assert route_wishes(joining()) == RouteWishes()
 
 
 def test_the_environment_wins_over_the_network_over_the_machine(
@@ -29,12 +40,51 @@ def test_the_environment_wins_over_the_network_over_the_machine(
     (config / "office.toml").write_text("mtu = 1400\n")
     monkeypatch.setenv("NMK_MTU", "1320")
     monkeypatch.setenv("NMK_LISTEN_PORT", "5000")
-    assert local_settings("home") == {
+    assert local_settings("home", None) == {
         "mtu": 1320,
         "keepalive": 0,
         "interval": 90,
         "listen-port": 5000,
     }
+
+
+def test_what_was_noted_gives_way_to_all_of_them(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = noted(mtu=1290, keepalive=40, interval=30, exit_node="gw")
+    (config / "agent.toml").write_text("mtu = 1300\n")
+    monkeypatch.setenv("NMK_KEEPALIVE", "0")
+    assert local_settings("home", me) == {"mtu": 1300, "keepalive": 0, "interval": 30}
+    assert wished("home", me) == {
+        "mtu": (1300, str(config / "agent.toml")),
+        "keepalive": (0, "NMK_KEEPALIVE"),
+        "interval": (30, "nmk set"),
+        "exit-node": ("gw", "nmk set"),
+    }
+
+
+def test_wishes_for_routes_come_from_everywhere(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (config / "agent.toml").write_text(
+        'accept-roles = "off"\naccept-routes = false\nkill-switch = "off"\n'
+    )
+    (config / "home.toml").write_text("kill-switch = true\n")
+    assert route_wishes(noted(exit_node="gw")) == RouteWishes(
+        accept=False, roles=False, exit_node="gw", kill_switch=True, guarded=True
+    )
+    monkeypatch.setenv("NMK_EXIT_NODE", "other")
+    monkeypatch.setenv("NMK_KILL_SWITCH", "off")
+    assert route_wishes(noted(exit_node="gw")) == RouteWishes(
+        accept=False, roles=False, exit_node="other", guarded=True
+    )
+    assert local_settings("home", noted(exit_node="gw")) == {}
+
+
+def test_who_has_no_exit_node_any_more_stays_guarded(config: Path) -> None:
+    assert route_wishes(noted(exit_node="")) == RouteWishes(guarded=True)
+    (config / "home.toml").write_text('exit-node = ""\n')
+    assert route_wishes(noted(exit_node="gw")) == RouteWishes(guarded=True)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +94,11 @@ def test_the_environment_wins_over_the_network_over_the_machine(
         ("mtu = [1]", "home.toml: '[1]' cannot be the 'mtu'"),
         ("mtu = true", "home.toml: 'True' cannot be the mtu"),
         ("speed = 10", "home.toml: 'speed' is no setting"),
+        ("accept-routes = 1", "home.toml: '1' cannot be accept-routes"),
+        ('kill-switch = "On"', "home.toml: 'On' cannot be kill-switch"),
+        ("exit-node = 7", "home.toml: '7' cannot be exit-node"),
+        ("exit-node = true", "home.toml: 'True' cannot be exit-node"),
+        ('exit-node = "Gate Way"', "home.toml: 'Gate Way' cannot be a exit-node"),
         ("mtu =", "home.toml is no TOML"),
         ("\0", "home.toml is no TOML"),
     ],
@@ -51,7 +106,7 @@ def test_the_environment_wins_over_the_network_over_the_machine(
 def test_a_bad_file_is_named(config: Path, text: str, message: str) -> None:
     (config / "home.toml").write_text(text)
     with pytest.raises(BadInput) as raised:
-        local_settings("home")
+        local_settings("home", None)
     assert message in raised.value.message
 
 
@@ -59,4 +114,4 @@ def test_a_bad_file_is_named(config: Path, text: str, message: str) -> None:
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMK_MTU", "many")
     with pytest.raises(BadInput, match="NMK_MTU: 'many' cannot be the mtu"):
-        local_settings("home")
+        local_settings("home", None)

@@ -32,7 +32,7 @@ def test_the_only_network_is_implied(controller: Controller, network: str) -> No
 def test_of_several_networks_one_must_be_named(controller: Controller, network: str) -> None:
     controller.nmk("network", "create", "lab")
     try:
-        for noun in ("key", "node"):
+        for noun in ("key", "node", "gateway", "extclient"):
             refused = controller.nmk(noun, "list", "-o", "json")
             assert refused.returncode == 2
             error = json.loads(refused.stderr)

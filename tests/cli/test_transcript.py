@@ -94,6 +94,115 @@ nmk server status
 nmk server status -o name
 """
 
+GATEWAYS = """
+nmk gateway list
+nmk gateway list -o json
+nmk gateway add web ingress --dry-run
+nmk gateway add web ingress
+nmk gateway add web ingress --endpoint VPN.example.org:51820 -o name
+nmk gateway add web egress
+nmk gateway add web egress 192.168.1.0/24 192.168.50.0/24 --nat off --metric 5 -o name
+nmk gateway add web egress fd99::/64 --interface eth0 -o json
+nmk gateway add db egress 192.168.50.0/24
+nmk gateway add db exit
+nmk gateway list
+nmk gateway list -o json
+nmk gateway list -o name
+nmk gateways ls -n home -o name
+nmk node show web
+nmk gateway remove web egress 192.168.50.0/24
+nmk gateway remove web egress 192.168.50.0/24 --dry-run
+nmk gateway remove web egress 192.168.50.0/24 --yes
+nmk gateway remove db exit --dry-run
+nmk gateway remove db exit --yes
+nmk gateway remove web ingress --yes
+nmk gateway list
+nmk gateway add nobody exit
+nmk gateway add web egress 10.20.5.0/24
+nmk gateway add web egress 192.168.7.1/24
+nmk gateway add web egress 192.168.7.0
+nmk gateway add web egress 0.0.0.0/0
+nmk gateway add web egress 0.0.0.0/1
+nmk gateway add web egress 127.0.0.0/8
+nmk gateway add web egress ::ffff:192.168.7.0/120 -o json
+nmk gateway add web egress 192.168.7.0/24 --metric 65536
+nmk gateway add web egress 192.168.7.0/24 --interface eth0/1
+nmk gateway add web egress 192.168.7.0/24 --nat maybe
+nmk gateway add web egress 192.168.7.0/24 --endpoint vpn.example.org:51820
+nmk gateway add web ingress 192.168.7.0/24
+nmk gateway add web ingress --nat on
+nmk gateway add web ingress --endpoint nowhere
+nmk gateway add web exit --metric 5 -o json
+nmk gateway add web relay
+nmk gateway remove nobody exit --yes
+nmk gateway remove db exit --yes
+nmk gateway remove web egress 192.168.99.0/24 --yes
+nmk gateway remove web egress nonsense --yes
+nmk gateway list -n nowhere
+"""
+
+EXTCLIENTS = """
+nmk extclient list
+nmk extclient list -o json
+nmk extclient create phone --public-key KEY1
+nmk gateway add web ingress --endpoint vpn.example.org:51820 -o name
+nmk extclient create phone --public-key KEY1 --dry-run
+nmk extclient create phone --public-key KEY1
+nmk extclient create tablet --public-key KEY2 --expires 7d --address 10.20.0.50 -o json
+nmk extclient create laptop --public-key KEY3 --full-tunnel
+nmk gateway add web exit -o name
+nmk extclient create laptop --public-key KEY3 --full-tunnel -o name
+nmk extclient list
+nmk extclient list -o json
+nmk extclient list -o name
+nmk extclients ls -n home -o name
+nmk extclient show phone
+nmk extclient show phone -o json
+nmk extclient show phone -o name
+nmk extclient show nobody
+nmk extclient set phone name=mobile expires=7d -o name
+nmk extclient set mobile address=10.20.0.77 --dry-run -o json
+nmk extclient set mobile address=10.20.0.77
+nmk extclient rotate mobile --public-key KEY4 --dry-run
+nmk extclient rotate mobile --public-key KEY4
+nmk extclient disable mobile --dry-run -o name
+nmk extclient disable mobile
+nmk extclient disable mobile -o name
+nmk extclient enable mobile -o name
+nmk gateway add web egress 192.168.50.0/24 -o name
+nmk extclient list
+nmk gateway list
+nmk extclient create phone --public-key short
+nmk extclient create phone --public-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+nmk extclient create phone --public-key KEY2
+nmk extclient create phone --public-key WEBKEY
+nmk extclient create web --public-key KEY5
+nmk extclient create tablet --public-key KEY5
+nmk extclient create No.Name --public-key KEY5 -o json
+nmk extclient create .. --public-key KEY5
+nmk extclient create phone --public-key KEY5 --address 10.20.0.50
+nmk extclient create phone --public-key KEY5 --address 10.21.0.1
+nmk extclient create phone --public-key KEY5 --gateway db
+nmk extclient create phone --public-key KEY5 --gateway nobody
+nmk extclient create phone --public-key KEY5 --expires soon
+nmk extclient create phone --public-key KEY5 --qr-file phone.png
+nmk extclient create phone -o name
+nmk extclient create phone --qr-file phone.jpg
+nmk extclient create phone --config-file /nowhere/phone.conf
+nmk extclient set mobile colour=red
+nmk extclient set mobile name
+nmk extclient set mobile gateway=db
+nmk extclient set nobody expires=7d
+nmk extclient rotate nobody --public-key KEY5
+nmk extclient enable nobody
+nmk extclient delete mobile
+nmk extclient delete mobile --dry-run
+nmk extclient delete mobile --yes
+nmk extclient rm tablet --yes
+nmk extclient delete nobody --yes
+nmk extclient list -o name
+"""
+
 
 @pytest.fixture
 def controller(tmp_path: Path) -> object:
@@ -126,7 +235,8 @@ def test_keys(controller: Controller) -> None:
     check_golden("keys.txt", transcript(controller, KEYS))
 
 
-def test_nodes(controller: Controller) -> None:
+def join_nodes(controller: Controller) -> None:
+    """The network `home` with the nodes `web` and `db`."""
     controller.nmk("network", "create", "home", "10.20.0.0/16")
     token = parse_token(controller.nmk("key", "create", "--uses", "2").stdout)
 
@@ -136,4 +246,21 @@ def test_nodes(controller: Controller) -> None:
     for number, name in ((1, "web"), (2, "db")):
         facts = Facts(key32(number), 51820 + number, ("192.168.1.7/24", "fd00::7/64"))
         Agent(post, token, facts=facts).join(name=name)
+
+
+def test_nodes(controller: Controller) -> None:
+    join_nodes(controller)
     check_golden("nodes.txt", transcript(controller, NODES))
+
+
+def test_gateways(controller: Controller) -> None:
+    join_nodes(controller)
+    check_golden("gateways.txt", transcript(controller, GATEWAYS))
+
+
+def test_extclients(controller: Controller) -> None:
+    join_nodes(controller)
+    script = EXTCLIENTS.replace("WEBKEY", key32(1))
+    for number in range(1, 6):
+        script = script.replace(f"KEY{number}", key32(number, kind=9))
+    check_golden("extclients.txt", transcript(controller, script))

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import base64
+import json
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from nmk.core.decisions import JoinRequest
+from nmk.core.gateways import Exit, Gateway, Ingress, make_egress
 from nmk.core.mesh import Mesh
-from nmk.core.records import AccessKey, Facts, Network, Node, Record, hash_secret
+from nmk.core.peers import View, merge_view, parse_view
+from nmk.core.records import (
+    AccessKey,
+    ExtClient,
+    Facts,
+    Issue,
+    Network,
+    Node,
+    Record,
+    hash_secret,
+)
+from nmk.core.view import pack_view
 
 NOW = 1_700_000_000
 SECRET = bytes(range(32))
 KEY_ID = "4f2a91c3"
+EPOCH = "0011223344556677"
+NOWHERE = ("", 0, "")
+INGRESS = Gateway(ingress=Ingress())
+EXIT = Gateway(exit=Exit())
+Json = dict[str, Any]
+At = tuple[str, int, str]
 
 
 def key32(number: int, kind: int = 7) -> str:
@@ -40,6 +62,26 @@ def made_node(number: int, **fields: object) -> Node:
     return Node(**{**values, **fields})  # type: ignore[arg-type]  # the fields' own types differ
 
 
+def made_client(number: int, **fields: object) -> ExtClient:
+    """An ext client of n1, whose addresses end where those of nodes do not."""
+    values: dict[str, object] = {
+        "id": f"{number:016x}",
+        "network": "home",
+        "name": f"c{number}",
+        "gateway": identity(1),
+        "public_key": key32(number, kind=9),
+        "address4": f"10.20.0.{200 + number}",
+        "address6": None,
+        "issue": Issue((), ""),
+        "created_at": NOW,
+    }
+    return ExtClient(**{**values, **fields})  # type: ignore[arg-type]  # as above
+
+
+def made_egress(*ranges: str, metric: int = 100, nat: str = "auto") -> Gateway:
+    return Gateway(egress=make_egress(ranges, nat, None, metric))
+
+
 def made_key(**fields: object) -> AccessKey:
     values: dict[str, object] = {
         "id": KEY_ID,
@@ -61,8 +103,6 @@ def made_mesh(
 
 def commit(mesh: Mesh, *records: Record, at: int = NOW) -> None:
     """What the controller does once the records are stored."""
-    from dataclasses import replace
-
     revision = mesh.revision + 1
     stored = [replace(r, revision=revision) for r in records]
     mesh.apply(revision, commit_id(revision), at, stored)
@@ -70,6 +110,24 @@ def commit(mesh: Mesh, *records: Record, at: int = NOW) -> None:
 
 def commit_id(revision: int) -> str:
     return f"commit-{revision}"
+
+
+def here(mesh: Mesh) -> At:
+    """Where an agent stands that is up to date."""
+    return EPOCH, mesh.revision, mesh.commit_id
+
+
+def view_of(mesh: Mesh, node: Node, at: At = NOWHERE) -> Json:
+    """The reply's JSON, unpacked by the plainest means."""
+    packed = pack_view(mesh, node, EPOCH, at)
+    body = packed[1:] if packed[:1] == b"\0" else zlib.decompress(packed[1:], -zlib.MAX_WBITS)
+    reply: Json = json.loads(body)
+    return reply
+
+
+def made_view(mesh: Mesh, name: str = "n1") -> View:
+    """What the agent of that node makes of a full view."""
+    return parse_view(merge_view(None, view_of(mesh, mesh.by_name[name])), mesh.name)
 
 
 def made_request(number: int, **fields: object) -> JoinRequest:

@@ -13,8 +13,10 @@ from nmk.core.claims import Claim, LeftOut, find_left_out, summarize
 from nmk.core.mesh import encode_entry
 from nmk.core.peers import View, parse_view
 from nmk.core.settings import effective
-from nmk.core.tunnel import compile_tunnel
-from tests.core.made import key32, made_node
+from nmk.core.tunnel import Own, compile_tunnel
+from tests.core.made import INGRESS, key32, made_client, made_mesh, made_node, made_view
+
+OWN = Own("nmk-home", key32(99), 1)
 
 
 def view(*numbers: int, me: str = "10.20.0.1") -> View:
@@ -56,11 +58,22 @@ def test_a_lan_that_holds_the_network_keeps_all_of_its_family(lan: str) -> None:
 
 def test_the_tunnel_has_nothing_of_what_is_left_out() -> None:
     found = view(2, me="10.20.5.1")
-    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, {"10.20.0.2"})
+    made = compile_tunnel(found, OWN, {}, {"10.20.0.2"})
     assert made.addresses == ("10.20.5.1/16", "fd20::1/64")
     assert made.peers[key32(2)].allowed_ips == ("fd20::2/128",)
-    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, {"10.20.0.2", "fd20::2"})
+    made = compile_tunnel(found, OWN, {}, {"10.20.0.2", "fd20::2"})
     assert made.peers == {}
+
+
+def test_ext_clients_are_left_out_as_nodes_are() -> None:
+    clients = [made_client(1), made_client(2, address4="10.20.0.9"), made_client(3)]
+    mesh = made_mesh(made_node(1, gateway=INGRESS), made_node(2), *clients)
+    assert left_out(made_view(mesh), "10.20.0.201/32", "10.20.0.0/28") == [
+        ("n1", "10.20.0.1"),
+        ("c1", "10.20.0.201"),
+        ("c2", "10.20.0.9"),
+        ("n2", "10.20.0.2"),
+    ]
 
 
 claims = st.lists(
@@ -78,7 +91,7 @@ def test_no_route_of_ours_takes_an_address_from_its_owner(ranges: list[str]) -> 
     """The longest prefix wins: ours never has the same or a longer one than the owner's."""
     found = view(2, 3, 0x77, me="10.20.5.1")
     out = {address for _, address in left_out(found, *ranges)}
-    made = compile_tunnel(found, "nmk-home", key32(99), 1, (), {}, out)
+    made = compile_tunnel(found, OWN, {}, out)
     owned = [ip_network(r) for r in ranges]
     for text in made.addresses:
         address, _, length = text.partition("/")

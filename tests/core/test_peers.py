@@ -10,17 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.mesh import encode_entry
-from nmk.core.peers import merge_view, parse_view
-from nmk.core.tunnel import compile_tunnel, render_quick
+from nmk.core import ruleset
+from nmk.core.gateways import Egress, Exit, Gateway, Ingress, gateway_json
+from nmk.core.mesh import encode_client_entry, encode_entry
+from nmk.core.peers import View, merge_view, parse_view
+from nmk.core.routes import NO_TABLE, RouteWishes, compile_routing, compile_table, plan_table
+from nmk.core.ruleset import render_ruleset
+from nmk.core.tunnel import Own, compile_tunnel, render_quick
 from nmk.errors import BadView, NmkError
-from tests.core.made import key32, made_node
+from tests.core.made import Json, identity, key32, made_client, made_node
 
-Json = dict[str, Any]
+ME = made_node(1).id
+ALL = Gateway(Ingress("vpn.example.org:51821"), Egress(("192.168.7.0/24",)), Exit())
 
 
 def good_view() -> Json:
-    peers = {made_node(n).id: json.loads(encode_entry(made_node(n))) for n in (2, 3)}
+    """n1 and n3 are gateways, c1 calls n1, c2 calls n3."""
+    nodes = [made_node(2), made_node(3, gateway=ALL)]
+    clients = [made_client(1), made_client(2, gateway=identity(3))]
     return {
         "network": {
             "name": "home",
@@ -30,13 +37,37 @@ def good_view() -> Json:
             "interval": 60,
             "listen-port": 51821,
         },
-        "self": {"id": "0" * 16, "name": "n1", "addresses": ["10.20.0.1"], "observed": []},
-        "peers": peers,
+        "self": {
+            "id": ME,
+            "name": "n1",
+            "addresses": ["10.20.0.1"],
+            "observed": [],
+            "gateway": gateway_json(ALL),
+        },
+        "peers": {n.id: json.loads(encode_entry(n)) for n in nodes},
+        "clients": {c.id: json.loads(encode_client_entry(c)) for c in clients},
     }
 
 
 def test_the_view_that_the_others_are_made_from_is_good() -> None:
-    assert len(parse_view(good_view(), "home").peers) == 2
+    view = parse_view(good_view(), "home")
+    assert [(p.name, p.gateway.roles) for p in view.peers.values()] == [
+        ("n2", ()),
+        ("n3", ("ingress", "egress", "exit")),
+    ]
+    assert view.gateway == view.peers[made_node(3).id].gateway == ALL
+    assert [(c.name, c.addresses, c.via) for c in view.clients.values()] == [
+        ("c1", ("10.20.0.201",), ME),
+        ("c2", ("10.20.0.202",), made_node(3).id),
+    ]
+
+
+def test_a_view_of_0_1_0_has_neither_gateways_nor_clients() -> None:
+    view = good_view()
+    del view["clients"], view["self"]["gateway"], view["peers"][made_node(3).id]["gateway"]
+    parsed = parse_view(view, "home")
+    assert (parsed.gateway.roles, parsed.clients) == ((), {})
+    assert [p.gateway.roles for p in parsed.peers.values()] == [(), ()]
 
 
 @pytest.mark.parametrize(
@@ -74,12 +105,61 @@ def test_the_view_that_the_others_are_made_from_is_good() -> None:
         ("peer", "observed", ["fe80::1%\nPostUp = x"]),
         ("peer", "static", "198.51.100.7:1\nPostUp = x"),
         ("peer", "static", 7),
+        ("peer", "gateway", None),
+        ("peer", "gateway", []),
+        ("peer", "gateway", {"egress": {"nat": "auto"}}),
+        ("peer", "gateway", {"ingress": {"endpoint": "vpn\nPostUp = x:1"}}),
+        ("peer", "gateway", {"exit": {"nat": "auto", "interface": 'eth0" accept'}}),
+        ("peer", "gateway", {"exit": {"nat": ["auto"], "interface": None}}),
+        ("client", "id", "1" * 16),
+        ("client", "name", "a b"),
+        ("client", "key", "short"),
+        ("client", "key", key32(2)),
+        ("client", "key", made_client(1).public_key),
+        ("client", "addresses", ["10.21.0.1"]),
+        ("client", "addresses", ["10.20.0.1"]),
+        ("client", "addresses", ["10.20.0.2"]),
+        ("client", "addresses", ["10.20.0.201"]),
+        ("client", "addresses", None),
+        ("client", "via", "x"),
+        ("client", "via", 7),
+        ("client", "via", None),
+        ("client", "via", ["0"] * 16),
+        ("client", "via", {c: c for c in "0123456789abcdef"}),
     ],
 )
 def test_a_view_that_must_not_be_followed(where: str, field: str, value: object) -> None:
     view = good_view()
-    part = view["peers"][made_node(2).id] if where == "peer" else view[where]
-    part[field] = value
+    places = {
+        "peer": view["peers"][made_node(2).id],
+        "client": view["clients"][made_client(2).id],
+        "network": view["network"],
+        "self": view["self"],
+    }
+    places[where][field] = value
+    with pytest.raises(BadView):
+        parse_view(view, "home")
+
+
+@pytest.mark.parametrize("where", ["self", "peer"])
+@pytest.mark.parametrize(
+    "cidr", ["10.20.0.0/24", "10.20.0.64/26", "10.20.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "::/0"]
+)
+def test_a_gateway_cannot_take_what_is_the_networks(where: str, cidr: str) -> None:
+    view = good_view()
+    gateway = gateway_json(Gateway(egress=Egress((cidr,))))
+    (view["self"] if where == "self" else view["peers"][made_node(2).id])["gateway"] = gateway
+    with pytest.raises(BadView):
+        parse_view(view, "home")
+
+
+@pytest.mark.parametrize(("owner", "address"), [(ME, "10.20.0.1"), (made_node(2).id, "10.20.0.2")])
+def test_a_client_that_goes_by_a_nodes_id_does_not_get_its_address(
+    owner: str, address: str
+) -> None:
+    view = good_view()
+    client = view["clients"][made_client(2).id]
+    view["clients"] = {owner: {**client, "id": owner, "addresses": [address]}}
     with pytest.raises(BadView):
         parse_view(view, "home")
 
@@ -99,7 +179,8 @@ anything = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=20)
-    | st.sampled_from(["10.20.0.2", "10.20.0.0/24", "fe80::1%\nx/64", "home", "n1", key32(1)]),
+    | st.sampled_from(["10.20.0.2", "10.20.0.0/24", "fe80::1%\nx/64", "home", "n1", key32(1)])
+    | st.sampled_from([ME, "192.168.8.0/24", "vpn.example.org:1", 'eth0" drop', "eth1", "off"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=12,
 )
@@ -118,16 +199,32 @@ def put(tree: Any, place: list[int], value: object) -> None:
 
 @given(places, anything)
 def test_whatever_stands_anywhere_is_taken_or_refused(place: list[int], value: object) -> None:
-    """What is taken cannot bring a line of its own into a configuration file."""
+    """What is taken cannot bring a line of its own into anything that a program reads."""
     view = good_view()
     put(view, place, value)
     with contextlib.suppress(BadView):
-        made = compile_tunnel(parse_view(view, "home"), "nmk-home", "", 51821, ("10.0.0.1/8",), {})
-        starts = {line.partition(" =")[0] for line in render_quick(made).splitlines()}
-        assert starts <= {
-            *("", "[Interface]", "PrivateKey", "ListenPort", "Address", "MTU"),
-            *("[Peer]", "PublicKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
-        }
+        check_lines(parse_view(view, "home"))
+
+
+def check_lines(view: View) -> None:
+    wishes = RouteWishes(exit_node="n3", kill_switch=True)
+    routing = compile_routing(view, wishes, [], set(), set())
+    shared = {made_client(1).public_key: key32(1, kind=3)}
+    own = Own("nmk-home", "", 51821, ("10.0.0.1/8",), preshared=shared)
+    quick = render_quick(compile_tunnel(view, own, routing.ranges))
+    assert {line.partition(" =")[0] for line in quick.splitlines()} <= {
+        *("", "[Interface]", "PrivateKey", "ListenPort", "Address", "MTU"),
+        *("[Peer]", "PublicKey", "AllowedIPs", "Endpoint", "PersistentKeepalive", "PresharedKey"),
+    }
+    text = render_ruleset(ruleset.Own("nmk-home", "nmk-home"), view, routing, wishes)
+    assert text
+    assert {line.split()[0] for line in text.splitlines()} <= {
+        *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "fib", "udp", "drop"),
+        *("ip", "ip6"),
+    }
+    for command in plan_table(0, "nmk-home", compile_table(0, view, routing), NO_TABLE):
+        lines = (command.stdin or "").splitlines()
+        assert {line.split()[0] for line in lines} <= {"route", "rule"}
 
 
 @given(anything, anything, places)
@@ -141,6 +238,7 @@ def test_whatever_the_reply_is_merging_takes_or_refuses_it(
         "network": view["network"],
         "self": view["self"],
         "peers": [list(view["peers"].values())],
+        "clients": [list(view["clients"].values())],
     }
     put(reply, place, value)
     for before, told in ((None, old), (good_view(), reply), (old, reply), (good_view(), old)):

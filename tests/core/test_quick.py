@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmk.core.hub_names import MOST_CLIENTS
 from nmk.core.parse import parse_label, quote
-from nmk.core.quick import MOST_CLIENTS, MOST_TEXT, Hub, HubClient, parse_quick
+from nmk.core.quick import MOST_TEXT, Hub, HubClient, parse_quick
 from nmk.errors import BadInput
 from nmk.system.keys import parse_private_key, public_key
 from tests.core.made import key32

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.mesh import encode_entry
-from nmk.core.peers import View, parse_view
+from nmk.core.gateways import Gateway, Ingress
+from nmk.core.peers import View
 from nmk.core.tunnel import (
+    MARK,
+    NO_KEY,
     Command,
+    Own,
     Tunnel,
     TunnelPeer,
     compile_tunnel,
@@ -21,10 +24,20 @@ from nmk.core.tunnel import (
     render_quick,
 )
 from tests.core.machine import CREATE, Machine, parse_config
-from tests.core.made import key32, made_node
+from tests.core.made import (
+    INGRESS,
+    identity,
+    key32,
+    made_client,
+    made_mesh,
+    made_node,
+    made_view,
+)
 
 CIDRS = ("10.20.0.0/16", "fd20::/64")
 FOREIGN = "192.0.2.1/24"
+OWN = Own("nmk-home", key32(99), 51821)
+SHARED = key32(1, kind=3)
 
 
 def tunnel(*numbers: int, **fields: object) -> Tunnel:
@@ -87,6 +100,7 @@ def tunnels(draw: st.DrawFn) -> Tunnel:
                 allowed_ips=(f"10.20.1.{host}/32", f"fd20::1:{host}/128"),
                 keepalive=draw(st.sampled_from([0, 25])),
                 endpoint=draw(st.sampled_from([None, "198.51.100.1:1", "[2001:db8::1]:1"])),
+                preshared_key=draw(st.sampled_from(["", SHARED, key32(2, kind=3)])),
             )
             for n, host in zip(numbers, hosts, strict=False)
         },
@@ -103,9 +117,11 @@ def test_applying_a_plan_makes_the_diff_empty(first: Tunnel, second: Tunnel) -> 
         assert diff_tunnel(want, machine.live, CIDRS, set_before) == []
         assert machine.live
         assert set(machine.live.peers) == set(want.peers)
-        assert {k: p.allowed_ips for k, p in machine.live.peers.items()} == {
-            k: p.allowed_ips for k, p in want.peers.items()
-        }
+        assert machine.live.mark == MARK
+        for part in ("allowed_ips", "keepalive", "preshared_key"):
+            assert {k: getattr(p, part) for k, p in machine.live.peers.items()} == {
+                k: getattr(p, part) for k, p in want.peers.items()
+            }
 
 
 def test_an_empty_diff_runs_no_command() -> None:
@@ -152,6 +168,42 @@ def test_only_addresses_of_the_network_are_removed() -> None:
     assert set(machine.live.addresses) == {FOREIGN, "fe80::1/64", "10.20.0.1/16"}
 
 
+def test_an_interface_of_0_1_0_gets_its_mark_and_loses_no_peer() -> None:
+    machine = Machine(tunnel(1, 2, mark=0))
+    [command] = apply(machine, tunnel(1, 2), endpoints(tunnel(1, 2)))
+    assert command.argv[:2] == ("wg", "syncconf")
+    assert machine.live == tunnel(1, 2)
+
+
+@pytest.mark.parametrize("others", [(), (2,)])
+def test_a_shared_key_that_is_gone_is_taken_from_the_peer(others: tuple[int, ...]) -> None:
+    """By itself, and where the configuration is written whole because a peer goes."""
+    machine = Machine(tunnel(1, *others))
+    shared = {key32(1): peer(1, preshared_key=SHARED)}
+    apply(machine, tunnel(peers=shared), endpoints(tunnel(1)))
+    assert machine.live
+    assert machine.live.peers[key32(1)].preshared_key == SHARED
+    commands = apply(machine, tunnel(1, *others), endpoints(tunnel(1)))
+    assert machine.live.peers[key32(1)].preshared_key == ""
+    assert any(f"PresharedKey = {NO_KEY}\n" in (c.stdin or "") for c in commands)
+
+
+def test_a_peer_that_never_shared_a_key_has_no_line_of_one() -> None:
+    commands = apply(Machine(), tunnel(1, 2))
+    assert not any("PresharedKey" in (c.stdin or "") for c in commands)
+
+
+def test_shared_keys_are_shown_to_nobody() -> None:
+    want = tunnel(peers={key32(1): peer(1, preshared_key=SHARED)})
+    changes = diff_tunnel(want, tunnel(1), CIDRS, {})
+    commands = plan_changes(want, tunnel(1), changes, {}, CREATE)
+    own = replace(OWN, preshared={key32(1): SHARED})
+    shown = [str(c) for c in commands] + [repr(c) for c in commands]
+    shown += [c.line for c in changes] + [repr(want), repr(own)]
+    assert any(SHARED in (c.stdin or "") for c in commands)
+    assert not any(SHARED in text for text in shown)
+
+
 def test_changes_say_what_happens_and_commands_hide_secrets() -> None:
     changes = diff_tunnel(tunnel(1), tunnel(2, mtu=1280, listen_port=1), CIDRS, {})
     lines = [c.line for c in changes]
@@ -164,26 +216,11 @@ def test_changes_say_what_happens_and_commands_hide_secrets() -> None:
 
 def view(**node: object) -> View:
     """A view of n1 with the peer n2."""
-    entry = encode_entry(made_node(2, **node))
-    return parse_view(
-        {
-            "network": {
-                "name": "home",
-                "cidrs": ["10.20.0.0/24"],
-                "mtu": 1420,
-                "keepalive": 25,
-                "interval": 60,
-                "listen-port": 51821,
-            },
-            "self": {"id": "0" * 16, "name": "n1", "addresses": ["10.20.0.1"], "observed": []},
-            "peers": {made_node(2).id: json.loads(entry)},
-        },
-        "home",
-    )
+    return made_view(made_mesh(made_node(1), made_node(2, **node)))
 
 
 def test_a_view_becomes_a_tunnel() -> None:
-    made = compile_tunnel(view(), "nmk-home", key32(99), 51821, (), {})
+    made = compile_tunnel(view(), OWN, {})
     assert made == tunnel(
         addresses=("10.20.0.1/24",),
         peers={key32(2): TunnelPeer(key32(2), ("10.20.0.2/32",), 25, None)},
@@ -191,14 +228,60 @@ def test_a_view_becomes_a_tunnel() -> None:
 
 
 def test_the_machines_own_settings_win() -> None:
-    local = {"mtu": 1300, "keepalive": 0}
-    made = compile_tunnel(view(), "nmk-home", key32(99), 51821, (), local)
+    own = replace(OWN, settings={"mtu": 1300, "keepalive": 0})
+    made = compile_tunnel(view(), own, {})
     assert made.mtu == 1300
     assert made.peers[key32(2)].keepalive == 0
 
 
+def test_what_else_is_sent_to_a_peer_stands_beside_its_addresses_as_wg_sorts_it() -> None:
+    more = {made_node(2).id: ("::/0", "10.20.0.201/32", "0.0.0.0/0"), "f" * 16: ("10.9.0.0/16",)}
+    made = compile_tunnel(view(), OWN, more)
+    ranges = ("0.0.0.0/0", "10.20.0.2/32", "10.20.0.201/32", "::/0")
+    assert made.peers[key32(2)].allowed_ips == ranges
+    assert list(made.peers) == [key32(2)]
+
+
+def clients_of(gateway: Gateway) -> View:
+    """A view of n1 with such roles: c1 and c2 are its own clients, c3 calls n2."""
+    return made_view(
+        made_mesh(
+            made_node(1, address6="fd20::1", gateway=gateway),
+            made_node(2, address6="fd20::2", gateway=INGRESS),
+            made_client(1),
+            made_client(2, address6="fd20::c2"),
+            made_client(3, gateway=identity(2)),
+            cidr6="fd20::/64",
+        )
+    )
+
+
+def test_an_ingress_gateway_waits_for_its_own_clients_and_no_others() -> None:
+    own = replace(OWN, preshared={made_client(2).public_key: SHARED, key32(2): SHARED})
+    made = compile_tunnel(clients_of(INGRESS), own, {})
+    one, two = (made_client(n).public_key for n in (1, 2))
+    assert made.peers.keys() == {key32(2), one, two}
+    assert made.peers[one] == TunnelPeer(one, ("10.20.0.201/32",))
+    assert made.peers[two] == TunnelPeer(
+        two, ("10.20.0.202/32", "fd20::c2/128"), preshared_key=SHARED
+    )
+    assert made.peers[key32(2)].preshared_key == ""
+
+
+def test_who_is_no_ingress_gateway_lets_nobody_in() -> None:
+    made = compile_tunnel(clients_of(Gateway()), OWN, {})
+    assert list(made.peers) == [key32(2)]
+
+
+def test_a_client_whose_address_is_somebody_elses_here_is_left_out() -> None:
+    found = clients_of(Gateway(Ingress("vpn.example.org:1")))
+    made = compile_tunnel(found, OWN, {}, {"10.20.0.201", "10.20.0.202"})
+    assert made_client(1).public_key not in made.peers
+    assert made.peers[made_client(2).public_key].allowed_ips == ("fd20::c2/128",)
+
+
 def test_the_file_for_wg_quick_says_it_all() -> None:
-    want = compile_tunnel(view(endpoint="198.51.100.2:1"), "nmk-home", key32(99), 51821, (), {})
+    want = compile_tunnel(view(endpoint="198.51.100.2:1"), OWN, {})
     interface, first = parse_config(
         render_quick(replace(want, addresses=("10.20.0.1/24", "fd::1/64")))
     )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,26 +13,19 @@ from nmk.core import decisions
 from nmk.core.entries import BLOCK
 from nmk.core.mesh import Mesh
 from nmk.core.peers import merge_view, parse_view
-from nmk.core.records import Node
-from nmk.core.view import pack_view
 from nmk.errors import BadView
-from tests.core.made import NOW, commit, commit_id, made_facts, made_mesh, made_node
-
-EPOCH = "0011223344556677"
-NOWHERE = ("", 0, "")
-Json = dict[str, Any]
-
-
-def view_of(mesh: Mesh, node: Node, at: tuple[str, int, str] = NOWHERE) -> Json:
-    """The reply's JSON, unpacked by the plainest means."""
-    packed = pack_view(mesh, node, EPOCH, at)
-    body = packed[1:] if packed[:1] == b"\0" else zlib.decompress(packed[1:], -zlib.MAX_WBITS)
-    reply: Json = json.loads(body)
-    return reply
-
-
-def here(mesh: Mesh) -> tuple[str, int, str]:
-    return EPOCH, mesh.revision, mesh.commit_id
+from tests.core.made import (
+    EPOCH,
+    NOW,
+    NOWHERE,
+    commit,
+    commit_id,
+    here,
+    made_facts,
+    made_mesh,
+    made_node,
+    view_of,
+)
 
 
 def test_a_full_view_holds_the_network_the_node_and_its_peers() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from nmk.core.records import AccessKey, Facts, Network, Node, Record
+from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
 from nmk.store.engine import Collision
 from nmk.store.store import Commit, Store
 
@@ -25,6 +25,20 @@ def make_node(number: int) -> Node:
     """A node that shares nothing with those of other numbers."""
     facts = Facts(f"wg{number}", 51820)
     return Node(f"identity{number}", "home", f"node{number}", f"10.1.0.{number}", None, facts)
+
+
+def make_client(number: int, gateway: Node) -> ExtClient:
+    """An ext client that shares nothing with those of other numbers, but for its gateway."""
+    return ExtClient(
+        id=f"client{number}",
+        network="home",
+        name=f"phone{number}",
+        gateway=gateway.identity,
+        public_key=f"key{number}",
+        address4=f"10.1.1.{number}",
+        address6=f"fd00::1:{number}",
+        issue=Issue((f"10.1.1.{number}",), gateway.facts.wg_key),
+    )
 
 
 def change(store: Store, revision: int, *records: Record, commit_id: str | None = None) -> str:

@@ -23,6 +23,7 @@ class Faulty:
         self._deaf = False
         self.dialect = engine.dialect
         self.tables = engine.tables
+        self.keep_copy = engine.keep_copy
         self.close = engine.close
 
     def read(self, statement: Statement) -> list[tuple[Any, ...]]:

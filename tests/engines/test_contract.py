@@ -8,23 +8,38 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.mesh import Mesh
-from nmk.core.records import AccessKey, Facts, Network, Node, Record
+from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
 from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.server.controller import Controller
 from nmk.store import store as store_module
 from nmk.store.engine import Collision, Engine, Statement, compile_query, open_engine
+from nmk.store.migrations import FIRST, MIGRATIONS
 from nmk.store.sqlite import SqliteEngine
 from nmk.store.store import Commit, Store
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow
 from nmk.wire.envelope import Identity
-from tests.engines.changes import HOME, KEY, Opener, begin, change, make_node, stored, use_key
+from tests.engines.changes import (
+    HOME,
+    KEY,
+    Opener,
+    begin,
+    change,
+    make_client,
+    make_node,
+    stored,
+    use_key,
+)
 from tests.engines.faulty import Faulty
+from tests.engines.plugin import ENGINES, maker
 
 ROOT = Path(__file__).parents[2]
+DUMP = ROOT / "tests" / "golden" / "nmk-0.1.0.sql"
 
 
 @pytest.fixture
@@ -59,6 +74,48 @@ def test_a_database_gets_its_schema_once(url: str, store: Store, opened: Opener)
 def test_many_who_start_at_once_share_one_schema(url: str, opened: Opener) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert len({store.epoch for store in pool.map(opened, [url] * 4)}) == 1
+
+
+@pytest.fixture
+def old(engine: Engine) -> Engine:
+    """A database of nmk 0.1.0: a network, keys, nodes, and how they came."""
+    engine.write([(sql, ()) for sql in FIRST])
+    rows = [line for line in DUMP.read_text().splitlines() if line.startswith("INSERT INTO ")]
+    engine.write([(sql.rstrip(";"), ()) for sql in sorted(rows, key=is_of_a_node)])
+    return engine
+
+
+def is_of_a_node(sql: str) -> bool:
+    """These need the network first."""
+    return not sql.startswith("INSERT INTO networks")
+
+
+def test_a_database_of_schema_1_is_brought_up(old: Engine, url: str, opened: Opener) -> None:
+    store = Store(old)
+    assert store.epoch == opened(url).epoch == "1b4f2c802a3f75c0"
+    assert dict(old.read(compile_query(old, MetaRow.select())))["schema"] == str(len(MIGRATIONS))
+    nodes = stored(store, Node)
+    assert sorted(n.name for n in nodes) == ["db", "gone", "site", "web"]
+    assert {n.gateway for n in nodes} == {Gateway()}
+    assert len(store.log_since("home", 0, 100)) == head(store) == 12
+    web = next(n for n in nodes if n.name == "web")
+    gate = replace(web, gateway=Gateway(Ingress()))
+    change(store, 13, gate)
+    phone = make_client(1, gate)
+    change(store, 14, phone)
+    assert store.records_since("home", 12) == [
+        replace(gate, revision=13),
+        replace(phone, revision=14),
+    ]
+
+
+def test_many_who_bring_it_up_at_once_bring_it_up_once(
+    old: Engine, url: str, opened: Opener
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(opened, [url] * 4))
+    assert {len(stored(store, Node)) for store in stores} == {4}
+    assert dict(old.read(compile_query(old, MetaRow.select())))["schema"] == str(len(MIGRATIONS))
 
 
 def test_a_schema_that_is_in_the_way_is_told(engine: Engine) -> None:
@@ -98,6 +155,133 @@ def test_values_come_back_as_they_were(store: Store) -> None:
 
 NODE = make_node(1)
 OTHER = make_node(2)
+PHONE = make_client(1, NODE)
+TABLET = make_client(2, NODE)
+EGRESS = Egress(("192.168.50.0/24", "2001:db8:50::/64"), "off", "eth0", 7)
+
+
+@pytest.mark.parametrize("ingress", [None, Ingress(), Ingress("vpn.example.org:51820")])
+@pytest.mark.parametrize("egress", [None, Egress(("192.168.50.0/24",)), EGRESS])
+@pytest.mark.parametrize("leave", [None, Exit(), Exit("on", "wan")])
+def test_roles_come_back_as_they_were(
+    shared: Store, ingress: Ingress | None, egress: Egress | None, leave: Exit | None
+) -> None:
+    node = replace(NODE, gateway=Gateway(ingress, egress, leave))
+    change(shared, head(shared) + 1, node)
+    assert stored(shared, Node) == [replace(node, revision=head(shared))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"address4": None},
+        {"address6": None},
+        {"full_tunnel": True},
+        {"state": "disabled"},
+        {"state": "expired", "expires_at": 2**53},
+        {"deleted_at": 7},
+        {"issue": Issue((), "")},
+        {"issue": Issue(("10.1.1.1", "fd00::1"), "key", "[2001:db8::7]:51820", ())},
+        {"issue": Issue(("10.1.1.1",), "key", None, ("0.0.0.0/0", "::/0"))},
+        {"name": "a'b\"c\\d%s%%?$1:x\u20ac\U0001f600\n{}"},
+    ],
+    ids=str,
+)
+def test_clients_come_back_as_they_were(shared: Store, changes: dict[str, Any]) -> None:
+    change(shared, head(shared) + 1, replace(NODE, gateway=Gateway(Ingress())))
+    client = replace(PHONE, **changes)
+    change(shared, head(shared) + 1, client)
+    assert stored(shared, ExtClient) == [replace(client, revision=head(shared))]
+    change(shared, head(shared) + 1, PHONE)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """A store for those who leave nothing behind that is in another's way."""
+    url = maker(request, request.param)(tmp_path_factory.mktemp("shared") / "nmk.db")
+    engine = open_engine(url)
+    store = Store(engine)
+    begin(store)
+    yield store
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(TABLET, name=PHONE.name),
+        replace(TABLET, public_key=PHONE.public_key),
+        replace(TABLET, address4=PHONE.address4),
+        replace(TABLET, address6=PHONE.address6),
+        replace(TABLET, address4=None, address6=None),
+        replace(TABLET, state="open"),  # type: ignore[arg-type]  # what nmk never writes
+        replace(TABLET, full_tunnel=2),  # type: ignore[arg-type]  # the same
+        replace(TABLET, gateway="nobody"),
+        replace(TABLET, gateway="elsewhere"),
+    ],
+    ids=[
+        "name",
+        "key",
+        "address4",
+        "address6",
+        "no address",
+        "state",
+        "full_tunnel",
+        "no gateway",
+        "another network's gateway",
+    ],
+)
+def test_the_database_refuses_clients_that_must_not_be(store: Store, wrong: ExtClient) -> None:
+    lab = replace(HOME, name="lab", cidr4="10.2.0.0/16")
+    elsewhere = replace(NODE, network="lab", identity="elsewhere")
+    rows: list[Record] = [replace(lab, revision=1), replace(elsewhere, revision=1)]
+    store.commit([Commit("lab", 1, "lab", 1, "test", "[]")], rows)
+    change(store, 1, HOME, NODE)
+    change(store, 2, PHONE)
+    with pytest.raises(Collision):
+        change(store, 3, wrong)
+    assert head(store) == 2
+    assert stored(store, ExtClient) == [replace(PHONE, revision=2)]
+    change(store, 3, replace(PHONE, deleted_at=5), TABLET)
+
+
+def test_a_client_needs_its_network(store: Store) -> None:
+    with pytest.raises(Collision):
+        change(store, 1, PHONE)
+    assert store.heads() == {}
+
+
+def test_what_a_deleted_client_had_is_free(store: Store) -> None:
+    change(store, 1, HOME, NODE, PHONE)
+    change(store, 2, replace(PHONE, deleted_at=5))
+    heir = replace(PHONE, id="another")
+    change(store, 3, heir)
+    assert replace(heir, revision=3) in stored(store, ExtClient)
+
+
+def test_a_clients_gateway_may_be_deleted(store: Store) -> None:
+    change(store, 1, HOME, NODE, OTHER, PHONE)
+    change(store, 2, replace(NODE, deleted_at=5))
+    change(store, 3, replace(PHONE, gateway=OTHER.identity))
+    assert stored(store, ExtClient)[0].gateway == OTHER.identity
+
+
+def test_one_client_in_two_networks_is_two(store: Store) -> None:
+    change(store, 1, HOME, NODE, PHONE)
+    lab: list[Record] = [
+        replace(r, revision=1)
+        for r in (
+            replace(HOME, name="lab"),
+            replace(NODE, network="lab"),
+            replace(PHONE, network="lab"),
+        )
+    ]
+    store.commit([Commit("lab", 1, "lab", 1, "test", "[]")], lab)
+    assert store.records_since("lab", 0) == lab
+    assert stored(store, ExtClient) == [replace(PHONE, revision=1)]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ CREATE TABLE nodes (
         key_id TEXT NOT NULL,
         created_at BIGINT NOT NULL,
         deleted_at BIGINT,
-        revision BIGINT NOT NULL,
+        revision BIGINT NOT NULL, gateway TEXT NOT NULL DEFAULT '{}',
         PRIMARY KEY (network, identity),
         CHECK (address4 IS NOT NULL OR address6 IS NOT NULL)
     );
@@ -60,3 +60,32 @@ CREATE UNIQUE INDEX nodes_address4 ON nodes (network, address4) WHERE deleted_at
 CREATE UNIQUE INDEX nodes_address6 ON nodes (network, address6) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX nodes_wg_key ON nodes (network, wg_key) WHERE deleted_at IS NULL;
 CREATE TABLE presence (identity TEXT NOT NULL PRIMARY KEY, last_seen BIGINT NOT NULL);
+CREATE TABLE ext_clients (
+        network TEXT NOT NULL REFERENCES networks (name),
+        id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        public_key TEXT NOT NULL,
+        address4 TEXT,
+        address6 TEXT,
+        issue TEXT NOT NULL,
+        full_tunnel BIGINT NOT NULL,
+        state TEXT NOT NULL,
+        expires_at BIGINT,
+        created_at BIGINT NOT NULL,
+        deleted_at BIGINT,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (network, id),
+        FOREIGN KEY (network, gateway) REFERENCES nodes (network, identity),
+        CHECK (address4 IS NOT NULL OR address6 IS NOT NULL),
+        CHECK (full_tunnel IN (0, 1)),
+        CHECK (state IN ('enabled', 'disabled', 'expired'))
+    );
+CREATE INDEX ext_clients_revision ON ext_clients (network, revision);
+CREATE UNIQUE INDEX ext_clients_name ON ext_clients (network, name) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX ext_clients_address4 ON ext_clients (network, address4)
+        WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX ext_clients_address6 ON ext_clients (network, address6)
+        WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX ext_clients_key ON ext_clients (network, public_key)
+        WHERE deleted_at IS NULL;

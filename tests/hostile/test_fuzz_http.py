@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,7 +24,58 @@ SOME_JSON = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = ("name", "cidrs", "settings", "uses", "expires", "address", "endpoint")
+KEY = "BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
+HUB_KEY = "BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI="
+PEER = {"name": "anna", "public_key": KEY, "addresses": ["10.77.0.9"]}
+ROUTES: list[tuple[str, str, dict[str, object]]] = [
+    ("POST", "networks", {"name": "other", "cidrs": ["10.78.0.0/16"], "settings": {}}),
+    ("PATCH", "networks/home", {"settings": {"mtu": 1380}}),
+    ("POST", "networks/home/keys", {"uses": 1, "expires": "1h"}),
+    ("PATCH", "networks/home/nodes/member", {"name": "x", "address": "10.77.0.8", "endpoint": ""}),
+    ("POST", "networks/home/gateways", {"node": "member", "role": "ingress", "endpoint": "a:1"}),
+    (
+        "POST",
+        "networks/home/gateways",
+        {
+            "node": "member",
+            "role": "egress",
+            "ranges": ["192.168.7.0/24"],
+            "nat": "on",
+            "interface": "eth0",
+            "metric": 5,
+        },
+    ),
+    ("POST", "networks/home/gateways", {"node": "member", "role": "exit", "nat": "off"}),
+    ("DELETE", "networks/home/gateways/member/ingress", {}),
+    (
+        "POST",
+        "networks/home/extclients",
+        {
+            "name": "tablet",
+            "public_key": KEY,
+            "gateway": "member",
+            "address": "10.77.0.9",
+            "full_tunnel": False,
+            "expires": "7d",
+        },
+    ),
+    (
+        "PATCH",
+        "networks/home/extclients/phone",
+        {"name": "x", "address": "10.77.0.9", "gateway": "member", "expires": "1h"},
+    ),
+    ("POST", "networks/home/extclients/phone/rotate", {"public_key": KEY}),
+    ("POST", "networks/home/extclients/phone/disable", {}),
+    ("POST", "networks/home/extclients/phone/enable", {}),
+    ("DELETE", "networks/home/extclients/phone", {}),
+    (
+        "POST",
+        "networks/home/hubs",
+        {"node": "member", "public_key": HUB_KEY, "addresses": ["10.77.0.1"], "clients": [PEER]},
+    ),
+]
+FIELDS = sorted({name for _, _, body in ROUTES for name in body})
+SEGMENTS = sorted({segment for _, path, _ in ROUTES for segment in path.split("/")})
 many = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
@@ -43,11 +95,25 @@ def member(served: Served) -> Agent:
     return agent
 
 
+@pytest.fixture(scope="module")
+def phone(served: Served, member: Agent) -> str:
+    """An ext client, whose gateway is the member."""
+    served.call(
+        "POST",
+        "/networks/home/gateways",
+        {"node": member.name, "role": "ingress", "endpoint": "a:1"},
+    )
+    body = {"name": "phone", "public_key": KEY[:-2] + "I="}
+    served.call("POST", "/networks/home/extclients", body)
+    return "phone"
+
+
 def state_of(served: Served) -> object:
     nodes = served.call("GET", "/networks/home/nodes")
     for node in nodes:
         del node["last_seen"]
-    return nodes, served.call("GET", "/networks"), served.call("GET", "/networks/home/keys")
+    pages = ("", "/home/keys", "/home/gateways", "/home/extclients")
+    return nodes, [served.call("GET", f"/networks{page}") for page in pages]
 
 
 def post(served: Served, path: str, body: bytes) -> int:
@@ -119,19 +185,30 @@ def test_no_http_at_all(served: Served, data: bytes) -> None:
     assert not reply.startswith((b"HTTP/1.1 5", b"HTTP/1.0 5"))
 
 
+def ask(
+    served: Served, method: str, path: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """A request over the Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(served.data / "admin.sock"))
+        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection.sock = client
+        connection.request(method, path, body, headers)
+        with connection.getresponse() as response:
+            return response.status, response.read()
+
+
 @many
 @given(
     method=st.sampled_from(["GET", "POST", "PATCH", "DELETE", "PUT"]),
-    parts=st.lists(
-        st.sampled_from(["networks", "home", "keys", "nodes", "member", "%00", "..", "é"]),
-        max_size=5,
-    ),
+    parts=st.lists(st.sampled_from([*SEGMENTS, "nodes", "%00", "..", "é"]), max_size=6),
     body=st.binary(max_size=100)
     | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, SOME_JSON)).map(
         lambda d: json.dumps(d).encode()
     ),
     revision=st.none() | st.text('0123456789*"', max_size=6),
 )
+@pytest.mark.usefixtures("phone")
 def test_the_admin_api(
     served: Served, method: str, parts: list[str], body: bytes, revision: str | None
 ) -> None:
@@ -139,13 +216,49 @@ def test_the_admin_api(
     path = "/v1/" + "/".join(p if p.isascii() else "%C3%A9" for p in parts) + "?dry-run=true"
     headers = {} if revision is None else {"If-Match": revision}
     before = state_of(served)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(served.data / "admin.sock"))
-        connection = http.client.HTTPConnection("localhost", timeout=20)
-        connection.sock = client
-        connection.request(method, path, body, headers)
-        with connection.getresponse() as response:
-            assert response.status < 500, response.read()
+    status, told = ask(served, method, path, body, headers)
+    assert status < 500, told
+    assert state_of(served) == before
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+@pytest.mark.usefixtures("phone")
+def test_what_is_right_at_the_admin_api(
+    served: Served, method: str, path: str, body: dict[str, object]
+) -> None:
+    """What the next test changes a little."""
+    status, told = ask(served, method, f"/v1/{path}?dry-run=true", json.dumps(body).encode(), {})
+    assert status in {200, 201, 204}, told
+
+
+HOSTILE = st.sampled_from(
+    ["", "..", "/", "\x00", "é", "a" * 64, "0.0.0.0/0", "::ffff:10.0.0.0/104", "10.77.0.0/16", KEY]
+)
+
+
+@many
+@given(
+    route=st.sampled_from(ROUTES),
+    wrong=st.dictionaries(
+        st.sampled_from(FIELDS),
+        SOME_JSON | HOSTILE | st.lists(HOSTILE, max_size=3) | st.just([PEER, PEER]),
+        max_size=2,
+    ),
+    query=st.dictionaries(st.sampled_from(["range", "dry-run"]), HOSTILE, max_size=1),
+)
+@pytest.mark.usefixtures("phone")
+def test_what_is_almost_right_at_the_admin_api(
+    served: Served,
+    route: tuple[str, str, dict[str, object]],
+    wrong: dict[str, object],
+    query: dict[str, str],
+) -> None:
+    method, path, body = route
+    more = urlencode({"dry-run": "true"}) + "&" + urlencode(query)
+    changed = json.dumps({**body, **wrong}).encode()
+    before = state_of(served)
+    status, told = ask(served, method, f"/v1/{path}?{more}", changed, {})
+    assert status < 500, told
     assert state_of(served) == before
 
 

@@ -15,9 +15,10 @@ import pytest
 from nmk.core.decisions import JoinRequest
 from nmk.core.records import Facts
 from nmk.errors import NotFound, RateLimited, Unreadable
-from nmk.server.admin import Admin, Edit
+from nmk.server.admin import Admin
 from nmk.server.agents import Agents
 from nmk.server.controller import Controller
+from nmk.server.edits import Edit
 from nmk.store.engine import open_engine
 from nmk.store.store import Store
 from nmk.wire.envelope import (

@@ -62,9 +62,7 @@ def test_the_units_are_sound_and_hardened(mesh: Mesh, archives: tuple[str, ...])
         assert float(score) <= LOWEST_SCORE[role]
 
 
-def test_the_hardened_unit_may_do_what_gateways_need(
-    mesh: Mesh, archives: tuple[str, ...]
-) -> None:
+def test_the_hardened_unit_may_do_what_gateways_need(mesh: Mesh, archives: tuple[str, ...]) -> None:
     door = mesh.machine("door")
     unpack(door, archives)
     prepare(door)

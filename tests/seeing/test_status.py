@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent.status import Row, Trails, describe_peer, explain
+from nmk.agent.status import Row, Trails, declined, describe_clients, describe_peer, explain
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import TunnelPeer
-from nmk.system.dump import LivePeer
+from nmk.system.dump import Dump, LivePeer
 from tests.agent.memberships import joined, peer
+from tests.core.made import (
+    INGRESS,
+    identity,
+    made_client,
+    made_egress,
+    made_facts,
+    made_mesh,
+    made_node,
+    made_view,
+)
 
 HERE = Path(__file__).parent
 LAN = ("192.168.1.1/24",)
@@ -73,6 +83,52 @@ def test_the_fields_of_a_peer(view: View, db: Peer) -> None:
     }
     for network in NETWORKS:
         assert all(row.keys() == shown.keys() for row in network["peers"])
+
+
+def test_an_ingress_gateway_tells_of_its_own_clients() -> None:
+    clients = [made_client(3), made_client(1), made_client(2, gateway=identity(2)), made_client(4)]
+    gateways = [made_node(n, gateway=INGRESS) for n in (1, 2)]
+    found = made_view(made_mesh(*gateways, *clients))
+    called = {
+        key: LivePeer(TunnelPeer(key, (), 0, endpoint), handshake, 5, 7)
+        for key, endpoint, handshake in (
+            (made_client(1).public_key, "203.0.113.9:1", 900),
+            (made_client(3).public_key, None, 0),
+            (made_client(4).public_key, "203.0.113.9:2", 820),
+        )
+    }
+    rows = describe_clients(found, Dump("", "", 1, called), 1000)
+    assert rows[0] == {
+        "name": "c1",
+        "addresses": ["10.20.0.201"],
+        "state": "connected",
+        "endpoint": "203.0.113.9:1",
+        "handshake": 100,
+        "received": 5,
+        "sent": 7,
+    }
+    assert [(r["name"], r["state"]) for r in rows[1:]] == [("c3", "idle"), ("c4", "idle")]
+    assert {r["state"] for r in describe_clients(found, None, 1000)} == {"off"}
+    for network in NETWORKS:
+        assert all(row.keys() == rows[0].keys() for row in network["clients"])
+    assert describe_clients(made_view(made_mesh(made_node(1), *clients)), None, 0) == []
+
+
+def test_an_egress_gateway_tells_who_is_in_its_range_already() -> None:
+    there = made_facts(2, lan=["192.168.7.5/24", "fd00:7::5/64"])
+    wider = made_facts(3, lan=["192.168.1.5/16"])
+    found = made_view(
+        made_mesh(
+            made_node(1, gateway=made_egress("192.168.7.0/24", "fd00:7::/48")),
+            made_node(3, facts=wider),
+            made_node(2, facts=there),
+            made_node(4, facts=made_facts(4, lan=["192.168.7.5/25", "192.168.8.1/24"])),
+        )
+    )
+    assert declined(found) == [
+        {"range": "192.168.7.0/24", "node": "n2", "subnet": "192.168.7.0/24"},
+        {"range": "192.168.7.0/24", "node": "n3", "subnet": "192.168.0.0/16"},
+    ]
 
 
 def test_a_peer_that_wireguard_heard_elsewhere(view: View, db: Peer) -> None:

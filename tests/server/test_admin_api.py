@@ -103,7 +103,7 @@ def test_of_two_edits_at_once_one_is_told(shared: Controller, network: str) -> N
 
 def test_a_dry_run_answers_as_if_and_changes_nothing(shared: Controller, network: str) -> None:
     def everything() -> list[bytes]:
-        paths = ("", f"/{network}", f"/{network}/keys", f"/{network}/nodes")
+        paths = ("", f"/{network}", f"/{network}/keys", f"/{network}/nodes", f"/{network}/gateways")
         return [shared.admin_call("GET", f"/v1/networks{p}").body for p in paths]
 
     key = shared.admin_call("POST", f"/v1/networks/{network}/keys", {}).json["id"]
@@ -185,9 +185,14 @@ json_values = st.recursive(
             ("PATCH", "/home", ["settings"]),
             ("POST", "/home/keys", ["uses", "expires"]),
             ("PATCH", "/home/nodes/web", ["name", "address", "endpoint"]),
+            ("POST", "/home/gateways", ["node", "role", "ranges", "nat", "interface", "metric"]),
+            ("POST", "/home/extclients", ["name", "public_key", "gateway", "address", "expires"]),
+            ("PATCH", "/home/extclients/phone", ["name", "gateway", "address", "expires"]),
+            ("POST", "/home/extclients/phone/rotate", ["public_key"]),
+            ("POST", "/home/hubs", ["node", "public_key", "addresses", "clients"]),
         ]
     ),
-    st.lists(json_values, min_size=3, max_size=3),
+    st.lists(json_values, min_size=6, max_size=6),
 )
 def test_no_body_is_a_mistake_of_the_controllers(
     shared: Controller, request_: tuple[str, str, list[str]], values: list[object]

@@ -5,26 +5,27 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waitress import wasyncore
-from waitress.server import create_server
 
-from nmk.server.admin import Admin, Edit
+from nmk.server.admin import Admin
 from nmk.server.agents import Agents
 from nmk.server.controller import Controller
 from nmk.server.downloads import Downloads
+from nmk.server.edits import Edit
+from nmk.server.ext_clients import ExtClients
+from nmk.server.gateways import Gateways
 from nmk.server.node_api import NodeApi
 from nmk.store.engine import Engine, Statement, open_engine
 from nmk.store.store import Store
 from nmk.wire.envelope import Identity
 from nmk.wire.token import parse_token
 from tests.server.agent import Agent
+from tests.server.inside import served
+from tests.server.net import new_key
 from tests.server.process import Controller as Process
 from tests.server.process import call
 from tests.server.test_node_api import new_agent
@@ -49,31 +50,11 @@ class CountingEngine:
     def tables(self) -> set[str]:
         return self._engine.tables()
 
+    def keep_copy(self, version: int) -> None:
+        self._engine.keep_copy(version)
+
     def close(self) -> None:
         self._engine.close()
-
-
-@contextmanager
-def served(app: NodeApi) -> Iterator[int]:
-    """The application on a real waitress; its port."""
-    channels: dict[int, Any] = {}
-    server: Any = create_server(app, map=channels, host="127.0.0.1", port=0, threads=2)
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.is_set():
-            wasyncore.loop(timeout=1, map=channels, use_poll=True, count=1)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield server.effective_port
-    finally:
-        over.set()
-        server.pull_trigger()
-        thread.join()
-        server.task_dispatcher.shutdown()
-        wasyncore.close_all(channels)
 
 
 @pytest.fixture
@@ -96,16 +77,23 @@ def test_an_unchanged_check_in_asks_the_database_nothing(engine: CountingEngine)
             return answer.body
 
         first, second = Agent(post, token), Agent(post, token)
-        first.join()
+        first.join(name="gate")
         second.join()
+        Gateways(controller).add_gateway(Edit("test"), "home", {"node": "gate", "role": "ingress"})
+        phone = ExtClients(controller).create_client(
+            Edit("test"), "home", {"name": "phone", "public_key": new_key(), "expires": "1h"}
+        )
+        callers = f"{phone['id']},1,2,3,198.51.100.7:4000"
         for agent in (first, second):
             agent.check_in()
         assert engine.statements
         engine.statements.clear()
         for _ in range(3):
             for agent in (first, second):
-                assert list(agent.check_in()) == ["at"]
+                assert list(agent.check_in(callers=callers)) == ["at"]
         assert engine.statements == []
+        told = ExtClients(controller).show_client("home", "phone")  # from memory as well
+        assert (told["endpoint"], engine.statements) == ("198.51.100.7:4000", [])
         second.check_in(report=True)
         assert any(sql.startswith("INSERT") for sql in engine.statements)
         engine.statements.clear()

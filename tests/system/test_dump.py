@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.tunnel import TunnelPeer
+from nmk.core.tunnel import MARK, TunnelPeer
 from nmk.errors import CommandFailed
 from nmk.system.dump import Dump, Link, LivePeer, parse_dump, parse_link
 from nmk.system.keys import generate_private_key, public_key
@@ -28,6 +28,7 @@ def live_peers(draw: st.DrawFn) -> LivePeer:
             allowed_ips=tuple(sorted(draw(st.sets(ranges, max_size=3)))),
             keepalive=draw(st.integers(0, 65535)),
             endpoint=draw(st.sampled_from([None, f"192.0.2.1:{port}", f"[fe80::1%eth0]:{port}"])),
+            preshared_key=draw(st.just("") | keys),
         ),
         handshake=draw(counts),
         received=draw(counts),
@@ -35,14 +36,15 @@ def live_peers(draw: st.DrawFn) -> LivePeer:
     )
 
 
-def render(private: str, public: str, port: int, peers: list[LivePeer]) -> str:
+def render(private: str, public: str, port: int, peers: list[LivePeer], mark: int = 0) -> str:
     """What `wg show INTERFACE dump` prints."""
-    lines = ["\t".join([private or "(none)", public or "(none)", str(port), "off"])]
+    shown = f"{mark:#x}" if mark else "off"
+    lines = ["\t".join([private or "(none)", public or "(none)", str(port), shown])]
     lines += [
         "\t".join(
             [
                 live.peer.key,
-                "(none)",
+                live.peer.preshared_key or "(none)",
                 live.peer.endpoint or "(none)",
                 ",".join(live.peer.allowed_ips) or "(none)",
                 str(live.handshake),
@@ -56,12 +58,16 @@ def render(private: str, public: str, port: int, peers: list[LivePeer]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@given(port=st.integers(0, 65535), peers=st.lists(live_peers(), max_size=4))
-def test_a_dump_is_read_as_it_was_written(port: int, peers: list[LivePeer]) -> None:
+@given(
+    port=st.integers(0, 65535),
+    peers=st.lists(live_peers(), max_size=4),
+    mark=st.sampled_from([0, 1, MARK, 2**32 - 1]),
+)
+def test_a_dump_is_read_as_it_was_written(port: int, peers: list[LivePeer], mark: int) -> None:
     private = generate_private_key()
-    text = render(private, public_key(private), port, peers)
+    text = render(private, public_key(private), port, peers, mark)
     assert parse_dump(text) == Dump(
-        private, public_key(private), port, {p.peer.key: p for p in peers}
+        private, public_key(private), port, {p.peer.key: p for p in peers}, mark
     )
 
 
@@ -88,7 +94,13 @@ def test_a_damaged_dump_is_refused_or_read(data: st.DataObject) -> None:
 
 def test_an_error_never_quotes_a_key() -> None:
     private = generate_private_key()
-    for text in (f"{private}\tno", f"{private}\t(none)\tport\toff"):
+    peer = f"{public_key(private)}\t{private}\t(none)\t(none)\t0\t0\t0\tnever"
+    for text in (
+        f"{private}\tno",
+        f"{private}\t(none)\tport\toff",
+        f"{private}\t(none)\t1\tmark",
+        f"(none)\t(none)\t1\toff\n{peer}",
+    ):
         with pytest.raises(CommandFailed) as raised:
             parse_dump(text)
         assert private not in raised.value.message

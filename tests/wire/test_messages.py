@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core.records import Facts
+from nmk.core.traffic import LONGEST, LONGEST_OF_CLIENTS
 from nmk.errors import BadInput, BadReply, KeyExpired, NmkError, NodeDeleted, all_errors
 from nmk.wire.messages import (
     CheckIn,
@@ -34,14 +35,36 @@ facts = st.builds(
     interval=st.integers(5, 86400),
     endpoint=st.sampled_from([None, "198.51.100.7:51821", "[2001:db8::7]:1"]),
 )
+said = st.text(max_size=20)
 check_ins = st.builds(
-    CheckIn, st.integers(0, 2**53), st.text(max_size=20), st.integers(0, 2**53), facts
-) | st.builds(CheckIn, st.integers(0, 2**53), st.text(max_size=20))
+    CheckIn, st.integers(0, 2**53), said, st.integers(0, 2**53), facts, said, said
+) | st.builds(CheckIn, st.integers(0, 2**53), said, traffic=said, callers=said)
 
 
 @given(check_ins)
 def test_a_check_in_arrives_as_it_was_sent(message: CheckIn) -> None:
     assert parse_check_in(encode_check_in(message)) == message
+
+
+def test_what_is_not_said_is_not_sent() -> None:
+    assert json.loads(encode_check_in(CheckIn(1, "c"))) == {"at": [1, "c"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"), [("traffic", LONGEST), ("callers", LONGEST_OF_CLIENTS)]
+)
+@pytest.mark.parametrize("more", [{}, {"seq": 1, "facts": "those of n1"}])
+def test_a_summary_is_a_text_and_not_too_long(
+    field: str, longest: int, more: dict[str, Any]
+) -> None:
+    if more:
+        more = {**more, "facts": facts_with()}
+    body = {"at": [1, "c"], **more}
+    found = parse_check_in(json.dumps({**body, field: "x" * longest}).encode())
+    assert getattr(found, field) == "x" * longest
+    for value in ("x" * (longest + 1), None, 5, ["x"], {"x": 1}, True):
+        with pytest.raises(BadInput, match="says nothing of traffic"):
+            parse_check_in(json.dumps({**body, field: value}).encode())
 
 
 @given(facts, st.none() | st.text(max_size=60), st.text(max_size=60), st.binary(max_size=60))

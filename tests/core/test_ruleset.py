@@ -1,0 +1,341 @@
+"""The packet filter of a network: nft takes it, and it says what the roles and wishes ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.core.ext_clients import EVERYTHING
+from nmk.core.gateways import NATS, Egress, Exit, Gateway, Ingress
+from nmk.core.peers import View
+from nmk.core.routes import RouteWishes, Routing, compile_routing
+from nmk.core.ruleset import Own, render_ruleset
+from nmk.core.tunnel import MARK
+from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, made_view
+
+LAN, OFFICE, SIX, PUBLIC = "192.168.7.0/24", "10.9.0.0/16", "fd00:7::/48", "8.8.8.0/24"
+OWN = Own("nmk-home", "nmk-home", ("192.168.1.0/24",))
+LED = Routing({}, (LAN,))
+OUT = Routing({}, EVERYTHING, exit="n2")
+PLAIN = RouteWishes()
+LEAVING = RouteWishes(exit_node="n2", guarded=True)
+INBOUND = ("inbound-input", "inbound-forward")
+CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
+Chains = dict[str, list[str]]
+
+needs_nft = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("nft") is None, reason="nft's own checks need root and nft"
+)
+
+
+def view_of(gateway: Gateway | None = None, *others: Gateway, six: bool = True) -> View:
+    """A view of n1, dual stack where nothing else is said; others are n2 and so on."""
+    nodes = [
+        made_node(n, gateway=g, address6=f"fd20::{n}" if six else None)
+        for n, g in enumerate((gateway or Gateway(), *others), start=1)
+    ]
+    return made_view(made_mesh(*nodes, made_client(1), cidr6="fd20::/64" if six else None))
+
+
+def egress(*ranges: str, nat: str = "auto", interface: str | None = None) -> Gateway:
+    return Gateway(egress=Egress(ranges, nat, interface))  # type: ignore[arg-type]  # nat
+
+
+def chains(
+    view: View, routing: Routing = LED, wishes: RouteWishes = PLAIN, own: Own = OWN
+) -> Chains:
+    """The lines of each chain."""
+    text = render_ruleset(own, view, routing, wishes)
+    assert text
+    first, *lines, last = text.splitlines()
+    assert (first, last) == (f"table inet {own.table} {{", "}")
+    found: Chains = {}
+    name = ""
+    for line in lines:
+        match line.split():
+            case ["chain", name, "{"]:
+                found[name] = []
+            case ["}"]:
+                name = ""
+            case words:
+                found[name].append(" ".join(words))
+    return found
+
+
+def masquerades(view: View) -> list[str]:
+    return [line for line in chains(view).get("postrouting", []) if line.endswith(" masquerade")]
+
+
+# --- whether there is one
+
+
+def test_who_needs_nothing_has_no_table() -> None:
+    assert render_ruleset(OWN, view_of(), Routing({}), PLAIN) is None
+    assert render_ruleset(OWN, view_of(Gateway(), INGRESS, EXIT), Routing({}), PLAIN) is None
+    assert render_ruleset(OWN, view_of(), Routing({}), RouteWishes(exit_node="n9")) is None
+
+
+def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
+    assert render_ruleset(OWN, view_of(), Routing({}), RouteWishes(kill_switch=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("gateway", "routing", "wishes", "names"),
+    [
+        (Gateway(), LED, PLAIN, {"premark", "postmark"}),
+        (Gateway(), OUT, PLAIN, {"premark", "postmark", *INBOUND}),
+        (Gateway(), OUT, LEAVING, {"premark", "postmark", "guard-input", "guard-output", *INBOUND}),
+        (Gateway(), Routing({}), LEAVING, {"guard-input", "guard-output"}),
+        (
+            *(Gateway(), Routing({}), CUT_OFF),
+            {"guard-input", "guard-output", "kill-output", "kill-forward"},
+        ),
+        (INGRESS, Routing({}), PLAIN, {"forward", "output"}),
+        (EXIT, Routing({}), PLAIN, {"forward", "output", "postrouting"}),
+        (EXIT, OUT, LEAVING, {"forward", "output", "postrouting", "premark", "postmark", *INBOUND}),
+    ],
+)
+def test_which_chains_there_are(
+    gateway: Gateway, routing: Routing, wishes: RouteWishes, names: set[str]
+) -> None:
+    assert chains(view_of(gateway), routing, wishes).keys() == names
+
+
+# --- what a gateway forwards
+
+
+def test_an_ingress_gateway_forwards_into_the_tunnel_and_nowhere_else() -> None:
+    assert chains(view_of(INGRESS))["forward"] == [
+        "type filter hook forward priority filter; policy accept;",
+        'oifname "nmk-home" tcp flags syn / syn,rst tcp option maxseg size set rt mtu',
+        'iifname != "nmk-home" oifname "nmk-home" ip saddr { 10.20.0.0/24 } drop',
+        'iifname != "nmk-home" oifname "nmk-home" ip6 saddr { fd20::/64 } drop',
+        'iifname != "nmk-home" accept',
+        "ct state established,related accept",
+        "ct status dnat accept",
+        'oifname "nmk-home" accept',
+        "drop",
+    ]
+    assert masquerades(view_of(INGRESS)) == []
+
+
+def test_an_egress_gateway_forwards_to_its_ranges_alone() -> None:
+    forward = chains(view_of(egress(LAN, OFFICE, SIX)))["forward"]
+    assert forward[7:] == [
+        f'oifname != "nmk-home" ip daddr {{ {OFFICE}, {LAN} }} accept',
+        f'oifname != "nmk-home" ip6 daddr {{ {SIX} }} accept',
+        "drop",
+    ]
+    assert chains(view_of(egress(SIX, interface="eth1")))["forward"][7:] == [
+        f'oifname "eth1" ip6 daddr {{ {SIX} }} accept',
+        "drop",
+    ]
+
+
+def test_an_exit_gateway_forwards_everything_out_of_the_tunnel() -> None:
+    assert chains(view_of(EXIT))["forward"][7:] == ['oifname != "nmk-home" accept', "drop"]
+    there = Gateway(exit=Exit(interface="ppp0"))
+    assert chains(view_of(there))["forward"][7:] == ['oifname "ppp0" accept', "drop"]
+
+
+def test_roles_stand_side_by_side() -> None:
+    gateway = Gateway(Ingress(), Egress((LAN,), interface="eth1"), Exit(interface="ppp0"))
+    assert chains(view_of(gateway))["forward"][7:] == [
+        'oifname "nmk-home" accept',
+        f'oifname "eth1" ip daddr {{ {LAN} }} accept',
+        'oifname "ppp0" accept',
+        "drop",
+    ]
+
+
+@pytest.mark.parametrize("gateway", [INGRESS, egress(LAN), EXIT])
+def test_no_gateway_redirects_its_peers(gateway: Gateway) -> None:
+    assert chains(view_of(gateway))["output"] == [
+        "type filter hook output priority filter; policy accept;",
+        'oifname "nmk-home" icmp type redirect drop',
+        'oifname "nmk-home" icmpv6 type nd-redirect drop',
+    ]
+
+
+# --- what it translates
+
+
+def test_what_comes_from_the_mesh_and_from_ranges_behind_it_is_translated() -> None:
+    view = view_of(egress(LAN, SIX), egress(OFFICE), egress("fd00:9::/48"))
+    four = f"ip saddr {{ {OFFICE}, 10.20.0.0/24 }} ip daddr {{ {LAN} }}"
+    six = f"ip6 saddr {{ fd00:9::/48, fd20::/64 }} ip6 daddr {{ {SIX} }}"
+    assert masquerades(view) == [f'oifname != "nmk-home" {x} masquerade' for x in (four, six)]
+
+
+def test_an_exit_gateway_translates_both_families() -> None:
+    assert masquerades(view_of(Gateway(exit=Exit(interface="ppp0")))) == [
+        'oifname "ppp0" ip saddr { 10.20.0.0/24 } masquerade',
+        'oifname "ppp0" ip6 saddr { fd20::/64 } masquerade',
+    ]
+    assert masquerades(view_of(EXIT, six=False)) == [
+        'oifname != "nmk-home" ip saddr { 10.20.0.0/24 } masquerade'
+    ]
+
+
+@pytest.mark.parametrize("gateway", [egress(LAN, SIX, nat="off"), Gateway(exit=Exit("off"))])
+def test_with_nat_off_nothing_is_translated(gateway: Gateway) -> None:
+    assert "postrouting" not in chains(view_of(gateway, egress(OFFICE)))
+
+
+def test_what_is_globally_routable_is_translated_only_where_that_is_asked_for() -> None:
+    private = "ip saddr { 10.20.0.0/24 }"
+    both = f"ip saddr {{ {PUBLIC}, 10.20.0.0/24 }}"
+    for nat, sources in (("auto", private), ("on", both)):
+        view = view_of(egress(LAN, nat=nat), egress(PUBLIC))
+        rule = f'oifname != "nmk-home" {sources} ip daddr {{ {LAN} }} masquerade'
+        assert masquerades(view) == [rule]
+        view = view_of(Gateway(exit=Exit(nat)), egress(PUBLIC), six=False)  # type: ignore[arg-type]
+        assert masquerades(view) == [f'oifname != "nmk-home" {sources} masquerade']
+
+
+def test_a_mesh_of_public_addresses_is_not_translated() -> None:
+    mesh = made_mesh(made_node(1, gateway=EXIT, address4="8.8.4.1"), cidr4="8.8.4.0/24")
+    assert "postrouting" not in chains(made_view(mesh))
+
+
+# --- who is led, and who is cut off
+
+
+def test_answers_to_marked_packets_carry_the_mark() -> None:
+    found = chains(view_of(), LED)
+    assert found["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
+    assert found["postmark"][1:] == [f"meta mark {MARK:#x} ct mark set meta mark"]
+
+
+def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:
+    found = chains(view_of(), OUT, LEAVING)
+    assert found["guard-input"][1:] == [
+        'iifname != "nmk-home" ip daddr 10.20.0.1 fib saddr type != local drop',
+        'iifname != "nmk-home" ip6 daddr fd20::1 fib saddr type != local drop',
+    ]
+    assert found["guard-output"][1:] == [
+        'oifname != { "lo", "nmk-home" } ip saddr 10.20.0.1 drop',
+        'oifname != { "lo", "nmk-home" } ip6 saddr fd20::1 drop',
+    ]
+
+
+def test_by_an_exit_node_nothing_begins_but_from_the_mesh_and_what_it_routes() -> None:
+    view = view_of(Gateway(), EXIT, egress(OFFICE, "10.9.7.0/24"), egress(LAN))
+    begins = 'iifname "nmk-home" ct state new'
+    rules = [
+        f"{begins} ip saddr != {{ {OFFICE}, 10.20.0.0/24, {LAN} }} drop",
+        f"{begins} ip6 saddr != {{ fd20::/64 }} drop",
+    ]
+    for hook in ("input", "forward"):
+        head = f"type filter hook {hook} priority filter; policy accept;"
+        assert chains(view, OUT)[f"inbound-{hook}"] == [head, *rules]
+    only_four = chains(view_of(Gateway(), EXIT, six=False), OUT)["inbound-input"]
+    assert only_four[1:] == [
+        f"{begins} ip saddr != {{ 10.20.0.0/24 }} drop",
+        f"{begins} meta nfproto ipv6 drop",
+    ]
+
+
+def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> None:
+    lans = ("192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64")
+    own = Own("nmk-home", "wg7", lans, ("nmk-lab", "nmk-office"))
+    found = chains(view_of(), OUT, CUT_OFF, own)
+    passes = [
+        'oifname { "lo", "wg7", "nmk-lab", "nmk-office" } accept',
+        f"meta mark {MARK:#x} accept",
+        "fib daddr type { local, broadcast, multicast } accept",
+        "ip daddr { 169.254.0.0/16, 192.168.0.0/16 } accept",
+        "ip6 daddr { fd00:1::/64, fe80::/10, ff00::/8 } accept",
+        "udp sport 68 udp dport 67 accept",
+        "udp sport 546 udp dport 547 accept",
+        "drop",
+    ]
+    assert found["kill-output"][1:] == passes
+    assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes]
+    assert "hook output" in found["kill-output"][0]
+    assert "hook forward" in found["kill-forward"][0]
+
+
+def test_a_kill_switch_holds_when_the_exit_node_is_gone() -> None:
+    found = chains(view_of(), Routing({}, problem="there is no node 'n2'"), CUT_OFF)
+    assert found["kill-output"][-1] == "drop"
+
+
+# --- nft itself
+
+
+def accepted(text: str) -> None:
+    """nft loads the ruleset into a network of its own, twice, as a renewal does."""
+    own = text.split()[2]
+    again = f"add table inet {own}\ndelete table inet {own}\n{text}"
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", "nft -f /dev/fd/0 && nft list ruleset"],
+        input=text + again,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr}\n{text}"
+    assert done.stdout.count("\tchain ") == text.count("\tchain ")
+    assert done.stdout.startswith(f"table inet {own} {{")
+
+
+interfaces = st.sampled_from([None, "eth0", "br-lan.7", "wl+x", "=odd_", "7x", "a" * 15, "accept"])
+nats = st.sampled_from(NATS)
+ranges = st.sets(
+    st.sampled_from(
+        [
+            *(LAN, "192.168.0.0/16", "192.168.6.0/24", OFFICE, "10.9.7.0/24", "10.9.7.7/32"),
+            *("10.10.0.0/15", "172.16.0.0/12", PUBLIC),
+            *(SIX, "fd00:7:1::/64", "fd00:7::1/128", "2600:1f00::/24"),
+        ]
+    ),
+    min_size=1,
+).map(lambda found: tuple(sorted(found)))
+gateways = st.builds(
+    Gateway,
+    ingress=st.sampled_from([None, Ingress()]),
+    egress=st.none() | st.builds(Egress, ranges, nats, interfaces),
+    exit=st.none() | st.builds(Exit, nats, interfaces),
+)
+owns = st.builds(
+    Own,
+    st.sampled_from(["home", "7", "a--b", "accept", "x" * 63]).map(lambda n: f"nmk-{n}"),
+    st.sampled_from(["nmk-home", "wg0", "7x", "wl+x", "accept"]),
+    ranges | st.just(()),
+    st.sampled_from([(), ("nmk-office",), ("wg1", "accept", "7y")]),
+)
+wishes_ = st.builds(
+    RouteWishes,
+    accept=st.booleans(),
+    exit_node=st.sampled_from([None, "n2"]),
+    kill_switch=st.booleans(),
+    guarded=st.booleans(),
+)
+
+
+@needs_nft
+@given(st.lists(gateways, min_size=1, max_size=4), st.booleans(), owns, wishes_)
+def test_nft_takes_whatever_comes_of_a_view(
+    roles: list[Gateway], six: bool, own: Own, wishes: RouteWishes
+) -> None:
+    view = view_of(*roles, six=six)
+    text = render_ruleset(own, view, compile_routing(view, wishes, [], (), ()), wishes)
+    if text is not None:
+        accepted(text)
+
+
+@needs_nft
+def test_nft_takes_all_chains_at_once() -> None:
+    everything = Gateway(Ingress(), Egress((LAN, SIX)), Exit())
+    text = render_ruleset(OWN, view_of(everything, EXIT), OUT, CUT_OFF)
+    assert text
+    accepted(text)
+    text = render_ruleset(OWN, view_of(Gateway(), EXIT), OUT, CUT_OFF)
+    assert text
+    accepted(text)
