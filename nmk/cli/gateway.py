@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
-from typing import Any
 from urllib.parse import urlencode
 
 import click
@@ -181,15 +180,17 @@ def ways_back(api: AdminApi, made: Json) -> list[str]:
 
 
 def _routes(ranges: list[str], targets: list[str], node: Json) -> list[str]:
-    return [
-        f"  ip route add {target} via {_address_in(cidr, node)}"
-        for cidr in ranges
-        for target in targets
-        if (":" in target) == (":" in cidr) and target not in ranges
-    ]
+    """The lines for the LANs of one gateway."""
+    lines = []
+    for is_ipv6 in (False, True):
+        near = [r for r in ranges if (":" in r) == is_ipv6]
+        far = [t for t in targets if (":" in t) == is_ipv6 and t not in ranges]
+        lines += [f"  ip route add {t} via {via}" for via in _vias(near, node) for t in far]
+    return lines
 
 
-def _address_in(cidr: str, node: Any) -> str:  # noqa: ANN401  # JSON
-    """The gateway's own address in a range."""
-    found = [ip_interface(a).ip for a in node["lan"]]
-    return next((str(a) for a in found if a in ip_network(cidr)), f"ADDRESS-OF-{node['name']}")
+def _vias(ranges: list[str], node: Json) -> list[str]:
+    """The gateway's own addresses in its ranges; where it has none, a word in their place."""
+    own = [ip_interface(a).ip for a in node["lan"]]
+    found = [str(a) for a in own if any(a in ip_network(r) for r in ranges)]
+    return found or [f"ADDRESS-OF-{node['name']}"] * bool(ranges)

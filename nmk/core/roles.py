@@ -113,7 +113,7 @@ def _check_apart(mesh: Mesh, cidr: str) -> None:
     if family not in mesh.pools:
         raise BadInput(
             f"{quote(cidr)}: {mesh.name} has no IPv{family} range, so nobody could send there",
-            "ranges of a network's own families alone can be reached in it",
+            "nmk network create NAME CIDR CIDR6, for a network of both families",
         )
     for own in (network.cidr4, network.cidr6) if network else ():
         if own and overlap(ip_network(own), ip_network(cidr)):

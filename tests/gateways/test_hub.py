@@ -22,7 +22,6 @@ from tests.gateways.phone import (
     Wiretap,
     check_in,
     files_below,
-    is_deaf,
     key_of,
     keys_in,
     make_ingress,
