@@ -195,9 +195,8 @@ class Store:
 
     def _migrate(self) -> None:
         """Bring the schema up to date, beside others who do the same."""
-        found = self._version()
         while (version := self._version()) < len(MIGRATIONS):
-            if version and version == found:
+            if version:
                 self._engine.keep_copy(version)
             try:
                 self._engine.write(self._migration(version))
@@ -216,9 +215,13 @@ class Store:
         return int(self._meta("schema")) if "meta" in self._engine.tables() else 0
 
     def _migration(self, version: int) -> list[Statement]:
-        """The step up from a version; the second of two who take it at once collides."""
-        steps: list[Statement] = [(sql, ()) for sql in MIGRATIONS[version]]
-        now = self._insert(MetaRow, {"name": "schema", "value": str(version + 1)})
+        """The step up from a version; the second of two who take it at once collides.
+
+        A new database takes all of them in one.
+        """
+        to = version + 1 if version else len(MIGRATIONS)
+        steps: list[Statement] = [(sql, ()) for step in MIGRATIONS[version:to] for sql in step]
+        now = self._insert(MetaRow, {"name": "schema", "value": str(to)})
         if version == 0:
             epoch = self._insert(MetaRow, {"name": "epoch", "value": secrets.token_hex(8)})
             return [*steps, epoch, now]

@@ -98,7 +98,7 @@ def test_who_has_no_exit_node_any_more_stays_guarded(config: Path) -> None:
         ('kill-switch = "On"', "home.toml: 'On' cannot be kill-switch"),
         ("exit-node = 7", "home.toml: '7' cannot be exit-node"),
         ("exit-node = true", "home.toml: 'True' cannot be exit-node"),
-        ('exit-node = "Gate Way"', "home.toml: 'Gate Way' cannot be a exit-node"),
+        ('exit-node = "Gate Way"', "home.toml: 'Gate Way' cannot be exit-node"),
         ("mtu =", "home.toml is no TOML"),
         ("\0", "home.toml is no TOML"),
     ],

@@ -25,6 +25,7 @@ OUT = Routing({}, EVERYTHING, exit="n2")
 PLAIN = RouteWishes()
 LEAVING = RouteWishes(exit_node="n2", guarded=True)
 INBOUND = ("inbound-input", "inbound-forward")
+MARKS = {"premark", "answer", "postmark"}
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 Chains = dict[str, list[str]]
 
@@ -87,9 +88,9 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
 @pytest.mark.parametrize(
     ("gateway", "routing", "wishes", "names"),
     [
-        (Gateway(), LED, PLAIN, {"premark", "postmark"}),
-        (Gateway(), OUT, PLAIN, {"premark", "postmark", *INBOUND}),
-        (Gateway(), OUT, LEAVING, {"premark", "postmark", "guard-input", "guard-output", *INBOUND}),
+        (Gateway(), LED, PLAIN, MARKS),
+        (Gateway(), OUT, PLAIN, {*MARKS, *INBOUND}),
+        (Gateway(), OUT, LEAVING, {*MARKS, "guard-input", "guard-output", *INBOUND}),
         (Gateway(), Routing({}), LEAVING, {"guard-input", "guard-output"}),
         (
             *(Gateway(), Routing({}), CUT_OFF),
@@ -97,7 +98,7 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
         ),
         (INGRESS, Routing({}), PLAIN, {"forward", "output"}),
         (EXIT, Routing({}), PLAIN, {"forward", "output", "postrouting"}),
-        (EXIT, OUT, LEAVING, {"forward", "output", "postrouting", "premark", "postmark", *INBOUND}),
+        (EXIT, OUT, LEAVING, {"forward", "output", "postrouting", *MARKS, *INBOUND}),
     ],
 )
 def test_which_chains_there_are(
@@ -208,8 +209,18 @@ def test_a_mesh_of_public_addresses_is_not_translated() -> None:
 
 def test_answers_to_marked_packets_carry_the_mark() -> None:
     found = chains(view_of(), LED)
-    assert found["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
+    assert found["premark"][1] == f"ct mark {MARK:#x} meta mark set ct mark"
     assert found["postmark"][1:] == [f"meta mark {MARK:#x} ct mark set meta mark"]
+
+
+def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> None:
+    found = chains(view_of(), LED)
+    called = 'iifname != "nmk-home" ct state new fib daddr type local'
+    assert found["premark"][2:] == [f"{called} ct mark set {MARK:#x} meta mark set {MARK:#x}"]
+    assert found["answer"][1:] == [f"ct direction reply ct mark {MARK:#x} meta mark set ct mark"]
+    cut_off = chains(view_of(), LED, RouteWishes(exit_node="n9", kill_switch=True))
+    assert cut_off["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
+    assert "answer" not in cut_off
 
 
 def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:

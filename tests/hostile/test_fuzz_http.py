@@ -25,7 +25,7 @@ SOME_JSON = st.recursive(
     max_leaves=12,
 )
 KEY = "BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
-HUB_KEY = "BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI="
+HUB_KEY = "BwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAM="
 PEER = {"name": "anna", "public_key": KEY, "addresses": ["10.77.0.9"]}
 ROUTES: list[tuple[str, str, dict[str, object]]] = [
     ("POST", "networks", {"name": "other", "cidrs": ["10.78.0.0/16"], "settings": {}}),

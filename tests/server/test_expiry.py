@@ -208,6 +208,7 @@ def test_agents_are_answered_while_the_database_is_away(tmp_path: Path, time: Ti
         engine._script += ["down"] * 3
         net.witness.check_in()
         engine._script.clear()
+        time.now += 60  # it is tried again after a while
         poll(lambda: made["id"] in net.witness.check_in().get("gone", []), 20, "the client's end")
     engine.close()
 
