@@ -27,7 +27,8 @@ def choose_endpoint(
     """
     mine = _interfaces(tuple(my_lan))
     ours = {a.ip for a in mine}
-    theirs = [a for a in (ip_interface(text).ip for text in lan) if a not in ours]
+    # Without the prefix lengths: a network object for each would cost more than all the rest.
+    theirs = [a for a in (ip_address(text.partition("/")[0]) for text in lan) if a not in ours]
     seen = [ip_address(a) for a in observed]
     families = {a.version for a in mine} or {4, 6}
     near = [a for a in theirs if any(a.version == m.version and a in m.network for m in mine)]

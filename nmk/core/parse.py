@@ -104,7 +104,14 @@ def parse_address(text: str) -> Address:
 def parse_interface_address(text: str) -> str:
     """An address with its prefix length, "192.168.1.7/24", in canonical form and without zone."""
     try:
-        found = str(ip_interface(_as_text(text)))
+        host, _, length = _as_text(text).partition("/")
+        address = ip_address(host)
+        # ip_interface makes a network as well, which costs more than all the rest.
+        plain = length.isascii() and length.isdecimal() and str(int(length)) == length
+        if plain and int(length) <= address.max_prefixlen:
+            found = f"{address}/{length}"
+        else:
+            found = str(ip_interface(text))
     except ValueError:
         found = ""
     if not found or "%" in found:

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from scripts.benchmarks.figures import Figure, Group, Values
 from scripts.benchmarks.measure import Series
 from scripts.benchmarks.stage import Stage, run_inside, unpacked
-from tests.mesh import Mesh
 
 IMPORTS = "import click, nacl.public, http.client"
 
 
 def measure_agent(stage: Stage, rounds: Iterable[int]) -> Values:
     """The installed file, with a tunnel and a controller, and its bare imports, in turns."""
-    mesh = Mesh(stage.lab)
+    mesh = stage.mesh
     token = mesh.token("--uses", "2")
     one, _ = (mesh.join(mesh.machine(name), token=token) for name in ("one", "two"))
     one.run("nmk", "checkin")

@@ -22,7 +22,7 @@ SIDES = {"none": 0, "many": MANY}
 
 def measure_clients(stage: Stage, rounds: Iterable[int]) -> Values:
     """Created by the admin, taken in by the gateway's check-in, on both sides in turns."""
-    mesh = Mesh(stage.lab)
+    mesh = stage.mesh
     assert mesh.server
     server = find_process(mesh.controller, mesh.server.command)
     gateways = {side: _make_gateway(mesh, side, count) for side, count in SIDES.items()}

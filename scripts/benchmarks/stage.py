@@ -13,7 +13,7 @@ from scripts.benchmarks.crowd import Crowd
 from scripts.benchmarks.population import FILES, populate
 from scripts.benchmarks.server import Controller, Server
 from tests.lab import Host, Lab, Process
-from tests.mesh import NMK
+from tests.mesh import NMK, Mesh
 
 SIZES = {"100": 100, "1k": 1_000, "10k": 10_000}
 MANY = SIZES["10k"]
@@ -32,6 +32,11 @@ class Stage:
     def servers(self) -> Host:
         """The host of all servers; they are spoken to on its loopback."""
         return self.machine("servers")
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """A controller on an internet of its own, with the network `home`."""
+        return Mesh(self.lab)
 
     def machine(self, name: str) -> Host:
         """A host by itself, with the file `nmk` installed and unpacked."""
