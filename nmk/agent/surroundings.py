@@ -69,7 +69,8 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
     lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
     if "docker" in looks:
         docker = plan_docker(_read_tables(run), me.interface, wanted=want.forwards)
-        lines += ["let packets through Docker's rules"] * bool(docker and want.forwards)
+        line = "let packets through" if want.forwards else "take our rules out of"
+        lines += [f"{line} Docker's chain"] * bool(docker)
     if "routes" in looks:
         live = routes.probe_table(run, table_of(me.order), astuple(rules_of(me.order)))
         commands += plan_table(me.order, me.interface, want.table, live)

@@ -222,7 +222,10 @@ def _check_apart(peer: HubPeer, taken: set[str]) -> None:
         raise BadInput(f"{quote(peer.name)} has no address", "give it one of the hub's range")
     for has in (parse_key(peer.public_key), *map(str, map(parse_address, peer.addresses))):
         if has in taken:
-            raise BadInput(f"{quote(has)} of {peer.name} is the hub's or another client's too")
+            raise BadInput(
+                f"{quote(has)} of {peer.name} is the hub's or another client's too",
+                "take one of the two out of the hub's file",
+            )
 
 
 def _hub_client(
