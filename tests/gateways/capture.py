@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from tests.lab import Host
+from tests.lab import Host, Process, poll
 
 FILE = "/tmp/capture.pcap"
+_COUNTS = re.compile(r"(\d+) packets? captured, (\d+) packets? received by filter")
 _LINE = re.compile(r"(\d+\.\d+) IP6? (\S+?)(?:\.(\d+))? > (\S+?)(?:\.(\d+))?: (.*)")
 
 
@@ -55,11 +57,23 @@ def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
     found = Capture()
     try:
         yield found
+        _catch_up(dump)
     finally:
         dump.terminate()
         dump.wait()
         text = host.run("tcpdump", "-tt", "-nn", "-r", FILE).stdout
         found.packets = [p for p in map(parse_packet, text.splitlines()) if p]
+
+
+def _catch_up(dump: Process) -> None:
+    """Wait until tcpdump has read all that came until now: when it ends, it drops the unread."""
+
+    def counts() -> list[tuple[int, int]]:
+        dump.signal(signal.SIGUSR1)  # it then prints both counts
+        return [(int(read), int(passed)) for read, passed in _COUNTS.findall(dump.output)]
+
+    [(_, by_now), *_] = poll(counts, 10, "count of packets from tcpdump")
+    poll(lambda: counts()[-1][0] >= by_now, 10, f"{by_now} packets read by tcpdump")
 
 
 def parse_packet(line: str) -> Packet | None:
