@@ -217,6 +217,11 @@ def _renew_filter(me: Membership, ruleset: str | None, run: Runner) -> None:
             write_private(path, _digest(ruleset, there).encode())
 
 
+def is_settled(me: Membership) -> bool:
+    """Whether the packet filter that was wanted last is in place."""
+    return _settled_file(me).exists()
+
+
 def table_name(me: Membership) -> str:
     """The name of a network's table in nft."""
     return f"nmk-{me.network}"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from nmk.agent import interface, liveness, stamp, state
+from nmk.agent import interface, liveness, stamp, state, surroundings
 from nmk.agent.api import Answer, NodeApi
 from nmk.agent.desired import Local, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership, take_in
 from nmk.agent.places import state_directory
-from nmk.agent.settings import local_settings
+from nmk.agent.settings import local_settings, route_wishes
+from nmk.core.gateways import SERVES
 from nmk.core.records import Facts
 from nmk.core.routes import competitors
 from nmk.core.settings import NETWORK_SETTINGS
@@ -24,7 +25,7 @@ from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, Stal
 from nmk.system import wireguard
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
-from nmk.system.runner import Runner
+from nmk.system.runner import Runner, has_tool
 from nmk.wire.envelope import NO_EPOCH
 from nmk.wire.messages import CheckIn
 
@@ -33,10 +34,11 @@ _HIGHEST_SEQ = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a check-in tells of the tunnel, as in `core.traffic`."""
+    """What a check-in tells besides facts, as in `wire.messages`."""
 
     traffic: str = ""
     callers: str = ""
+    serves: str = ""
 
 
 NOTHING_TOLD = Told()
@@ -117,7 +119,7 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     dump = interface.look(up, run)
     liveness.look(up, dump)
     now = time.time()
-    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now))
+    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), _serves(up))
     before = up.known.view if up.known else None
     try:
         after = check_in(up, api, facts, told, dry=run.dry)
@@ -164,12 +166,23 @@ def check_in(
     answer = _ask(me, api, facts if news else None, told)
     if isinstance(answer.error, StaleSequence):
         me = replace(me, seq=_stored_seq(answer))
-        answer = _ask(me, api, facts)
-    after = _take_in(me, api, answer)
+        answer = _ask(me, api, facts, told)
+    after = _take_in(me, api, answer, told)
     asked = answer.data.get("report") is True
     if (asked or after.seq != me.seq) and not news and not dry:
-        after = _take_in(after, api, _ask(after, api, facts))
+        after = _take_in(after, api, _ask(after, api, facts, told), told)
     return replace(after, reported=facts, urls=api.urls)
+
+
+def _serves(me: Membership) -> str:
+    """What a gateway says of its roles, as in `core.gateways`; "" before it plays them."""
+    if me.known is None or not me.known.view.gateway.roles:
+        return ""
+    if not route_wishes(me).roles:
+        return "accept-roles"
+    if not has_tool("nft"):
+        return "nft"
+    return SERVES if surroundings.is_settled(me) else ""
 
 
 def keep(before: Membership, after: Membership, run: Runner) -> None:
@@ -178,7 +191,7 @@ def keep(before: Membership, after: Membership, run: Runner) -> None:
         state.save(after)
 
 
-def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told = NOTHING_TOLD) -> Answer:
+def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told) -> Answer:
     known = me.known
     return api.check_in(
         known.epoch if known else NO_EPOCH,
@@ -189,11 +202,12 @@ def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told = NOTHING
             facts=facts,
             traffic=told.traffic,
             callers=told.callers,
+            serves=told.serves,
         ),
     )
 
 
-def _take_in(me: Membership, api: NodeApi, answer: Answer) -> Membership:
+def _take_in(me: Membership, api: NodeApi, answer: Answer, told: Told) -> Membership:
     """The membership with the answer; a delta that does not fit is replaced by a full view."""
     reply = answer.result()
     try:
@@ -201,7 +215,7 @@ def _take_in(me: Membership, api: NodeApi, answer: Answer) -> Membership:
     except BadView:
         if reply.get("full") is True:
             raise
-        return take_in(me, _ask(replace(me, known=None), api, None).result())
+        return take_in(me, _ask(replace(me, known=None), api, None, told).result())
 
 
 def _stored_seq(answer: Answer) -> int:

@@ -22,6 +22,7 @@ COLUMNS = {
     "CALLED AT": "called_at",
     "CLIENTS": "clients",
     "STATE": "state",
+    "SERVES": "serves",
 }
 _role_argument = click.argument("role", type=click.Choice(ROLES))
 
@@ -40,12 +41,16 @@ def gateway() -> None:
 @output_option
 @server_options
 def list_(api: AdminApi, network: str | None, output: str) -> None:
-    """List a network's gateways, a row for each role."""
+    """List a network's gateways, a row for each role.
+
+    SERVES is what the gateway said at its last check-in: no comes with the reason, and - means that
+    it has said nothing yet.
+    """
     rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
     named = list({row["node"]: row for row in rows}.values())
     show(named if output == "name" else rows, output, COLUMNS, "node")
     for row in rows:
-        _say_left_out(row)
+        _say_what_is_amiss(row)
 
 
 @gateway.command(epilog="Example: nmk gateway add office egress 192.168.50.0/24")
@@ -92,9 +97,10 @@ def add(
     name = api.network(network)
     body = {"node": node, "role": role, "ranges": list(ranges), **options}
     made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
-    shown = {k: v for k, v in made.items() if k != "left_out"} if output == "table" else made
+    told = {"serves", "obstacle", "left_out"}  # by the machines, or in words below
+    shown = {k: v for k, v in made.items() if k not in told} if output == "table" else made
     show(shown, output, COLUMNS, "node")
-    _say_left_out(made)
+    _say_what_is_amiss(made)
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
         return
@@ -137,8 +143,10 @@ def remove(
         say(f"would take {what}")
 
 
-def _say_left_out(row: Json) -> None:
-    """Who does not route a range, and why."""
+def _say_what_is_amiss(row: Json) -> None:
+    """Why a gateway does not serve, and who does not route a range of it."""
+    if row["obstacle"]:
+        say(f"{row['node']} does not serve as {row['role']} gateway: {row['obstacle']}")
     for left in row["left_out"]:
         say(
             f"{left['node']} leaves out {left['range']} of {row['node']}: "

@@ -80,6 +80,8 @@ def cell(value: object) -> str:
     """A value in a table."""
     if value is None or value == []:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
     return str(value)

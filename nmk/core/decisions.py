@@ -146,13 +146,17 @@ def find_key(mesh: Mesh, key_id: str) -> AccessKey:
     return key
 
 
-def find_node(mesh: Mesh, name: str) -> Node:
-    """A live node by its name."""
+def find_node(mesh: Mesh, name: str, revision: int | None = None) -> Node:
+    """A live node by its name; `revision`: what an editor saw, None for whatever is.
+
+    Raises NotFound, Stale.
+    """
     node = mesh.by_name.get(name)
     if node is None:
         raise NotFound(
             f"there is no node {quote(name)} in {mesh.name}", f"nmk node list -n {mesh.name}"
         )
+    check_fresh(node.revision, revision, f"node {quote(name)}")
     return node
 
 
@@ -289,8 +293,7 @@ def report(
 
 def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None) -> Node:
     """The node with admin's wishes: `name`, `address` (either family), `endpoint` ("" unpins)."""
-    node = find_node(mesh, name)
-    check_fresh(node.revision, revision, f"node {quote(name)}")
+    node = find_node(mesh, name, revision)
     for field, value in changes.items():
         match field:
             case "name":
@@ -317,9 +320,7 @@ def move_to(mesh: Mesh, record: Addressed, address: str) -> Addressed:
 
 def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
     """The node's tombstone."""
-    node = find_node(mesh, name)
-    check_fresh(node.revision, revision, f"node {quote(name)}")
-    return replace(node, deleted_at=now)
+    return replace(find_node(mesh, name, revision), deleted_at=now)
 
 
 def delete_key(mesh: Mesh, key_id: str, revision: int | None, now: int) -> AccessKey:

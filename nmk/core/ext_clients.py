@@ -318,8 +318,15 @@ def issued(mesh: Mesh, client: ExtClient) -> ExtClient:
             f"{node.name} lets nobody out to the internet",
             f"nmk gateway add -n {mesh.name} {node.name} exit",
         )
-    ranges = ranges_of(mesh, client)
-    return replace(client, issue=Issue(client.addresses, node.facts.wg_key, endpoint, ranges))
+    issue = Issue(
+        addresses=client.addresses,
+        gateway_key=node.facts.wg_key,
+        endpoint=endpoint,
+        ranges=ranges_of(mesh, client),
+        mtu=mesh.settings["mtu"],
+        keepalive=mesh.settings["keepalive"],
+    )
+    return replace(client, issue=issue)
 
 
 def endpoint_of(node: Node) -> str | None:
@@ -367,6 +374,9 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         now = ranges_of(mesh, client)
         found += [f"it lacks {r}" for r in now if r not in issue.ranges]
         found += [f"nobody routes {r} any more" for r in issue.ranges if r not in now]
+    for name, said in (("mtu", issue.mtu), ("keepalive", issue.keepalive)):
+        if said not in {None, mesh.settings[name]}:
+            found.append(f"{name} of the network is {mesh.settings[name]} now")
     if client.full_tunnel and node.gateway.exit is None:
         found.append(f"{node.name} is no exit gateway any more")
     return found

@@ -79,6 +79,13 @@ class Gateway:
 
 NO_GATEWAY = Gateway()
 
+# What a gateway says of its roles at a check-in: that it serves, or what keeps it from that.
+SERVES = "yes"
+OBSTACLES = {
+    "accept-roles": "its owner has accept-roles=off",
+    "nft": "nft is not installed there",
+}
+
 
 def is_translated(nat: Nat, source: str) -> bool:
     """Whether packets of a source range get the gateway's own address on their way out.

@@ -99,13 +99,15 @@ class Node:
 class Issue:
     """What the config of an ext client says that may cease to fit.
 
-    `endpoint`, `ranges` None: not known, as somebody else made the config.
+    None: not known, as somebody else made the config. `keepalive` in seconds, 0 for none.
     """
 
     addresses: tuple[str, ...]
     gateway_key: str
     endpoint: str | None = None
     ranges: tuple[str, ...] | None = None
+    mtu: int | None = None
+    keepalive: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from nmk.core.decisions import find_node
@@ -23,59 +23,71 @@ from nmk.core.records import Node
 from nmk.errors import BadInput, NotFound, RangeOverlaps
 
 
-def add_role(
-    mesh: Mesh,
-    name: str,
-    role: Role,
-    ranges: Sequence[str],
-    nat: str | None,
-    interface: str | None,
-    endpoint: str | None,
-    metric: str | int | None,
-) -> Node:
-    """The node with a role, or with the role as it was and what is given here changed.
+@dataclass(frozen=True, slots=True)
+class RoleWish:
+    """A role that an admin gives a node, and what of it; None: as it is, "": no longer."""
 
-    Ranges are added to those it has; an empty `interface` or `endpoint` takes that back. Raises
-    BadInput where something does not belong to the role.
+    node: str
+    role: Role
+    ranges: Sequence[str] = ()
+    nat: str | None = None
+    interface: str | None = None
+    endpoint: str | None = None
+    metric: str | int | None = None
+
+
+def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
+    """The node with a role, or with the role as it was and what is wished for here changed.
+
+    Ranges are added to those it has. Raises BadInput where something does not belong to the role,
+    NotFound, Stale as `find_node` does.
     """
-    node = find_node(mesh, name)
+    node = find_node(mesh, wish.node, revision)
     _check_belongs(
-        role, ranges=ranges or None, nat=nat, interface=interface, endpoint=endpoint, metric=metric
+        wish.role,
+        ranges=wish.ranges or None,
+        nat=wish.nat,
+        interface=wish.interface,
+        endpoint=wish.endpoint,
+        metric=wish.metric,
     )
     have = node.gateway
     gateway: Gateway
-    match role:
+    match wish.role:
         case "ingress":
             known = have.ingress.endpoint if have.ingress else None
-            gateway = replace(have, ingress=make_ingress(_given(endpoint, known)))
+            gateway = replace(have, ingress=make_ingress(_given(wish.endpoint, known)))
         case "egress":
             base = have.egress or Egress(())
             egress = make_egress(
-                (*base.ranges, *ranges),
-                nat or base.nat,
-                _given(interface, base.interface),
-                base.metric if metric is None else metric,
+                (*base.ranges, *wish.ranges),
+                wish.nat or base.nat,
+                _given(wish.interface, base.interface),
+                base.metric if wish.metric is None else wish.metric,
             )
             for cidr in egress.ranges:
                 _check_apart(mesh, cidr)
             gateway = replace(have, egress=egress)
         case "exit":
             of = have.exit or Exit()
-            gateway = replace(have, exit=make_exit(nat or of.nat, _given(interface, of.interface)))
+            made = make_exit(wish.nat or of.nat, _given(wish.interface, of.interface))
+            gateway = replace(have, exit=made)
     return replace(node, gateway=gateway)
 
 
 def _given(text: str | None, before: str | None) -> str | None:
-    """What is given; None: as before, "": no longer."""
+    """What is wished for, as in RoleWish."""
     return before if text is None else text or None
 
 
-def remove_role(mesh: Mesh, name: str, role: Role, ranges: Sequence[str]) -> Node:
+def remove_role(
+    mesh: Mesh, name: str, role: Role, ranges: Sequence[str], revision: int | None = None
+) -> Node:
     """The node without the role; with `ranges`, an egress gateway without these alone.
 
-    Raises NotFound where it has not got that.
+    Raises NotFound where it has not got that, Stale as `find_node` does.
     """
-    node = find_node(mesh, name)
+    node = find_node(mesh, name, revision)
     if role not in node.gateway.roles:
         raise NotFound(f"{quote(name)} is no {role} gateway", f"nmk gateway list -n {mesh.name}")
     _check_belongs(role, ranges=ranges or None)

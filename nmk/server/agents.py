@@ -120,7 +120,7 @@ class Agents:
         with controller.lock:
             mesh = self._mesh_of(header, identity)
             node = mesh.nodes[identity]
-        controller.presence.hear(identity, message.traffic, message.callers)
+        controller.presence.hear(identity, message.traffic, message.callers, message.serves)
         if mesh.next_expiry <= controller.now():
             controller.expire_clients(header.network)
         if message.facts is not None:

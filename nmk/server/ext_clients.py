@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import cast
 
 from nmk.core import ext_clients
@@ -160,16 +161,8 @@ class ExtClients:
         client = cast(ExtClient, record)
         log_edit(event, edit, network=network, extclient=client.name)
         with self._controller.lock:
-            mesh = self._controller.mesh(network)
-            config = {
-                "addresses": list(client.issue.addresses),
-                "gateway_key": client.issue.gateway_key,
-                "endpoint": client.issue.endpoint,
-                "ranges": list(client.issue.ranges or ()),
-                "mtu": mesh.settings["mtu"],
-                "keepalive": mesh.settings["keepalive"],
-            }
-            return {**self._shown(mesh, client), "config": config}
+            shown = self._shown(self._controller.mesh(network), client)
+        return {**shown, "config": asdict(client.issue)}
 
     def _expiry(self, text: object) -> int | None:
         lasts = parse_duration(text_of({"expires": text}, "expires"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from nmk.core.ext_clients import endpoint_of
-from nmk.core.gateways import Role, gateway_json, parse_role
+from nmk.core.gateways import OBSTACLES, SERVES, Role, gateway_json, parse_role
 from nmk.core.parse import parse_int, quote
 from nmk.core.records import Node
-from nmk.core.roles import add_role, remove_role
+from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.routes import own_subnet_in_the_way
 from nmk.errors import BadInput
 from nmk.server.controller import Controller
@@ -38,23 +38,34 @@ class Gateways:
 
     def add_gateway(self, edit: Edit, network: str, body: Json) -> Json:
         """Give a node a role, or change one that it has."""
-        name, role = text_of(body, "node"), parse_role(text_of(body, "role"))
-        ranges = texts_of(body, "ranges")
-        nat = optional_of(body, "nat")
-        interface, endpoint = (optional_of(body, k, empty=True) for k in ("interface", "endpoint"))
-        metric = _optional_number(body, "metric")
+        wish = RoleWish(
+            node=text_of(body, "node"),
+            role=parse_role(text_of(body, "role")),
+            ranges=texts_of(body, "ranges"),
+            nat=optional_of(body, "nat"),
+            interface=optional_of(body, "interface", empty=True),
+            endpoint=optional_of(body, "endpoint", empty=True),
+            metric=_optional_number(body, "metric"),
+        )
         [node] = commit_to(
             self._controller,
             edit,
             network,
-            lambda mesh: [add_role(mesh, name, role, ranges, nat, interface, endpoint, metric)],
+            lambda mesh: [add_role(mesh, wish, edit.revision)],
         )
-        log_edit("gateway-added", edit, network=network, node=name, role=role, ranges=ranges)
+        log_edit(
+            "gateway-added",
+            edit,
+            network=network,
+            node=wish.node,
+            role=wish.role,
+            ranges=wish.ranges,
+        )
         with self._controller.lock:
             mesh = self._controller.mesh(network)
             nodes = list(mesh.nodes.values())
             count = sum(c.gateway == cast(Node, node).identity for c in mesh.clients.values())
-        return self._gateway_json(cast(Node, node), role, count, nodes)
+        return self._gateway_json(cast(Node, node), wish.role, count, nodes)
 
     def remove_gateway(
         self, edit: Edit, network: str, name: str, role_name: str, ranges: list[str]
@@ -62,13 +73,17 @@ class Gateways:
         """Take a role from a node, or only some ranges from an egress gateway."""
         role = parse_role(role_name)
         commit_to(
-            self._controller, edit, network, lambda mesh: [remove_role(mesh, name, role, ranges)]
+            self._controller,
+            edit,
+            network,
+            lambda mesh: [remove_role(mesh, name, role, ranges, edit.revision)],
         )
         log_edit("gateway-removed", edit, network=network, node=name, role=role, ranges=ranges)
 
     def _gateway_json(self, node: Node, role: Role | str, clients: int, nodes: list[Node]) -> Json:
         options = gateway_json(node.gateway)[role]
         ranges = options.get("ranges", [])
+        serves = self._controller.presence.serves(node.identity)
         return {
             "node": node.name,
             "role": role,
@@ -81,6 +96,8 @@ class Gateways:
             "called_at": endpoint_of(node) if role == "ingress" else None,
             "clients": clients if role == "ingress" else None,
             "state": self._controller.presence.state(node.identity, node.facts.interval),
+            "serves": serves == SERVES if serves else None,
+            "obstacle": OBSTACLES.get(serves),
             "left_out": _left_out(node, ranges, nodes),
             "revision": node.revision,
         }

@@ -33,11 +33,12 @@ class Presence:
         self._doubled: dict[str, float] = {}
         self._traffic: dict[str, tuple[float, str]] = {}
         self._callers: dict[str, tuple[float, str]] = {}
+        self._serves: dict[str, str] = {}
 
-    def hear(self, identity: str, traffic: str = "", callers: str = "") -> None:
+    def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:
         """A check-in of this identity has just been opened.
 
-        `traffic`, `callers`: what it says of that, as in `core.traffic`.
+        `traffic`, `callers`, `serves`: what it says of that, as in `wire.messages`.
         """
         now = self._monotonic()
         self._heard[identity] = now
@@ -46,6 +47,10 @@ class Presence:
             self._traffic[identity] = (now, traffic)
         if callers:
             self._callers[identity] = (now, callers)
+        if serves:
+            self._serves[identity] = serves
+        else:
+            self._serves.pop(identity, None)
 
     def hear_instance(self, identity: str, before: str, now: str) -> None:
         """A report came from another instance than the one before.
@@ -69,6 +74,10 @@ class Presence:
     def callers(self, identity: str) -> tuple[int, str] | None:
         """The same of a gateway's ext clients."""
         return self._told(self._callers.get(identity))
+
+    def serves(self, identity: str) -> str:
+        """What a gateway said last of its roles; "" where it said nothing."""
+        return self._serves.get(identity, "")
 
     def state(self, identity: str, interval: int) -> str:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.

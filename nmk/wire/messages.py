@@ -34,7 +34,8 @@ _HIGHEST_SEQ = 2**53
 class CheckIn:
     """Where the agent stands, and with `facts` a numbered report of what changed with it.
 
-    `traffic`, `callers`: what `core.traffic` made, "" where there is nothing to say.
+    `traffic`, `callers`: what `core.traffic` made; `serves`: a gateway's word, as in
+    `core.gateways`. "" where there is nothing to say.
     """
 
     revision: int
@@ -43,6 +44,7 @@ class CheckIn:
     facts: Facts | None = None
     traffic: str = ""
     callers: str = ""
+    serves: str = ""
 
 
 def encode_join(request: JoinRequest) -> bytes:
@@ -86,6 +88,8 @@ def encode_check_in(message: CheckIn) -> bytes:
         body["traffic"] = message.traffic
     if message.callers:
         body["callers"] = message.callers
+    if message.serves:
+        body["serves"] = message.serves
     return _json(body)
 
 
@@ -98,10 +102,11 @@ def parse_check_in(body: bytes) -> CheckIn:
     revision = _number(at[0], "revision")
     traffic = _summary(data, "traffic", traffic_text.LONGEST)
     callers = _summary(data, "callers", traffic_text.LONGEST_OF_CLIENTS)
+    serves = _optional(data, "serves") or ""
     if "facts" not in data:
-        return CheckIn(revision, at[1], traffic=traffic, callers=callers)
+        return CheckIn(revision, at[1], traffic=traffic, callers=callers, serves=serves)
     seq, facts = _number(data.get("seq"), "seq"), parse_facts(data["facts"])
-    return CheckIn(revision, at[1], seq, facts, traffic, callers)
+    return CheckIn(revision, at[1], seq, facts, traffic, callers, serves)
 
 
 def _summary(data: dict[str, Any], name: str, longest: int) -> str:

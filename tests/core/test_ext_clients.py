@@ -104,6 +104,8 @@ def test_a_client_gets_an_address_of_each_family_and_a_config() -> None:
         made_facts(1).wg_key,
         "vpn.example.org:51821",
         ("10.20.0.0/24", "fd20::/64", LAN),
+        mtu=1420,
+        keepalive=mesh.settings["keepalive"],
     )
     assert staleness(mesh, client) == []
 
@@ -348,6 +350,11 @@ REASONS: list[tuple[str, Deed, list[str]]] = [
             replace(m.by_name["n2"], gateway=made_egress(LAN)),
         ),
         ["n1 has another key now", f"it lacks {LAN}"],
+    ),
+    (
+        "other packets",
+        lambda m: commit(m, decisions.set_network(m, {"mtu": 1280, "keepalive": 0}, None)),
+        ["mtu of the network is 1280 now", "keepalive of the network is 0 now"],
     ),
     ("another name", lambda m: commit(m, decisions.set_node(m, "n1", {"name": "w"}, None)), []),
     ("no exit, which it never used", lambda m: set_roles(m, "n1", GATE), []),

@@ -16,7 +16,7 @@ from nmk.core.gateways import parse_role
 from nmk.core.mesh import Mesh
 from nmk.core.peers import merge_view, parse_view
 from nmk.core.records import Network, Node, Record, key_of
-from nmk.core.roles import add_role, remove_role
+from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.errors import NmkError
 from tests.core.made import (
     EPOCH,
@@ -113,7 +113,7 @@ def decide(mesh: Mesh, number: int, step: Step) -> list[Record]:
         "leave": lambda: [decisions.delete_node(mesh, node, None, now)],
         "report": report,
         "rename node": lambda: [decisions.set_node(mesh, node, {"name": f"x{other}"}, None)],
-        "role": lambda: [add_role(mesh, node, role, ranges, None, None, None, None)],
+        "role": lambda: [add_role(mesh, RoleWish(node, role, ranges))],
         "no role": lambda: [remove_role(mesh, node, role, ranges[:1])],
         "settings": lambda: [decisions.set_network(mesh, {"mtu": 1300 + other}, None)],
         "take over": lambda: ext_clients.take_over_hub(

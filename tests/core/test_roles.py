@@ -21,7 +21,7 @@ from nmk.core.gateways import (
 )
 from nmk.core.mesh import Mesh
 from nmk.core.records import Node
-from nmk.core.roles import add_role, remove_role
+from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.errors import BadInput, NmkError, NotFound, RangeOverlaps
 from tests.core.made import commit, made_mesh, made_node
 
@@ -38,8 +38,7 @@ def mesh_of(gateway: Gateway = NO_GATEWAY) -> Mesh:
 
 
 def add(mesh: Mesh, role: Role, *ranges: str, **options: Any) -> Node:
-    known = {name: options.get(name) for name in ("nat", "interface", "endpoint", "metric")}
-    return add_role(mesh, "n1", role, ranges, **known)
+    return add_role(mesh, RoleWish("n1", role, ranges, **options))
 
 
 def after(gateway: Gateway, role: Role, *ranges: str, **options: Any) -> Gateway:
@@ -184,14 +183,14 @@ def test_what_is_not_there_cannot_be_taken_away(
 
 def test_a_node_that_there_is_not_is_no_gateway() -> None:
     with pytest.raises(NotFound, match="n9"):
-        add_role(mesh_of(), "n9", "exit", (), None, None, None, None)
+        add_role(mesh_of(), RoleWish("n9", "exit"))
     with pytest.raises(NotFound, match="n9"):
         remove_role(mesh_of(), "n9", "exit", ())
 
 
 def test_two_nodes_may_route_one_range() -> None:
     mesh = mesh_of(FULL)
-    commit(mesh, add_role(mesh, "n2", "egress", [LAN], None, None, None, 1))
+    commit(mesh, add_role(mesh, RoleWish("n2", "egress", [LAN], metric=1)))
     assert mesh.by_name["n2"].gateway.egress == Egress((LAN,), metric=1)
     assert mesh.by_name["n1"].gateway == FULL
 

@@ -49,14 +49,25 @@ def test_no_neighbour_gets_in_under_an_address_of_the_mesh(mesh: Mesh, gateway: 
     assert [p.source for p in capture.packets] == [desk.address]
 
 
+def serving(mesh: Mesh) -> set[tuple[str, str]]:
+    """What the controller tells of the gateways' roles, and why they do not play them."""
+    told = {True: "yes", False: "no", None: "-"}
+    rows = mesh.json("gateway", "list")
+    return {(told[row["serves"]], row["obstacle"] or "-") for row in rows}
+
+
 def test_the_owner_need_not_be_a_gateway(mesh: Mesh, gateway: Host) -> None:
     laptop, desk = mesh.lab.hosts["laptop"], mesh.lab.hosts["desk"]
     reaches(laptop, desk.address)
+    gateway.run("nmk", "checkin")
+    assert serving(mesh) == {("yes", "-")}
     gateway.run("nmk", "set", "accept-roles=off")
     assert laptop.run("ping", "-c1", "-W1", desk.address, check=False).returncode
     assert "table inet" not in gateway.run("nft", "list", "ruleset").stdout
     assert gateway.read("/proc/sys/net/ipv4/ip_forward") == "0\n"
     [status] = json.loads(gateway.run("nmk", "status", "-o", "json").stdout)
     assert status["roles"] == []
+    gateway.run("nmk", "checkin")
+    assert serving(mesh) == {("no", "its owner has accept-roles=off")}
     gateway.run("nmk", "set", "accept-roles=")
     reaches(laptop, desk.address)

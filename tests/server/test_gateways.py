@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import pytest
 
+from nmk.wire.envelope import Kind
+from tests.server.agent import Refused
 from tests.server.net import Net, short
 from tests.server.process import Answer, Controller
 
@@ -20,6 +23,8 @@ BARE: dict[str, object] = {
     "endpoint": None,
     "called_at": None,
     "clients": None,
+    "serves": None,
+    "obstacle": None,
 }
 CALLED = "192.168.1.7:51821"  # an address of its own, as nothing better is known
 _numbers = count(1)
@@ -228,14 +233,49 @@ def test_a_dry_run_answers_as_if_and_changes_nothing(strict: Net) -> None:
         assert strict.call("DELETE", "/gateways/plain/exit", dry=True).status == 404
 
 
-def test_at_roles_nobody_looks_at_if_match(net: Net) -> None:
-    """As docs/api.md has it. What is no ETag is refused all the same."""
+def test_of_two_admins_who_change_a_role_one_is_told_that_he_was_late(net: Net) -> None:
     old = ask(net, "office", "exit").headers["etag"]
-    assert ask(net, "office", "exit", nat="on").headers["etag"] != old
+    new = ask(net, "office", "exit", nat="on").headers["etag"]
+    role = {"node": "office", "role": "exit", "nat": "off"}
     with net.unchanged():
-        answer = net.call("DELETE", "/gateways/office/exit", etag="nonsense")
-        assert (answer.status, answer.code) == (400, "bad-input")
-    assert net.call("DELETE", "/gateways/office/exit", etag=old).status == 204
+        for etag, why in (("nonsense", (400, "bad-input")), (old, (412, "stale"))):
+            for answer in (
+                net.call("DELETE", "/gateways/office/exit", etag=etag),
+                net.call("POST", "/gateways", role, etag=etag),
+            ):
+                assert (answer.status, answer.code) == why
+    newest = net.call("POST", "/gateways", role, etag=new)
+    assert newest.status == 201
+    assert net.call("DELETE", "/gateways/office/exit", etag=newest.headers["etag"]).status == 204
+
+
+@pytest.mark.parametrize(
+    ("said", "serves", "obstacle"),
+    [
+        ("yes", True, None),
+        ("accept-roles", False, "its owner has accept-roles=off"),
+        ("nft", False, "nft is not installed there"),
+        ("\x1b[31m", False, None),
+        ("", None, None),
+    ],
+)
+def test_a_gateway_says_whether_it_serves(
+    net: Net, said: str, serves: bool | None, obstacle: str | None
+) -> None:
+    gate = net.ingress("gate")
+    gate.check_in(serves="yes")
+    gate.check_in(serves=said)
+    [row] = net.get("/gateways")
+    assert (row["serves"], row["obstacle"]) == (serves, obstacle)
+
+
+@pytest.mark.parametrize("said", [5, True, ["yes"], {}, "x" * 256])
+def test_what_is_no_word_of_a_gateway_is_refused_under_seal(net: Net, said: object) -> None:
+    gate = net.ingress("gate")
+    body = json.dumps({"at": list(gate.at[1:]), "serves": said}).encode()
+    with net.unchanged(), pytest.raises(Refused) as refused:
+        gate._exchange(Kind.CHECK_IN, body)
+    assert refused.value.code == "bad-input"
 
 
 TOO_MANY = [f"10.{n // 256}.{n % 256}.0/24" for n in range(65)]
