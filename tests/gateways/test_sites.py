@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NamedTuple
 
@@ -390,6 +391,24 @@ def be_strict(host: Host) -> None:
 
 
 # Changes
+
+
+def test_a_static_route_goes_before_a_range_and_the_doctor_says_which(joined: World) -> None:
+    viewer, wide, site = joined.viewer, "192.168.0.0/16", joined.a
+    reaches(viewer, site.address(4))
+    viewer.run("ip", "route", "add", wide, "dev", "eth0")
+    assert is_deaf(viewer, site.address(4))
+    viewer.run("nmk", "checkin")
+    told = json.loads(viewer.run("nmk", "doctor", "-o", "json").stdout)
+    taken = {f["reason"]: f["mend"] for f in told if f["check"] == "gateway" and f["mend"]}
+    assert set(taken) == {
+        f"{s.ranges[0]} does not go by {s.gateway.name}: this machine has a route to {wide} by eth0"
+        for s in (joined.a, joined.b)
+    }
+    [mend] = {mend.partition(",")[0] for mend in taken.values()}
+    viewer.run(*mend.split())
+    reaches(viewer, site.address(4))
+    assert "does not go by" not in viewer.run("nmk", "doctor").stdout
 
 
 def test_a_machine_may_follow_no_range(joined: World) -> None:

@@ -8,7 +8,9 @@ from nmk.agent.membership import Membership
 from nmk.agent.tick import collect_facts
 from nmk.core.findings import Finding
 from nmk.core.gateways import Gateway
+from nmk.core.routes import Routing, own_subnet_in_the_way
 from nmk.system import wireguard
+from nmk.system.routes import places
 from nmk.system.runner import Runner, has_tool
 
 _MOST = 3  # differences: what a line has room for
@@ -30,6 +32,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
         for name in _interfaces(gateway)
         if not wireguard.exists(name)
     ]
+    found += _routes_in_the_way(me, wish.routing, run)
     if wish.surroundings.ruleset and not has_tool("nft"):
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
         mend = "apt-get install nftables"
@@ -46,6 +49,28 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     reason = f"not as it should be, the next check-in would: {'; '.join(lines[:_MOST])}{more}"
     mend = f"nmk checkin -n {me.network}"
     return [*found, Finding("gateway", "broken", reason, mend, me.network)]
+
+
+def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Finding]:
+    """The ranges that a route of the main table takes from the gateway that they should go by."""
+    led = [route for route in routing.routes if route.gateway]
+    taken = [
+        (route, place)
+        for place in (places(run, leave_out=me.interface) if led else ())
+        for route in led
+        if own_subnet_in_the_way(route.range, [place.cidr])
+    ]
+    return [
+        Finding(
+            "gateway",
+            "warn",
+            f"{route.range} does not go by {route.gateway}: "
+            f"this machine has a route to {place.cidr} by {place.interface}",
+            f"ip route del {place.cidr} dev {place.interface}, or leave it so",
+            me.network,
+        )
+        for route, place in taken
+    ]
 
 
 def _interfaces(gateway: Gateway) -> list[str]:
