@@ -85,13 +85,16 @@ def _gateway_chains(own: Own, view: View) -> Chains:
             forward.append(f"{out} {there} accept")
             nat += [
                 f"{out} {mesh} {there} masquerade"
-                for mesh in _translated(view, roles.egress.nat, family)
+                for mesh in _translated(own, view, roles.egress.nat, family)
             ]
     if roles.exit:
         out = _out(own, roles.exit.interface)
         forward.append(f"{out} accept")
         for family in _FAMILY.values():
-            nat += [f"{out} {m} masquerade" for m in _translated(view, roles.exit.nat, family)]
+            nat += [
+                f"{out} {mesh} masquerade"
+                for mesh in _translated(own, view, roles.exit.nat, family)
+            ]
     yield "forward", [*forward, "drop"]
     if len(nat) > 1:
         yield "postrouting", nat
@@ -108,10 +111,10 @@ def _gateway_chains(own: Own, view: View) -> Chains:
 def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
     """Answers to marked packets carry the mark too: reverse path filters look the way up by it.
 
-    Who calls this machine from outside is answered outside: his packets and the answers are marked
-    as well. Not so where the machine is cut off: these would be a way out.
+    Who calls this machine from outside all meshes is answered outside: his packets and the answers
+    are marked as well. Not so where the machine is cut off: these would be a way out.
     """
-    called = f'iifname != "{own.interface}" ct state new fib daddr type local'
+    called = f"iifname != {_names(own.interface, *own.meshes)} ct state new fib daddr type local"
     yield (
         "premark",
         [
@@ -171,15 +174,16 @@ def _inbound_chains(own: Own, view: View) -> Chains:
 
 
 def _kill_chains(own: Own) -> Chains:
-    """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there)."""
+    """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there).
+
+    What is forwarded is never WireGuard's own, whatever mark it has from before.
+    """
     near = [
         f"{family} daddr {ranges} accept"
         for family, ranges in _by_family((*own.subnets, *_LINK_LOCAL))
     ]
-    tunnels = ", ".join(f'"{name}"' for name in ("lo", own.interface, *own.meshes))
     pass_ = [
-        f"oifname {{ {tunnels} }} accept",
-        f"meta mark {MARK:#x} accept",
+        f"oifname {_names('lo', own.interface, *own.meshes)} accept",
         "fib daddr type { local, broadcast, multicast } accept",
         *near,
         "udp sport 68 udp dport 67 accept",
@@ -187,7 +191,12 @@ def _kill_chains(own: Own) -> Chains:
     ]
     yield (
         "kill-output",
-        ["type filter hook output priority filter; policy accept;", *pass_, "drop"],
+        [
+            "type filter hook output priority filter; policy accept;",
+            f"meta mark {MARK:#x} accept",
+            *pass_,
+            "drop",
+        ],
     )
     yield (
         "kill-forward",
@@ -204,13 +213,23 @@ def _out(own: Own, interface: str | None) -> str:
     return f'oifname "{interface}"' if interface else f'oifname != "{own.interface}"'
 
 
-def _translated(view: View, nat: Nat, family: str) -> Iterator[str]:
-    """The condition for packets of the mesh that get the gateway's own address."""
+def _translated(own: Own, view: View, nat: Nat, family: str) -> Iterator[str]:
+    """The condition for packets of the mesh that get the gateway's own address.
+
+    Ranges of other gateways may hold LANs of this one, whose packets are none of the mesh.
+    """
     others = (cidr for peer in view.peers.values() for cidr in peer.gateway.ranges)
     sources = [cidr for cidr in (*view.cidrs, *others) if is_translated(nat, cidr)]
+    near = dict(_by_family((*own.subnets, *view.gateway.ranges)))
     for found, ranges in _by_family(sources):
         if found == family:
-            yield f"{family} saddr {ranges}"
+            apart = f" {family} saddr != {near[family]}" if family in near else ""
+            yield f"{family} saddr {ranges}{apart}"
+
+
+def _names(*interfaces: str) -> str:
+    """Interfaces as a set of nft's."""
+    return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
 
 
 def _by_family(cidrs: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, ma
 
 LAN, OFFICE, SIX, PUBLIC = "192.168.7.0/24", "10.9.0.0/16", "fd00:7::/48", "8.8.8.0/24"
 OWN = Own("nmk-home", "nmk-home", ("192.168.1.0/24",))
+NEAR = "ip saddr != { 192.168.1.0/24 }"
 LED = Routing({}, (LAN,))
 OUT = Routing({}, EVERYTHING, exit="n2")
 PLAIN = RouteWishes()
@@ -168,18 +170,19 @@ def test_no_gateway_redirects_its_peers(gateway: Gateway) -> None:
 
 def test_what_comes_from_the_mesh_and_from_ranges_behind_it_is_translated() -> None:
     view = view_of(egress(LAN, SIX), egress(OFFICE), egress("fd00:9::/48"))
-    four = f"ip saddr {{ {OFFICE}, 10.20.0.0/24 }} ip daddr {{ {LAN} }}"
-    six = f"ip6 saddr {{ fd00:9::/48, fd20::/64 }} ip6 daddr {{ {SIX} }}"
+    near = "192.168.1.0/24, 192.168.7.0/24"  # never was in the mesh
+    four = f"ip saddr {{ {OFFICE}, 10.20.0.0/24 }} ip saddr != {{ {near} }} ip daddr {{ {LAN} }}"
+    six = f"ip6 saddr {{ fd00:9::/48, fd20::/64 }} ip6 saddr != {{ {SIX} }} ip6 daddr {{ {SIX} }}"
     assert masquerades(view) == [f'oifname != "nmk-home" {x} masquerade' for x in (four, six)]
 
 
 def test_an_exit_gateway_translates_both_families() -> None:
     assert masquerades(view_of(Gateway(exit=Exit(interface="ppp0")))) == [
-        'oifname "ppp0" ip saddr { 10.20.0.0/24 } masquerade',
+        f'oifname "ppp0" ip saddr {{ 10.20.0.0/24 }} {NEAR} masquerade',
         'oifname "ppp0" ip6 saddr { fd20::/64 } masquerade',
     ]
     assert masquerades(view_of(EXIT, six=False)) == [
-        'oifname != "nmk-home" ip saddr { 10.20.0.0/24 } masquerade'
+        f'oifname != "nmk-home" ip saddr {{ 10.20.0.0/24 }} {NEAR} masquerade'
     ]
 
 
@@ -193,10 +196,11 @@ def test_what_is_globally_routable_is_translated_only_where_that_is_asked_for() 
     both = f"ip saddr {{ {PUBLIC}, 10.20.0.0/24 }}"
     for nat, sources in (("auto", private), ("on", both)):
         view = view_of(egress(LAN, nat=nat), egress(PUBLIC))
-        rule = f'oifname != "nmk-home" {sources} ip daddr {{ {LAN} }} masquerade'
+        near = f"ip saddr != {{ 192.168.1.0/24, {LAN} }}"
+        rule = f'oifname != "nmk-home" {sources} {near} ip daddr {{ {LAN} }} masquerade'
         assert masquerades(view) == [rule]
         view = view_of(Gateway(exit=Exit(nat)), egress(PUBLIC), six=False)  # type: ignore[arg-type]
-        assert masquerades(view) == [f'oifname != "nmk-home" {sources} masquerade']
+        assert masquerades(view) == [f'oifname != "nmk-home" {sources} {NEAR} masquerade']
 
 
 def test_a_mesh_of_public_addresses_is_not_translated() -> None:
@@ -214,8 +218,8 @@ def test_answers_to_marked_packets_carry_the_mark() -> None:
 
 
 def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> None:
-    found = chains(view_of(), LED)
-    called = 'iifname != "nmk-home" ct state new fib daddr type local'
+    found = chains(view_of(), LED, own=replace(OWN, meshes=("nmk-lab",)))
+    called = 'iifname != { "nmk-home", "nmk-lab" } ct state new fib daddr type local'
     assert found["premark"][2:] == [f"{called} ct mark set {MARK:#x} meta mark set {MARK:#x}"]
     assert found["answer"][1:] == [f"ct direction reply ct mark {MARK:#x} meta mark set ct mark"]
     cut_off = chains(view_of(), LED, RouteWishes(exit_node="n9", kill_switch=True))
@@ -258,7 +262,6 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     found = chains(view_of(), OUT, CUT_OFF, own)
     passes = [
         'oifname { "lo", "wg7", "nmk-lab", "nmk-office" } accept',
-        f"meta mark {MARK:#x} accept",
         "fib daddr type { local, broadcast, multicast } accept",
         "ip daddr { 169.254.0.0/16, 192.168.0.0/16 } accept",
         "ip6 daddr { fd00:1::/64, fe80::/10, ff00::/8 } accept",
@@ -266,7 +269,7 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
         "udp sport 546 udp dport 547 accept",
         "drop",
     ]
-    assert found["kill-output"][1:] == passes
+    assert found["kill-output"][1:] == [f"meta mark {MARK:#x} accept", *passes]
     assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes]
     assert "hook output" in found["kill-output"][0]
     assert "hook forward" in found["kill-forward"][0]
