@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from nmk.agent import state
@@ -37,13 +37,14 @@ Say = Callable[[str], None]
 class _Turn:
     """When a network's next check-in is due (monotonic), how the last ones went, its interface.
 
-    `watch`: when to look at its gateways again.
+    `watch`: when to look at its gateways again. `said`: what was said to be wrong, by what was
+    tried.
     """
 
     due: float = 0.0
     watch: float = inf
     failures: int = 0
-    said: str = ""
+    said: dict[str, str] = field(default_factory=dict)
     interface: str = ""
 
 
@@ -62,7 +63,7 @@ class Agent:
         try:
             with self._signals() as wake:
                 for network in state.networks():
-                    self._try(network, lambda n: restore_network(n, self._run))
+                    self._try(network, "restore", lambda n: restore_network(n, self._run))
                 notify("READY=1", "STATUS=keeping this machine in its mesh")
                 self._loop(monitor, wake)
         finally:
@@ -97,7 +98,7 @@ class Agent:
 
     def _check_in(self, network: str, turn: _Turn) -> None:
         notify("WATCHDOG=1")
-        error = self._try(network, lambda n: check_in_network(n, self._run))
+        error = self._try(network, "check-in", lambda n: check_in_network(n, self._run))
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = time.monotonic() + BUSY
@@ -113,22 +114,21 @@ class Agent:
             if watch_gateways(name, self._run):
                 turn.watch = time.monotonic() + WATCH
 
-        if self._try(network, watch) is not None:
+        if self._try(network, "watch", watch) is not None:
             turn.watch = time.monotonic() + WATCH
 
-    def _try(self, network: str, action: Callable[[str], object]) -> NmkError | None:
-        """Do it; a kind of failure is said once, until it is another one or over."""
+    def _try(self, network: str, what: str, action: Callable[[str], object]) -> NmkError | None:
+        """Do it; of `what`, a kind of failure is said once, until it is another one or over."""
         turn = self._turns.setdefault(network, _Turn())
         try:
             action(network)
         except NmkError as error:
-            if not isinstance(error, Locked) and error.code != turn.said:
+            if not isinstance(error, Locked) and error.code != turn.said.get(what):
                 self._say(f"{network}: {error.message}")
-                turn.said = error.code
+                turn.said[what] = error.code
             return error
-        if turn.said:
+        if turn.said.pop(what, None):
             self._say(f"{network}: well again")
-            turn.said = ""
         return None
 
     def _look_up(self, network: str, turn: _Turn) -> int:

@@ -56,8 +56,16 @@ def test_it_outlives_the_controller_and_ends_cleanly(mesh: Mesh) -> None:
     agent = start_agent(web)
     mesh.stop()
     agent.wait_for("cannot reach", 60)
+    calls = web.start("tcpdump", "-l", "--immediate-mode", "-n", "tcp[tcpflags] == tcp-syn")
+    calls.wait_for("listening")
+    for _ in range(3):
+        before = calls.output.count("\n")
+        agent.signal(signal.SIGHUP)
+        poll(lambda: calls.output.count("\n") > before, 20, "another check-in")  # noqa: B023  # run at once
     assert agent.output.count("home: cannot reach") == 1
+    assert "well again" not in agent.output
     mesh.start()
+    agent.signal(signal.SIGHUP)
     agent.wait_for("well again", 60)
     agent.terminate()
     assert agent.wait() == 0
