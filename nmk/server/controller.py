@@ -19,7 +19,7 @@ from nmk.core.decisions import live_network
 from nmk.core.ext_clients import expire_clients
 from nmk.core.mesh import KEPT_COMMITS, Mesh
 from nmk.core.records import ExtClient, Network, Record
-from nmk.errors import NmkError, StoreUnavailable
+from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
 from nmk.server.log import log_event, log_trouble
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
@@ -139,10 +139,11 @@ class Controller:
             stored = self.commit(
                 "expiry", (network,), lambda meshes: expire_clients(meshes[network], self.now())
             )
-        except StoreUnavailable as error:
-            self._expiry_waits = self.clock.monotonic() + _EXPIRY_SECONDS
+        except (StoreUnavailable, StoreUnusable) as error:
             log_trouble("expiry-not-stored", network=network, reason=error.message)
             return
+        finally:
+            self._expiry_waits = self.clock.monotonic() + _EXPIRY_SECONDS
         self._expiry_waits = -inf
         for client in stored:
             log_event("extclient-expired", network=network, extclient=cast(ExtClient, client).name)

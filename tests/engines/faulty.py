@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nmk.errors import StoreUnavailable
+from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Engine, Statement, Uncertain
 
 
@@ -13,7 +13,8 @@ class Faulty:
     """Before another engine. Each write takes the next word of the script, and `well` after it.
 
     `well`; `lost`: nothing was written; `done`: all was; `held`: it will be, before the batch of
-    `release`; `down`: the database is not there; `deaf`: it is there, but the next read fails.
+    `release`; `down`: the database is not there; `odd`: what it says cannot be understood;
+    `deaf`: it is there, but the next read fails.
     """
 
     def __init__(self, engine: Engine, script: Iterable[str]) -> None:
@@ -36,6 +37,8 @@ class Faulty:
         word = self._script.pop(0) if self._script else "well"
         if word == "down":
             raise StoreUnavailable("down")
+        if word == "odd":
+            raise StoreUnusable("odd")
         if word == "held":
             self._held.append(batch)
         if word == "release":

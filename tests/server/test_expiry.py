@@ -197,7 +197,10 @@ def test_a_process_sees_the_time_pass(controller: Controller) -> None:
     assert [(e["network"], e["extclient"]) for e in told] == [("home", "phone")]
 
 
-def test_agents_are_answered_while_the_database_is_away(tmp_path: Path, time: Time) -> None:
+@pytest.mark.parametrize("fault", ["down", "odd"])
+def test_agents_are_answered_while_the_database_is_away(
+    tmp_path: Path, time: Time, fault: str
+) -> None:
     """As docs/engines.md has it: from memory, whoever expires meanwhile."""
     engine = Faulty(open_engine(f"sqlite://{tmp_path}/nmk.db"), [])
     with inside(engine, time) as controller:
@@ -205,7 +208,7 @@ def test_agents_are_answered_while_the_database_is_away(tmp_path: Path, time: Ti
         made = net.add_client("phone", expires="1h")
         net.witness.check_in()
         time.now += HOUR
-        engine._script += ["down"] * 3
+        engine._script += [fault] * 3
         net.witness.check_in()
         engine._script.clear()
         time.now += 60  # it is tried again after a while
