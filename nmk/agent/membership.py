@@ -188,9 +188,8 @@ def _parse(data: Json, network: str) -> Membership:
         raise BadInput(f"{quote(data['phase'])} is no phase")
     me = Membership(
         network=parse_label(network, "network name"),
-        # Neither of the two is in files of nmk 0.1.0, where both had one name.
-        remote_name=parse_label(data.get("remote_name", network), "network name"),
-        order=_count(data.get("order", 0), "order"),
+        remote_name=parse_label(data["remote_name"], "network name"),
+        order=_count(data["order"], "order"),
         urls=tuple(parse_url(url) for url in data["urls"]),
         controller_key=_key(data["controller_key"]),
         identity=Identity.from_secret(_key(data["identity"])),

@@ -28,7 +28,7 @@ GATEWAY = replace(
     },
 )
 WRITTEN = encode(JOINED)
-SINCE_0_1_0 = {"remote_name", "order", "preshared", "laid", "found"}
+SINCE_0_1_0 = {"preshared", "laid", "found"}
 
 
 @pytest.mark.parametrize(
