@@ -6,7 +6,7 @@ be laid is on disk first, so that a crash leaves nothing that the next run does 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from fnmatch import fnmatch
@@ -107,7 +107,8 @@ def finish(me: Membership, work: Work, run: Runner) -> Membership:
 def lay(work: Work, run: Runner) -> None:
     """Kernel settings, rules, routes: while there is an interface. Raises CommandFailed."""
     for path, value in work.sysctls.items():
-        if sysctl.read(path) is not None:  # its interface may be gone
+        # Its interface may be gone; where it could not be changed it need not be put back.
+        if sysctl.read(path) not in {None, value}:
             sysctl.write(run, path, value)
     for command in work.commands:
         run.change(command)
@@ -133,8 +134,8 @@ def _plan_sysctls(
     """The settings to write, and what those that nmk keeps changed were before."""
     if not (wanted or me.found):
         return {}, {}
-    wanted = {**_kept_routers(me, wanted, run), **wanted}
     elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
+    wanted = {**_kept_routers(wanted, {*me.found, *elsewhere}, run), **wanted}
     settings: dict[str, str] = {}
     # Before what resets them, so that they are put back after it.
     found = _reset_with_forwarding(wanted, me.found, elsewhere)
@@ -174,14 +175,17 @@ def _reset_with_forwarding(
     return kept
 
 
-def _kept_routers(me: Membership, wanted: Mapping[str, str], run: Runner) -> dict[str, str]:
+def _kept_routers(
+    wanted: Mapping[str, str], changed: Collection[str], run: Runner
+) -> dict[str, str]:
     """Settings that keep advertised default routes: a host that forwards would drop them.
 
     accept_ra is 1 for hosts, 2 for hosts that forward and still listen (kernel: ip-sysctl).
+    `changed`: what this network or another one on the machine has changed before.
     """
     if IPV6_FORWARDING not in wanted:
         return {}
-    kept = {path: "2" for path in me.found if path.endswith("/accept_ra")}
+    kept = {path: "2" for path in changed if path.endswith("/accept_ra")}
     if sysctl.read(IPV6_FORWARDING) == "0":
         for interface in routes.routers_by_advertisement(run):
             path = f"net/ipv6/conf/{interface}/accept_ra"

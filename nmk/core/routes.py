@@ -88,9 +88,15 @@ def compile_routing(
     routes = []
     out = set(left_out)
     unreachable = {p.id for p in view.peers.values() if out.issuperset(p.addresses)}
+    families = {ip_interface(a).version for a in view.addresses if a not in out}
     for cidr, gateways in sorted(_offers(view).items()):
         there = [g for g in gateways if g.id not in unreachable]
-        route, chosen = _choose(view, cidr, there, wishes, claims, dead)
+        family = ip_network(cidr).version
+        if family in families:
+            route, chosen = _choose(view, cidr, there, wishes, claims, dead)
+        else:
+            reason = f"this node's IPv{family} address is left out"
+            route, chosen = Route(cidr, None, reason), None
         routes.append(route)
         if chosen:
             ranges.setdefault(chosen.id, []).append(cidr)

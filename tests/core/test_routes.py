@@ -53,7 +53,7 @@ OWN = Own("nmk-home", key32(99), 51821)
 
 def view_of(*nodes: Node, gateway: Gateway | None = None, cidr6: str | None = None) -> View:
     """A view of n1 with these peers."""
-    me = made_node(1, gateway=gateway or Gateway())
+    me = made_node(1, gateway=gateway or Gateway(), address6="fd20::1" if cidr6 else None)
     return made_view(made_mesh(me, *nodes, cidr6=cidr6))
 
 
@@ -117,7 +117,8 @@ def test_ext_clients_are_reached_by_their_gateways() -> None:
 
 
 def test_a_range_goes_by_its_gateway() -> None:
-    routing = route(view_of(node(2, made_egress(LAN, SIX)), node(3, made_egress(OFFICE))))
+    nodes = node(2, made_egress(LAN, SIX)), node(3, made_egress(OFFICE))
+    routing = route(view_of(*nodes, cidr6="fd20::/64"))
     assert sent(routing) == {2: (LAN, SIX), 3: (OFFICE,)}
     assert routing.table == (OFFICE, LAN, SIX)
     assert routing.routes == (Route(OFFICE, "n3"), Route(LAN, "n2"), Route(SIX, "n2"))
@@ -199,6 +200,15 @@ def test_what_is_left_out_is_sent_to_nobody() -> None:
     routing = route(view_of(node(2, made_egress(LAN, OFFICE))), claims=[Claim(LAN, "eth0")])
     assert sent(routing) == {2: (OFFICE,)}
     assert routing.table == (OFFICE,)
+
+
+def test_a_node_without_an_address_of_a_family_follows_no_range_of_it() -> None:
+    """Its packets would come with another's address, which the gateway drops."""
+    view = view_of(node(2, made_egress(LAN, SIX)), cidr6="fd20::/64")
+    [own] = [a for a in view.addresses if ":" not in a]
+    routing = route(view, left_out={own})
+    assert ways(routing) == {LAN: None, SIX: "n2"}
+    assert [r.reason for r in routing.routes] == ["this node's IPv4 address is left out", None]
 
 
 def test_an_owner_may_refuse_all_ranges() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.traces import UNPACKED, own_files
 from tests.lab import Host
-from tests.mesh import Mesh, reaches
+from tests.mesh import Mesh, failure, reaches
 
 COMMANDS = {
     "nft": "nft --stateless list ruleset",
@@ -80,3 +80,18 @@ def test_a_role_that_was_taken_away_leaves_no_trace_either(mesh: Mesh) -> None:
     gateway.run("nmk", "checkin")
     assert {k: v for k, v in found(gateway).items() if k in before} == before
     assert gateway.run("nmk", "checkin", "-v").stderr.count("[#]") == 0
+
+
+def test_where_kernel_settings_cannot_be_changed_a_machine_can_still_leave(mesh: Mesh) -> None:
+    gateway = mesh.machine("contained")
+    gateway.run("mount", "--bind", "/proc/sys", "/proc/sys")
+    gateway.run("mount", "-o", "remount,bind,ro", "/proc/sys")
+    before = found(gateway)
+    mesh.join(gateway)
+    mesh.admin("gateway", "add", "contained", "ingress")
+    code, message, _ = failure(gateway, "checkin")
+    assert (code, message.split(" cannot ")[0]) == (1, "home: /proc/sys/net/ipv4/ip_forward")
+    gateway.run("nmk", "down")
+    failure(gateway, "up")
+    gateway.run("nmk", "leave")
+    assert found(gateway) == before

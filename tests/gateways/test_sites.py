@@ -160,6 +160,13 @@ def host_at(world: World, name: str, number: int) -> Host:
     return host
 
 
+def join_second(mesh: Mesh, host: Host) -> None:
+    """The host joins one more network, `second`."""
+    if "second" not in {n["name"] for n in mesh.json("network", "list")}:
+        mesh.admin("network", "create", "second", "10.99.0.0/16", "fd99::/64")
+    mesh.join(host, token=mesh.admin("key", "create", "-n", "second").strip())
+
+
 # Packets find their way
 
 
@@ -500,13 +507,11 @@ def test_two_networks_share_what_a_machine_forwards(
     apart: World, first: str, forwarding: str
 ) -> None:
     mesh = apart.mesh
-    if "second" not in {n["name"] for n in mesh.json("network", "list")}:
-        mesh.admin("network", "create", "second", "10.99.0.0/16", "fd99::/64")
     gateway = mesh.machine(f"double-{first}-{forwarding}")
     gateway.run("sysctl", f"net.ipv4.ip_forward={forwarding}")
     before = snapshot(gateway)
     mesh.join(gateway)
-    mesh.join(gateway, token=mesh.admin("key", "create", "-n", "second").strip())
+    join_second(mesh, gateway)
     for network, cidr in (("home", "192.168.92.0/24"), ("second", "fd92::/64")):
         mesh.admin("gateway", "add", "-n", network, gateway.name, "egress", cidr)
     check_in(gateway)
@@ -553,8 +558,14 @@ def test_a_default_route_that_is_advertised_stays_where_a_machine_forwards(apart
     gateway.run("ip", "-6", "route", "del", "default", "dev", "eth1", "proto", "ra")
     poll(has_route, 10, "default route by advertisement, at a gateway")
     assert commands(gateway) == []
+
+    join_second(mesh, gateway)
+    mesh.admin("gateway", "add", "-n", "second", gateway.name, "egress", "fd92::/64")
+    check_in(gateway)
     take(mesh, gateway.name)
     check_in(gateway)
+    assert gateway.read("/proc/sys/net/ipv6/conf/eth1/accept_ra") == "2\n"  # for the second one
+    gateway.run("nmk", "leave", "-n", "second")
     gateway.run("ip", "-6", "route", "del", "default", "dev", "eth1", "proto", "ra")
     assert snapshot(gateway) == before
 
