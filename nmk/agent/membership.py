@@ -23,7 +23,7 @@ from nmk.core.peers import Json, View, merge_view, parse_view
 from nmk.core.records import Facts, node_id
 from nmk.core.settings import parse_local
 from nmk.errors import BadInput, BadView, NmkError, StateDamaged, StateNewer
-from nmk.system.keys import parse_private_key
+from nmk.system.keys import parse_private_key, public_key
 from nmk.wire.envelope import EPOCH_BYTES, Identity
 from nmk.wire.messages import facts_json, parse_facts
 from nmk.wire.token import parse_url
@@ -119,6 +119,9 @@ def take_in(me: Membership, reply: Json) -> Membership:
         return me
     merged = merge_view(me.known.json if me.known else None, reply)
     known = _parse_known({"epoch": reply.get("epoch"), "at": reply.get("at"), "view": merged}, me)
+    own_key = public_key(me.private_key)
+    if any(other.key == own_key for other in known.view.others):
+        raise BadView("the controller gives this node's own key to another one as well")
     return replace(me, known=known, seq=_count(merged["self"].get("seq"), "seq"))
 
 

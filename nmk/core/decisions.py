@@ -6,7 +6,8 @@ made on; when another commit was faster, it decides again on the newer state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 from ipaddress import ip_network
@@ -66,10 +67,12 @@ def create_network(
     settings: Mapping[str, str | int],
     random: bytes,
     now: int,
+    hosts: Sequence[str] = (),
 ) -> Network:
     """A new network. Without ranges a free IPv4 /16 and IPv6 ULA /64 (RFC 4193) are picked.
 
-    `random`: at least 7 bytes, from which the picks are derived.
+    `random`: at least 7 bytes, from which the picks are derived; `hosts`: addresses and names of
+    the controller. One whose addresses all lie in the network would be looked for in the mesh.
     """
     parse_network_name(name)
     live = {m.name: m.network for m in meshes.values() if m.network and not m.network.deleted_at}
@@ -78,7 +81,8 @@ def create_network(
     taken = {
         ip_network(c): n.name for n in live.values() for c in (n.cidr4, n.cidr6) if c is not None
     }
-    chosen = [parse_range(text) for text in cidrs] or pick_ranges(list(taken), random)
+    own = _addresses_of(hosts)
+    chosen = [parse_range(text) for text in cidrs] or pick_ranges([*taken, *own], random)
     by_family: dict[int, Range] = {}
     for cidr in chosen:
         if cidr.version in by_family:
@@ -90,6 +94,13 @@ def create_network(
         for other, owner in taken.items():
             if overlap(other, cidr):
                 raise RangeOverlaps(f"{cidr} overlaps {other} of network {quote(owner)}")
+    inside = [host for host in own if any(overlap(host, cidr) for cidr in chosen)]
+    if hosts and len(inside) == len(hosts):
+        raise BadInput(
+            f"{' and '.join(map(str, chosen))} would hold the controller itself, "
+            f"which has {', '.join(hosts)}",
+            "use a range of its own, such as 10.20.0.0/16",
+        )
     cidr4, cidr6 = by_family.get(4), by_family.get(6)
     return Network(
         name=name,
@@ -98,6 +109,15 @@ def create_network(
         settings=parse_settings(settings),
         created_at=now,
     )
+
+
+def _addresses_of(hosts: Sequence[str]) -> list[Range]:
+    """Those of the hosts that are no names, which may lead anywhere."""
+    found: list[Range] = []
+    for host in hosts:
+        with suppress(ValueError):
+            found.append(ip_network(host))
+    return found
 
 
 def pick_ranges(taken: list[Range], random: bytes) -> list[Range]:

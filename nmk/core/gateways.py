@@ -190,6 +190,10 @@ def parse_egress_range(text: str) -> Range:
 def parse_host_endpoint(text: str) -> str:
     """`HOST:PORT`: as `parse_endpoint`, or with a host's name, in lower case (RFC 1123, 2.1)."""
     host, _, port = text.rpartition(":")
-    if not _HOST.fullmatch(host):
+    if _HOST.fullmatch(host):
+        return f"{host.lower()}:{parse_port(port)}"
+    try:
         return parse_endpoint(text)
-    return f"{host.lower()}:{parse_port(port)}"
+    except BadInput as error:
+        hint = "write it like vpn.example.org:51821 or [2001:db8::7]:51821"
+        raise BadInput(error.message, hint) from None

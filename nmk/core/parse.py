@@ -131,11 +131,14 @@ def parse_cidr(text: str) -> Range:
     try:
         cidr = ip_network(_as_text(text))
     except ValueError as error:
-        hint = "write it like 10.20.0.0/16 or fd12:3456:789a::/64"
-        if "host bits" in str(error):
+        why, hint = "is no range", "write it like 10.20.0.0/16 or fd12:3456:789a::/64"
+        if "host bits" in str(error) and "%" not in text:
+            why = "has host bits set"
             hint = f"the range that holds it is {ip_network(text, strict=False)}"
-        raise BadInput(f"{quote(text)} is no range: {error}", hint) from None
-    if "/" not in text or "%" in text:
+        raise BadInput(f"{quote(text)} {why}", hint) from None
+    if "%" in text:
+        raise BadInput(f"{quote(text)} has a zone", "write the plain range")
+    if "/" not in text:
         raise BadInput(f"{quote(text)} is no range", f"write it with its prefix: {cidr}")
     if isinstance(cidr, IPv6Network) and cidr.subnet_of(_MAPPED):
         raise BadInput(f"{quote(text)} is IPv4 in IPv6", "write it as an IPv4 range")

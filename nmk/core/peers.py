@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
 from nmk.core.gateways import NO_GATEWAY, Gateway, parse_gateway
 from nmk.core.parse import (
+    Address,
     Range,
     overlap,
     parse_address,
@@ -102,13 +103,15 @@ def parse_view(view: Json, network: str) -> View:
     """The merged view, with everything in it checked. Raises BadView that quotes the culprit.
 
     A controller is trusted to say who is in the network, with no more than that: addresses must
-    lie in the network's ranges and belong to one node, keys and ports must be what they should.
+    lie in the network's ranges, one of each family, and belong to one node, keys and ports must be
+    what they should. More would be a way to lead everything into the tunnel.
     """
     try:
         head, me = view["network"], view["self"]
         if head["name"] != network:
             raise BadView(f"the controller sent a view of {quote(head['name'])}, not of {network}")
         ranges = [parse_range(c) for c in head["cidrs"]]
+        _check_families(ranges, f"ranges of {network}")
         cidrs = tuple(map(str, ranges))
         found = View(
             network=network,
@@ -195,7 +198,14 @@ def _inside(texts: list[str], ranges: list[Range]) -> tuple[str, ...]:
     for address in found:
         if not any(address.version == r.version and address in r for r in ranges):
             raise BadInput(f"{quote(address)} is outside {', '.join(map(str, ranges))}")
+    _check_families(found, "addresses of a node")
     return tuple(str(address) for address in found)
+
+
+def _check_families(found: Sequence[Address | Range], what: str) -> None:
+    """Raises BadInput where there are two of one family."""
+    if len({one.version for one in found}) < len(found):
+        raise BadInput(f"two {what} are of one family: {', '.join(map(quote, found[:3]))}")
 
 
 def _check_unique(view: View) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from typing import cast
+from urllib.parse import urlsplit
 
 from nmk import __version__
 from nmk.archive import pasted_line
@@ -65,7 +66,8 @@ class Admin:
 
         def decide(meshes: Mapping[str, Mesh]) -> list[Record]:
             now = self._controller.now()
-            return [decisions.create_network(meshes, name, cidrs, settings, random, now)]
+            hosts = [urlsplit(url).hostname or "" for url in self._urls()]
+            return [decisions.create_network(meshes, name, cidrs, settings, random, now, hosts)]
 
         [network] = self._commit(edit, (EVERYWHERE, name), decide)
         log_edit("network-created", edit, network=name)

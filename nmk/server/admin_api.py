@@ -29,6 +29,8 @@ MAX_BODY = 1024 * 1024  # bytes
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 _REVISION = re.compile(r'"([0-9]{1,18})"', re.ASCII)
 _LOCAL_ACTOR = "nmk.actor"
+_QUERY = {"remove_gateway": ("range",)}  # what may stand in it, by the route
+_CHANGING = {"POST", "PATCH", "DELETE"}
 
 
 def make_admin_api(
@@ -46,6 +48,15 @@ def make_admin_api(
             if not compare_digest(given.encode(), admin_key.encode()):
                 raise Unauthorized("the admin API needs the admin key")
             g.actor = "admin-key"
+
+    @app.before_request
+    def check_query() -> None:
+        known = {*_QUERY.get(request.endpoint or "", ())}
+        if request.method in _CHANGING:
+            known.add("dry-run")
+        for name in request.args:
+            if name not in known:
+                raise BadInput(f"{quote(name)} means nothing in this request's query")
 
     _add_errors(app)
     _add_networks(app, admin)
@@ -216,7 +227,10 @@ def _body() -> Json:
 
 def _edit() -> Edit:
     """The request's actor, `If-Match` and `?dry-run=true`."""
-    return Edit(g.actor, _if_match(), request.args.get("dry-run") == "true")
+    dry_run = request.args.get("dry-run", "false")
+    if dry_run not in {"true", "false"}:
+        raise BadInput(f"{quote(dry_run)} cannot be dry-run", "use true or false")
+    return Edit(g.actor, _if_match(), dry_run == "true")
 
 
 def _if_match() -> int | None:

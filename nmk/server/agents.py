@@ -120,7 +120,8 @@ class Agents:
         with controller.lock:
             mesh = self._mesh_of(header, identity)
             node = mesh.nodes[identity]
-        controller.presence.hear(identity, message.traffic, message.callers, message.serves)
+        callers = message.callers if node.gateway.ingress else ""
+        controller.presence.hear(identity, message.traffic, callers, message.serves)
         if mesh.next_expiry <= controller.now():
             controller.expire_clients(header.network)
         if message.facts is not None:

@@ -149,7 +149,11 @@ class Controller:
             log_event("extclient-expired", network=network, extclient=cast(ExtClient, client).name)
 
     def save_presence(self) -> None:
-        """Write down who was heard of since the last time."""
+        """Write down who was heard of since the last time, and forget who is no node any more."""
+        remembered = self.presence.identities()
+        with self.lock:
+            nodes = {identity for mesh in self.meshes.values() for identity in mesh.nodes}
+        self.presence.forget(remembered - nodes)
         seen = self.presence.take_unsaved()
         try:
             self._store.save_presence(seen)

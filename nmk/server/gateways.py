@@ -6,11 +6,9 @@ from typing import cast
 
 from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import OBSTACLES, SERVES, Role, gateway_json, parse_role
-from nmk.core.parse import parse_int, quote
 from nmk.core.records import Node
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.routes import own_subnet_in_the_way
-from nmk.errors import BadInput
 from nmk.server.controller import Controller
 from nmk.server.edits import Edit, Json, commit_to, log_edit, optional_of, text_of, texts_of
 
@@ -45,7 +43,7 @@ class Gateways:
             nat=optional_of(body, "nat"),
             interface=optional_of(body, "interface", empty=True),
             endpoint=optional_of(body, "endpoint", empty=True),
-            metric=_optional_number(body, "metric"),
+            metric=body.get("metric"),
         )
         [node] = commit_to(
             self._controller,
@@ -112,10 +110,3 @@ def _left_out(gateway: Node, ranges: list[str], nodes: list[Node]) -> list[Json]
             if subnet and node.identity != gateway.identity:
                 found.append({"range": cidr, "node": node.name, "subnet": subnet})
     return sorted(found, key=lambda row: (row["range"], row["node"]))
-
-
-def _optional_number(body: Json, name: str) -> int | None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, (int, str)):
-        raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as a number")
-    return None if value is None else parse_int(value, 1, 2**31, name)

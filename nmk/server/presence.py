@@ -6,8 +6,9 @@ an outage of its own nor a jump of the clock makes nodes look lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
+from typing import Any
 
 HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
 LATE_INTERVALS = 10
@@ -34,6 +35,15 @@ class Presence:
         self._traffic: dict[str, tuple[float, str]] = {}
         self._callers: dict[str, tuple[float, str]] = {}
         self._serves: dict[str, str] = {}
+        self._memories: tuple[dict[str, Any], ...] = (
+            self._last_seen,
+            self._heard,
+            self._instances,
+            self._doubled,
+            self._traffic,
+            self._callers,
+            self._serves,
+        )
 
     def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:
         """A check-in of this identity has just been opened.
@@ -78,6 +88,16 @@ class Presence:
     def serves(self, identity: str) -> str:
         """What a gateway said last of its roles; "" where it said nothing."""
         return self._serves.get(identity, "")
+
+    def identities(self) -> set[str]:
+        """All that anything is remembered of."""
+        return {identity for memory in self._memories for identity in list(memory)}
+
+    def forget(self, identities: Iterable[str]) -> None:
+        """These are no nodes any more."""
+        for identity in identities:
+            for memory in self._memories:
+                memory.pop(identity, None)
 
     def state(self, identity: str, interval: int) -> str:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.

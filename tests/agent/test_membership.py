@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nmk.agent.membership import Membership, Wishes, decode, encode, take_in
 from nmk.core.tunnel import NO_KEY
 from nmk.errors import BadView, StateDamaged, StateNewer
+from nmk.system.keys import public_key
 from tests.agent.memberships import full_view, joined, joining, peer
 from tests.core.made import key32
 
@@ -245,6 +246,7 @@ def test_what_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
         {"observed": ["::1%x\ny"]},
         {"static": "[fe80::1%x\ny]:1"},
         {"key": "A" * 44},
+        {"key": public_key(JOINED.private_key)},
         {"name": "-x"},
         {"port": 0},
     ],

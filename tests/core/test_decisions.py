@@ -61,6 +61,40 @@ def test_no_range_is_picked_when_all_of_10_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cidrs", "hosts", "refused"),
+    [
+        (["203.0.113.0/24"], ["203.0.113.2"], True),
+        (["203.0.113.0/24", "fd20::/64"], ["203.0.113.2", "fd20::2"], True),
+        (["203.0.113.0/24"], ["203.0.113.2", "198.51.100.2"], False),
+        (["203.0.113.0/24"], ["203.0.113.2", "vpn.example.org"], False),
+        (["10.20.0.0/16"], ["203.0.113.2"], False),
+        (["10.20.0.0/16"], [], False),
+    ],
+)
+def test_a_network_that_holds_its_controller_is_refused(
+    cidrs: list[str], hosts: list[str], refused: bool
+) -> None:
+    """Nodes would look for it in the mesh."""
+
+    def make() -> Network:
+        return decisions.create_network({}, "home", cidrs, {}, RANDOM, NOW, hosts)
+
+    if refused:
+        with pytest.raises(BadInput, match=hosts[0]):
+            make()
+    else:
+        assert make().name == "home"
+
+
+def test_a_range_that_is_picked_does_not_hold_the_controller() -> None:
+    free = create("home").cidr4
+    assert free
+    own = free.replace(".0.0/16", ".7.7")
+    network = decisions.create_network({}, "home", [], {}, RANDOM, NOW, [own])
+    assert network.cidr4 not in {None, free}
+
+
+@pytest.mark.parametrize(
     ("name", "cidrs", "error", "culprit"),
     [
         ("home", [], NameTaken, "home"),

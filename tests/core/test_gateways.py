@@ -96,7 +96,7 @@ def test_a_range_that_can_be_routed(text: str) -> None:
         ("", "write it like"),
         ("lan", "write it like"),
         ("fd00:7::1/48", "fd00:7::/48"),
-        ("fe80::%eth0/64", "write it"),
+        ("fe80::%eth0/64", "write the plain"),
         ("::ffff:192.168.7.0/120", "as an IPv4 range"),
         ("::ffff:0:0/96", "as an IPv4 range"),
         ("0.0.0.0/0", "nmk gateway add NODE exit"),

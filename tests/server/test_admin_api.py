@@ -123,6 +123,26 @@ def test_a_dry_run_answers_as_if_and_changes_nothing(shared: Controller, network
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        "dry-run",
+        "dry-run=",
+        "dry-run=True",
+        "dry-run=1",
+        "dryrun=true",
+        "dry-run=true&x",
+        "range=x",
+    ],
+)
+def test_a_query_that_is_not_understood_changes_nothing(
+    shared: Controller, network: str, query: str
+) -> None:
+    answer = shared.admin_call("DELETE", f"/v1/networks/{network}?{query}")
+    assert (answer.status, answer.code) == (400, "bad-input")
+    assert shared.admin_call("GET", f"/v1/networks/{network}").status == 200
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
         ("GET", "/nothing", None, 404, "not-found"),

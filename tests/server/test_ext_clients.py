@@ -934,6 +934,17 @@ def test_what_is_no_text_of_callers_is_refused_under_seal(net: Net, callers: obj
     assert refused.value.code == "bad-input"
 
 
+def test_of_who_lets_nobody_in_no_callers_are_remembered(net: Net) -> None:
+    plain = net.join("plain")
+    phone = net.add_client("phone")
+    plain.check_in(callers=called(phone))
+    net.add_gateway("plain", "ingress")
+    net.call("PATCH", "/extclients/phone", {"gateway": "plain"})
+    assert net.client("phone")["handshake"] is None
+    plain.check_in(callers=called(phone))
+    assert net.client("phone")["handshake"] is not None
+
+
 def test_nobody_is_believed_of_clients_that_are_not_his(net: Net) -> None:
     gate, plain = net.ingress("gate"), net.join("plain")
     phone = net.add_client("phone", gateway="office")

@@ -107,6 +107,18 @@ def test_what_was_heard_is_written_down_once(presence: Presence) -> None:
     assert presence.take_unsaved() == taken
 
 
+def test_of_who_is_gone_nothing_is_remembered(presence: Presence) -> None:
+    presence.hear("a", traffic="t", callers="c", serves="yes")
+    presence.hear("b", traffic="t")
+    presence.hear_instance("a", "first", "second")
+    presence.take_unsaved()
+    assert presence.identities() == {"a", "b", "old"}
+    presence.forget({"a", "nobody"})
+    assert presence.identities() == {"b", "old"}
+    assert (presence.last_seen("a"), presence.traffic("a"), presence.callers("a")) == (None,) * 3
+    assert presence.traffic("b") == (0, "t")
+
+
 def test_an_instance_that_speaks_again_after_another_is_a_copy(
     presence: Presence, clock: Clock
 ) -> None:
