@@ -15,11 +15,12 @@ from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
+from nmk.core.claims import find_declined
 from nmk.core.endpoints import choose_endpoint
 from nmk.core.gateways import NO_GATEWAY
 from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
-from nmk.core.routes import Routing, own_subnet_in_the_way
+from nmk.core.routes import Routing
 from nmk.errors import InterfaceTaken
 from nmk.system import wireguard
 from nmk.system.dump import Dump, LivePeer
@@ -114,12 +115,13 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
 
 def declined(view: View) -> list[Row]:
     """The peers that are in a subnet of their own where this node routes a range to."""
-    found = []
-    for cidr in view.gateway.ranges:
-        for peer in sorted(view.peers.values(), key=lambda p: p.name):
-            subnet = own_subnet_in_the_way(cidr, peer.lan)
-            found += [{"range": cidr, "node": peer.name, "subnet": subnet}] if subnet else []
-    return found
+    ranges = view.gateway.ranges
+    declined = find_declined(ranges, ((p.name, p.lan) for p in view.peers.values()))
+    return [
+        {"range": cidr, "node": name, "subnet": subnet}
+        for cidr in ranges
+        for name, subnet in sorted(declined.get(cidr, ()))
+    ]
 
 
 def describe_clients(view: View, dump: Dump | None, now: float) -> list[Row]:

@@ -11,6 +11,7 @@ from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, yes_option
 from nmk.cli.output import output_option, say, show
 from nmk.core.gateways import NATS, ROLES
+from nmk.core.parse import overlap
 
 COLUMNS = {
     "NODE": "node",
@@ -44,7 +45,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     """List a network's gateways, a row for each role.
 
     SERVES is what the gateway said at its last check-in: no comes with the reason, and - means that
-    it has said nothing yet.
+    it has said nothing yet, as before its second check-in with the role.
     """
     rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
     named = list({row["node"]: row for row in rows}.values())
@@ -108,6 +109,11 @@ def add(
     if role == "egress":
         for line in ways_back(api, made):
             say(line)
+    if role == "ingress":
+        _say_where_it_is_called(api, made)
+    clients = api.call("GET", f"/networks/{segment(name)}/extclients")
+    if stale := sum(bool(client["stale"]) for client in clients):
+        say(f"configs that do not fit any more: {stale}, see: nmk extclient list -n {name}")
 
 
 @gateway.command(epilog="Example: nmk gateway remove office egress 192.168.50.0/24")
@@ -136,6 +142,8 @@ def remove(
     if ranges:
         path += "?" + urlencode([("range", cidr) for cidr in ranges])
     what = f"{', '.join(ranges)} from {node}" if ranges else f"the role {role} from {node}"
+    if role == "ingress" and (clients := _clients_by(api, name, node)):
+        what += f", by which {clients} ext clients come"
     if not dry_run:
         confirm(f"Take {what}?", yes=yes)
     api.call("DELETE", path, dry_run=dry_run)
@@ -152,6 +160,28 @@ def _say_what_is_amiss(row: Json) -> None:
             f"{left['node']} leaves out {left['range']} of {row['node']}: "
             f"it is in {left['subnet']} itself"
         )
+
+
+def _say_where_it_is_called(api: AdminApi, made: Json) -> None:
+    """What has to be done where the node itself does not have the endpoint that was found."""
+    node = api.call("GET", f"/networks/{segment(made['network'])}/nodes/{segment(made['node'])}")
+    own = [str(ip_interface(a).ip) for a in node["lan"]]
+    host, _, port = (made["called_at"] or "").rpartition(":")
+    if made["endpoint"] or node["endpoint"] or host.strip("[]") in own:
+        return
+    note = f"nobody knows yet where {made['node']} is called"
+    if host:
+        note = f"{host} is not its own: its router has to pass on UDP port {port}"
+    say(
+        f"note: {note}; another endpoint:\n"
+        f"  nmk gateway add -n {made['network']} {made['node']} ingress --endpoint HOST:PORT"
+    )
+
+
+def _clients_by(api: AdminApi, network: str, node: str) -> int:
+    """How many ext clients come by a gateway."""
+    rows = api.call("GET", f"/networks/{segment(network)}/gateways")
+    return sum(row["clients"] or 0 for row in rows if row["node"] == node)
 
 
 def next_step(made: Json) -> str:
@@ -192,7 +222,8 @@ def _routes(ranges: list[str], targets: list[str], node: Json) -> list[str]:
     lines = []
     for is_ipv6 in (False, True):
         near = [r for r in ranges if (":" in r) == is_ipv6]
-        far = [t for t in targets if (":" in t) == is_ipv6 and t not in ranges]
+        there = [t for t in targets if (":" in t) == is_ipv6]
+        far = [t for t in there if not any(overlap(ip_network(t), ip_network(r)) for r in near)]
         lines += [f"  ip route add {t} via {via}" for via in _vias(near, node) for t in far]
     return lines
 

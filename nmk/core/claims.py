@@ -8,9 +8,9 @@ that somebody else has: no route of ours can then take anything from him.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 
 from nmk.core.parse import Address, Range, overlap, parse_address
 from nmk.core.peers import View
@@ -57,6 +57,36 @@ def find_left_out(view: View, claims: Sequence[Claim]) -> tuple[LeftOut, ...]:
         for text in addresses
         for claim in _claims_to(parse_address(text), rivals)
     )
+
+
+def holds(subnet: str, cidr: str) -> bool:
+    """Whether a subnet of the machine's own takes a whole range away.
+
+    A smaller one does not count: its packets find their way by its longer prefix.
+    """
+    outer, inner = ip_network(subnet), ip_network(cidr)
+    return overlap(outer, inner) and outer.prefixlen <= inner.prefixlen
+
+
+def find_declined(
+    cidrs: Iterable[str], lans: Iterable[tuple[str, Iterable[str]]]
+) -> dict[str, list[tuple[str, str]]]:
+    """Who does not follow a range, as a subnet of his own holds it: names and subnets, by range.
+
+    `lans`: names, and addresses with prefix lengths. Takes a look at each of these, not at each
+    for every range.
+    """
+    held: dict[str, list[str]] = {}  # ranges, by all subnets that hold them
+    for cidr in cidrs:
+        inner = ip_network(cidr)
+        for prefix in range(inner.prefixlen + 1):
+            held.setdefault(str(inner.supernet(new_prefix=prefix)), []).append(cidr)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, addresses in lans:
+        for subnet in dict.fromkeys(str(ip_interface(a).network) for a in addresses):
+            for cidr in held.get(subnet, ()):
+                found.setdefault(cidr, []).append((name, subnet))
+    return found
 
 
 def summarize(left: Sequence[LeftOut]) -> list[str]:

@@ -371,9 +371,10 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         called = f"is called at {endpoint} now" if endpoint else "is nowhere to be called now"
         found.append(f"{node.name} {called}")
     if issue.ranges is not None:
-        now = ranges_of(mesh, client)
-        found += [f"it lacks {r}" for r in now if r not in issue.ranges]
-        found += [f"nobody routes {r} any more" for r in issue.ranges if r not in now]
+        now = dict.fromkeys(ranges_of(mesh, client))
+        had = dict.fromkeys(issue.ranges)
+        found += [f"it lacks {r}" for r in now if r not in had]
+        found += [f"nobody routes {r} any more" for r in had if r not in now]
     for name, said in (("mtu", issue.mtu), ("keepalive", issue.keepalive)):
         if said not in {None, mesh.settings[name]}:
             found.append(f"{name} of the network is {mesh.settings[name]} now")

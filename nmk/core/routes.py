@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
-from nmk.core.claims import Claim
+from nmk.core.claims import Claim, holds
 from nmk.core.ext_clients import EVERYTHING
-from nmk.core.parse import overlap, quote
+from nmk.core.parse import quote
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK, Command, host_ranges
 
@@ -114,18 +114,6 @@ def compile_routing(
     )
 
 
-def own_subnet_in_the_way(cidr: str, lan: Iterable[str]) -> str | None:
-    """The subnet of the machine's own addresses that holds a range, if one does.
-
-    A smaller one does not count: its packets find their way by its longer prefix.
-    """
-    wanted = ip_network(cidr)
-    for subnet in (ip_interface(address).network for address in lan):
-        if overlap(subnet, wanted) and subnet.prefixlen <= wanted.prefixlen:
-            return str(subnet)
-    return None
-
-
 def competitors(view: View) -> set[str]:
     """Ids of gateways that stand in for one another, so that it matters which of them are up."""
     return {g.id for gateways in _offers(view).values() if len(gateways) > 1 for g in gateways}
@@ -160,8 +148,8 @@ def _choose(
         reason = "this node routes it itself"
     else:
         for claim in claims:
-            if subnet := own_subnet_in_the_way(cidr, [claim.range]):
-                reason = f"{claim.owner} has {subnet}"
+            if holds(claim.range, cidr):
+                reason = f"{claim.owner} has {claim.range}"
                 break
     if reason:
         return Route(cidr, None, reason), None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import cast
 
+from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
-from nmk.core.gateways import OBSTACLES, SERVES, Role, gateway_json, parse_role
-from nmk.core.records import Node
+from nmk.core.gateways import OBSTACLES, SERVES, gateway_json, parse_role
+from nmk.core.records import ExtClient, Node
 from nmk.core.roles import RoleWish, add_role, remove_role
-from nmk.core.routes import own_subnet_in_the_way
 from nmk.server.controller import Controller
 from nmk.server.edits import Edit, Json, commit_to, log_edit, optional_of, text_of, texts_of
 
@@ -25,14 +26,9 @@ class Gateways:
             mesh = self._controller.mesh(network)
             gateways = sorted(mesh.gateways.values(), key=lambda n: n.name)
             nodes, clients = list(mesh.nodes.values()), list(mesh.clients.values())
-        counts: dict[str, int] = {}
-        for client in clients:
-            counts[client.gateway] = counts.get(client.gateway, 0) + 1
-        return [
-            self._gateway_json(node, role, counts.get(node.identity, 0), nodes)
-            for node in gateways
-            for role in node.gateway.roles
-        ]
+        return self._gateways_json(
+            [(g, r) for g in gateways for r in g.gateway.roles], nodes, clients
+        )
 
     def add_gateway(self, edit: Edit, network: str, body: Json) -> Json:
         """Give a node a role, or change one that it has."""
@@ -61,9 +57,9 @@ class Gateways:
         )
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            nodes = list(mesh.nodes.values())
-            count = sum(c.gateway == cast(Node, node).identity for c in mesh.clients.values())
-        return self._gateway_json(cast(Node, node), wish.role, count, nodes)
+            nodes, clients = list(mesh.nodes.values()), list(mesh.clients.values())
+        [made] = self._gateways_json([(cast(Node, node), wish.role)], nodes, clients)
+        return made
 
     def remove_gateway(
         self, edit: Edit, network: str, name: str, role_name: str, ranges: list[str]
@@ -78,7 +74,26 @@ class Gateways:
         )
         log_edit("gateway-removed", edit, network=network, node=name, role=role, ranges=ranges)
 
-    def _gateway_json(self, node: Node, role: Role | str, clients: int, nodes: list[Node]) -> Json:
+    def _gateways_json(
+        self, gateways: list[tuple[Node, str]], nodes: list[Node], clients: list[ExtClient]
+    ) -> list[Json]:
+        counts = Counter(client.gateway for client in clients)
+        ranges = {cidr for node, _ in gateways for cidr in node.gateway.ranges}
+        declined = find_declined(ranges, ((n.name, n.facts.lan) for n in nodes))
+        routes = {n.name: n.gateway.ranges for n in nodes}
+        left_out = {
+            cidr: [
+                {"range": cidr, "node": name, "subnet": subnet}
+                for name, subnet in sorted(rows)
+                if cidr not in routes[name]
+            ]
+            for cidr, rows in declined.items()
+        }
+        return [self._gateway_json(n, role, counts[n.identity], left_out) for n, role in gateways]
+
+    def _gateway_json(
+        self, node: Node, role: str, clients: int, left_out: dict[str, list[Json]]
+    ) -> Json:
         options = gateway_json(node.gateway)[role]
         ranges = options.get("ranges", [])
         serves = self._controller.presence.serves(node.identity)
@@ -96,17 +111,6 @@ class Gateways:
             "state": self._controller.presence.state(node.identity, node.facts.interval),
             "serves": serves == SERVES if serves else None,
             "obstacle": OBSTACLES.get(serves),
-            "left_out": _left_out(node, ranges, nodes),
+            "left_out": [row for cidr in ranges for row in left_out.get(cidr, ())],
             "revision": node.revision,
         }
-
-
-def _left_out(gateway: Node, ranges: list[str], nodes: list[Node]) -> list[Json]:
-    """The nodes that do not route a range, as it is their own LAN."""
-    found = []
-    for cidr in ranges:
-        for node in nodes:
-            subnet = own_subnet_in_the_way(cidr, node.facts.lan)
-            if subnet and node.identity != gateway.identity:
-                found.append({"range": cidr, "node": node.name, "subnet": subnet})
-    return sorted(found, key=lambda row: (row["range"], row["node"]))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.claims import Claim, LeftOut, find_left_out, summarize
+from nmk.core.claims import (
+    Claim,
+    LeftOut,
+    find_declined,
+    find_left_out,
+    holds,
+    summarize,
+)
 from nmk.core.mesh import encode_entry
 from nmk.core.peers import View, parse_view
 from nmk.core.settings import effective
@@ -117,3 +124,33 @@ def test_a_person_is_told_in_a_line_for_each_range() -> None:
     assert first.startswith("left out, as eth0 has 10.20.0.0/24: 10.20.0.1 (n1), 10.20.0.2 (n2), ")
     assert first.endswith(", 10.20.0.5 (n5) and 2 more")
     assert second == "left out, as network office has fd20::/64: fd20::9 (n9)"
+
+
+RANGE = "192.168.7.0/24"
+
+
+@given(st.integers(0, 32), st.integers(0, 32), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_a_range_is_held_where_all_its_addresses_are_in_the_subnet(
+    outer: int, inner: int, at: int, other: int
+) -> None:
+    subnet = IPv4Network((at, outer), strict=False)
+    near = (at if other % 2 else other) >> (32 - inner) << (32 - inner)
+    cidr = IPv4Network((near, inner))
+    is_held = cidr.subnet_of(subnet)
+    assert holds(str(subnet), str(cidr)) == is_held
+    found = find_declined([str(cidr)], [("n", [f"{ip_address(at)}/{outer}"])])
+    assert found == ({str(cidr): [("n", str(subnet))]} if is_held else {})
+
+
+def test_who_has_a_range_in_a_subnet_of_his_own_is_named_with_it() -> None:
+    lans = {
+        "a": ["192.168.7.9/24", "192.168.7.10/24"],
+        "b": ["192.168.7.9/25", "fd00:7::1/64"],
+        "c": ["192.168.1.1/16", "10.0.0.1/8"],
+        "d": [],
+    }
+    assert find_declined([RANGE, "fd00:7::/64", "10.9.0.0/16"], lans.items()) == {
+        RANGE: [("a", RANGE), ("c", "192.168.0.0/16")],
+        "fd00:7::/64": [("b", "fd00:7::/64")],
+        "10.9.0.0/16": [("c", "10.0.0.0/8")],
+    }

@@ -25,7 +25,6 @@ from nmk.core.routes import (
     compile_table,
     describe_table,
     only_ipv4,
-    own_subnet_in_the_way,
     plan_table,
     rules_of,
     table_of,
@@ -191,9 +190,6 @@ def test_an_ipv6_lan_keeps_its_range_too() -> None:
     view = view_of(node(2, made_egress(SIX, LAN)))
     claims = [Claim("fd00::/16", "eth0"), Claim("10.0.0.0/8", "network office")]
     assert ways(route(view, claims=claims)) == {LAN: "n2", SIX: None}
-    assert own_subnet_in_the_way(SIX, ["10.0.0.1/8", "fd00:7::5/48"]) == SIX
-    assert own_subnet_in_the_way(SIX, ["10.0.0.1/8", "fd00:7::5/64", "fe80::1/64"]) is None
-    assert own_subnet_in_the_way(SIX, []) is None
 
 
 def test_what_is_left_out_is_sent_to_nobody() -> None:

@@ -55,7 +55,11 @@ def test_a_range_that_overlaps(mesh: Mesh, cidr: str, other: str) -> None:
         ("10.9.0.1/32", "'10.9.0.1/32' has the wrong size", "use a prefix from /8 to /30"),
         ("fd09::/127", "'fd09::/127' has the wrong size", "use a prefix from /32 to /126"),
         ("0.0.0.0/0", "'0.0.0.0/0' has the wrong size", "use a prefix from /8 to /30"),
-        ("10.9.0.1/24", "'10.9.0.1/24' has host bits set", "the range that holds it is 10.9.0.0/24"),
+        (
+            "10.9.0.1/24",
+            "'10.9.0.1/24' has host bits set",
+            "the range that holds it is 10.9.0.0/24",
+        ),
         ("ten", "'ten' is no range", RANGE),
         ("224.1.0.0/16", "'224.1.0.0/16' is reserved", "use a private range such as 10.20.0.0/16"),
     ],

@@ -101,3 +101,12 @@ def test_hosts_of_a_gateways_lans_see_each_other_as_they_are(mesh: Mesh) -> None
     check_in(site.gateway)
     assert source_seen(site.host, right, right.address) == site.address(4)
     take(mesh, site.gateway.name)
+
+
+def test_who_is_called_at_his_router_is_told_what_that_takes(mesh: Mesh, laptop: Host) -> None:
+    told = mesh.controller.run("nmk", "gateway", "add", "-n", "home", laptop.name, "ingress").stderr
+    [row] = [r for r in mesh.json("gateway", "list", "-n", "home") if r["role"] == "ingress"]
+    host, _, port = row["called_at"].rpartition(":")
+    assert host not in laptop.run("ip", "address").stdout
+    assert f"{host} is not its own: its router has to pass on UDP port {port}" in told
+    assert f"nmk gateway add -n home {laptop.name} ingress --endpoint HOST:PORT" in told

@@ -169,6 +169,11 @@ def test_who_is_in_a_range_itself_is_named(net: Net) -> None:
         {"range": "192.168.50.0/24", "node": "inside", "subnet": "192.168.50.0/24"},
     ]
     assert net.get("/gateways")[0]["left_out"] == made["left_out"]
+    standby = net.add_gateway("inside", "egress", ranges=["192.168.50.0/24"], metric=200)
+    assert [row["node"] for row in standby["left_out"]] == ["around"]  # office routes it itself
+    assert [[x["node"] for x in row["left_out"]] for row in net.get("/gateways")] == [
+        ["around"]
+    ] * 2
 
 
 def test_some_ranges_go_and_with_the_last_of_them_the_role(net: Net) -> None:

@@ -6,9 +6,10 @@ from nmk.agent import surroundings
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
 from nmk.agent.tick import collect_facts
+from nmk.core.claims import holds
 from nmk.core.findings import Finding
 from nmk.core.gateways import Gateway
-from nmk.core.routes import Routing, own_subnet_in_the_way
+from nmk.core.routes import Routing
 from nmk.system import wireguard
 from nmk.system.routes import places
 from nmk.system.runner import Runner, has_tool
@@ -58,7 +59,7 @@ def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Fi
         (route, place)
         for place in (places(run, leave_out=me.interface) if led else ())
         for route in led
-        if own_subnet_in_the_way(route.range, [place.cidr])
+        if holds(place.cidr, route.range)
     ]
     return [
         Finding(
