@@ -21,7 +21,7 @@ from nmk.core.records import AccessKey, ExtClient, Network, Node, Record
 from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Collision, Engine, Statement, Uncertain, compile_query
 from nmk.store.migrations import MIGRATIONS
-from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow, from_row, to_row
+from nmk.store.tables import TABLES, ChangeRow, ExtClientRow, MetaRow, PresenceRow, from_row, to_row
 
 KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node, ExtClient)
 
@@ -168,11 +168,16 @@ class Store:
             self._write_again([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
-        """Drop log rows older than that time, each network's newest kept."""
+        """Drop log rows older than that time, each network's newest kept, and ext clients deleted then.
+
+        A deleted node's row stays: its identity is refused for ever.
+        """
         other = ChangeRow.alias()
         newest = other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)
         old = (ChangeRow.at < before) & (ChangeRow.revision < newest)
-        self._write_again([compile_query(self._engine, ChangeRow.delete().where(old))])
+        gone = ExtClientRow.deleted_at < before
+        queries = [ChangeRow.delete().where(old), ExtClientRow.delete().where(gone)]
+        self._write_again([compile_query(self._engine, query) for query in queries])
 
     def _write_once(self, batch: Sequence[Statement], commit_id: str) -> None:
         """Write a commit, unless it is there. Uncertain where the database cannot say."""

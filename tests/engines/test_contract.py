@@ -24,6 +24,7 @@ from nmk.store.sqlite import SqliteEngine
 from nmk.store.store import Commit, Store
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow
 from nmk.wire.envelope import Identity
+from tests.core.made import made_client
 from tests.engines.changes import (
     HOME,
     KEY,
@@ -468,6 +469,21 @@ def test_the_newest_change_is_never_forgotten(store: Store) -> None:
     assert [point.revision for point in store.log_since("home", 0, 9)] == [3, 4]
     store.forget_changes(9999)
     assert head(store) == 4
+
+
+def test_ext_clients_that_were_deleted_long_ago_are_forgotten_and_nodes_never(
+    store: Store,
+) -> None:
+    begin(store)
+    made = [made_client(number) for number in range(1, 4)]
+    ends = (1002, 1004, None)
+    records = [replace(c, deleted_at=at) for c, at in zip(made, ends, strict=True)]
+    change(store, 2, *records)
+    change(store, 3, replace(make_node(2), deleted_at=1001))
+    store.forget_changes(1003)
+    left = {r.id for r in store.records_since("home", 0) if isinstance(r, ExtClient)}
+    assert left == {made[1].id, made[2].id}
+    assert [r.deleted_at for r in store.records_since("home", 2)] == [1001]
 
 
 def test_presence_never_goes_back(store: Store) -> None:
