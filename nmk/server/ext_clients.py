@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import cast
 
-from nmk.core import ext_clients
-from nmk.core.ext_clients import HubPeer, NewClient
+from nmk.core import ext_clients, hubs
+from nmk.core.ext_clients import NewClient
+from nmk.core.hubs import HubPeer
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_duration, quote
 from nmk.core.records import ExtClient
@@ -123,7 +124,7 @@ class ExtClients:
             self._controller,
             edit,
             network,
-            lambda mesh: ext_clients.take_over_hub(
+            lambda mesh: hubs.take_over_hub(
                 mesh,
                 node,
                 hub_key,

@@ -14,7 +14,6 @@ from nmk.core import decisions, ext_clients
 from nmk.core.decisions import QUARANTINE
 from nmk.core.ext_clients import (
     EVERYTHING,
-    HubPeer,
     NewClient,
     choose_ingress,
     endpoint_of,
@@ -25,9 +24,9 @@ from nmk.core.ext_clients import (
     set_client,
     staleness,
     switch_client,
-    take_over_hub,
 )
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
+from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_label
 from nmk.core.records import ExtClient, Issue, Node, Record
