@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nmk.core.decisions import find_node, has_name, move_to, numbered
-from nmk.core.ext_clients import check_key
 from nmk.core.gateways import Exit, Ingress
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_address, parse_key, parse_label, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
-from nmk.errors import AddressTaken, BadInput
+from nmk.errors import AddressTaken, BadInput, NameTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +40,31 @@ def take_over_hub(
 
     Repeat-safe: clients that came the same way before are left alone, or follow the hub where it
     is another node now. A name that is somebody else's gets a number. `hub_key`: the hub's public
-    key, which the node is about to have; `lets_out`: the hub led its clients to the internet.
+    key, which the node is about to have; `lets_out`: the hub led its clients to the internet, and
+    so does the node from its first takeover on, until an admin has it otherwise.
     """
     node = find_node(mesh, name)
+    own = _by_family("the hub", hub_addresses, "its Address")
     owner = mesh.by_wg_key.get(parse_key(hub_key))
     if hub_key in mesh.client_by_key or (owner and owner.identity != node.identity):
         raise BadInput("the hub's key is somebody else's in this network", "nmk node list")
     moved = node
-    for address in hub_addresses:
-        if parse_address(address).version in mesh.pools:
+    for family, address in own.items():
+        if family in mesh.pools:
             moved = _moved(mesh, moved, address)
     roles = moved.gateway
-    exit_ = roles.exit or (Exit() if lets_out else None)
+    opens = lets_out and not _was_taken_over(mesh, node, hub_key, peers)
+    exit_ = roles.exit or (Exit() if opens else None)
     moved = replace(moved, gateway=replace(roles, ingress=roles.ingress or Ingress(), exit=exit_))
     records: list[Record] = [] if moved == node else [moved]
     names: set[str] = set()
     taken = {hub_key, *moved.addresses}
     for peer in peers:
         _check_apart(peer, taken)
-        taken |= {peer.public_key, *peer.addresses}
+        addresses = {str(parse_address(a)) for a in peer.addresses}
+        taken |= {peer.public_key, *addresses}
         known = mesh.client_by_key.get(peer.public_key)
-        if known is None or set(known.addresses) != set(peer.addresses):
+        if known is None or set(known.addresses) != addresses:
             client = _hub_client(mesh, node, hub_key, peer, names, now)
             names.add(client.name)
             records.append(client)
@@ -69,6 +72,27 @@ def take_over_hub(
             issue = Issue(known.addresses, hub_key)
             records.append(replace(known, gateway=node.identity, issue=issue))
     return records
+
+
+def _was_taken_over(mesh: Mesh, node: Node, hub_key: str, peers: Sequence[HubPeer]) -> bool:
+    """Whether the node is the hub already: it has the hub's key, or one of its clients."""
+    known = (mesh.client_by_key.get(peer.public_key) for peer in peers)
+    return node.facts.wg_key == hub_key or any(c and c.gateway == node.identity for c in known)
+
+
+def _by_family(whose: str, texts: Sequence[str], where: str) -> dict[int, str]:
+    """Addresses by family. Raises BadInput where one has two of a family."""
+    found: dict[int, str] = {}
+    for text in texts:
+        address = parse_address(text)
+        if address.version in found:
+            raise BadInput(
+                f"{whose} has two IPv{address.version} addresses, {found[address.version]} and "
+                f"{address}",
+                f"take one out of {where}",
+            )
+        found[address.version] = str(address)
+    return found
 
 
 def _moved(mesh: Mesh, node: Node, address: str) -> Node:
@@ -91,6 +115,46 @@ def _taken(mesh: Mesh, whose: str, address: str) -> AddressTaken:
     return AddressTaken(f"{address} of {whose} is in use")
 
 
+def _client_taken(mesh: Mesh, peer: HubPeer, address: str) -> AddressTaken:
+    """As `_taken`; an ext client there is likely the same device, with a key that is newer."""
+    for client in mesh.clients.values():
+        if address in client.addresses:
+            return AddressTaken(
+                f"{address} of {peer.name} is that of the extclient {client.name}, which has "
+                "another key",
+                f"nmk extclient delete -n {mesh.name} {client.name}, or, if that is the device's "
+                f"key now, take {peer.name} out of the file",
+            )
+    return _taken(mesh, peer.name, address)
+
+
+def _check_key(mesh: Mesh, peer: HubPeer) -> None:
+    """Raises NameTaken where the key is a node's, or that of an ext client with other addresses."""
+    node = mesh.by_wg_key.get(peer.public_key)
+    if node is not None:
+        raise NameTaken(
+            f"the key of {peer.name} is that of the node {node.name}",
+            f"take {peer.name} out of the file",
+        )
+    known = mesh.client_by_key.get(peer.public_key)
+    if known is None:
+        return
+    has: dict[int, str] = {parse_address(a).version: a for a in known.addresses}
+    wanted = _by_family(peer.name, peer.addresses, "its AllowedIPs")
+    mends = f"nmk extclient delete -n {mesh.name} {known.name}"
+    if has.keys() <= wanted.keys():
+        mends = " && ".join(
+            f"nmk extclient set -n {mesh.name} {known.name} address={address}"
+            for family, address in wanted.items()
+            if has.get(family) != address
+        )
+    raise NameTaken(
+        f"{peer.name} has {', '.join(peer.addresses)} in the hub's file, and with the same key the "
+        f"ext client {known.name} has {', '.join(known.addresses)}",
+        mends,
+    )
+
+
 def _check_apart(peer: HubPeer, taken: set[str]) -> None:
     """Raises BadInput where a client of a hub has no address, or what somebody else there has."""
     if not peer.addresses:
@@ -106,20 +170,14 @@ def _check_apart(peer: HubPeer, taken: set[str]) -> None:
 def _hub_client(
     mesh: Mesh, node: Node, hub_key: str, peer: HubPeer, names: set[str], now: int
 ) -> ExtClient:
-    check_key(mesh, peer.public_key)
+    _check_key(mesh, peer)
 
     def is_taken(name: str) -> bool:
         return name in names or has_name(mesh, name)
 
     name = parse_label(peer.name, "name of an ext client")
     addresses: dict[int, str] = {}
-    for text in peer.addresses:
-        family = parse_address(text).version
-        if family in addresses:
-            raise BadInput(
-                f"{peer.name} has two IPv{family} addresses, {addresses[family]} and {text}",
-                "take one out of its AllowedIPs",
-            )
+    for family, text in _by_family(peer.name, peer.addresses, "its AllowedIPs").items():
         if family not in mesh.pools:
             raise BadInput(
                 f"{quote(text)} of {peer.name} has no place in {mesh.name}, which has no "
@@ -129,7 +187,7 @@ def _hub_client(
         try:
             addresses[family] = mesh.pools[family].check(text)
         except AddressTaken as error:
-            raise _taken(mesh, peer.name, text) from error
+            raise _client_taken(mesh, peer, text) from error
     return ExtClient(
         id=peer.id,
         network=mesh.name,
