@@ -38,7 +38,7 @@ def parse_hub_file(text: str) -> HubFile:
         likely = path.with_suffix(".conf") if path.name else path
         raise BadInput(
             f"{quote(path)} is no hub's file: those are named INTERFACE.conf",
-            _import(likely) if os.path.isfile(likely) else WRONG_FILE,
+            _import(likely) if os.access(likely, os.R_OK) else WRONG_FILE,
         )
     return HubFile(path, found[1], bool(found[2]))
 

@@ -100,14 +100,17 @@ def _check_ranges(me: Membership, hub: Hub) -> None:
     outside = [a for a in own if not any(a.version == r.version and a.ip in r for r in ranges)]
     if not outside:
         return
-    create = f"nmk network create {{}} {' '.join(hub.ranges)}"
+    name, told = me.remote_name, " ".join(hub.ranges)
     if len(outside) == len(own):
-        other = f"{me.remote_name}-hub"
-        hint = f"{create.format(other)}, join it here, and import with -n {other}"
-    else:  # of the other family; a second network with the hub's ranges would overlap this one
+        other = f"{name}-hub"
         hint = (
-            f"take {outside[0].ip} out of the file, or make {me.remote_name} anew: "
-            f"{create.format(me.remote_name)}"
+            f"on the controller: nmk network create {other} {told}; nmk key create -n {other}; "
+            f"here, with the token: nmk join -; then import with -n {other}"
+        )
+    else:  # a second network with the hub's ranges would overlap this one
+        hint = (
+            f"on the controller: nmk network delete {name}; nmk network create {name} {told}; then "
+            f"join it here again; or take {outside[0].ip} out of the file"
         )
     raise BadInput(
         f"the hub has {outside[0].ip}, and {me.network} has "

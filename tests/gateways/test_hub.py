@@ -371,6 +371,24 @@ def test_the_hint_for_an_address_that_is_taken_is_one_for_the_import(
     assert "--address" not in refused.hint  # there is no such option
 
 
+def test_a_network_without_the_hubs_range_needs_another_beside_it_or_in_its_place(
+    mesh: Mesh, joined: Hub, remote: dict[str, str]
+) -> None:
+    alone = joined.file.replace("10.8.0.", "10.9.0.").replace(f", {HUB[1]}/112", "")
+    alone = re.sub(r", fdcc:[0-9a-f:]+/128", "", alone)
+    both = joined.file.replace("10.8.0.", "10.9.0.")
+    hints = []
+    for text in (alone, both):
+        joined.host.write("/root/wg0.conf", text, mode=0o600)
+        hints.append(refusal(joined.host, remote, file="/root/wg0.conf").hint)
+    joined.host.run("rm", "/root/wg0.conf")
+    create = "nmk network create home-hub 10.9.0.0/24"
+    assert hints[0].startswith(f"on the controller: {create}; nmk key create -n home-hub; ")
+    mesh.admin(*create.split()[1:], "--dry-run")
+    again = f"nmk network delete home; nmk network create home 10.9.0.0/24 {RANGES[1]}; "
+    assert hints[1].startswith(f"on the controller: {again}")
+
+
 def test_without_the_controller_nothing_changes(
     mesh: Mesh, joined: Hub, remote: dict[str, str]
 ) -> None:
@@ -409,6 +427,7 @@ NO_FILES = {
     "directory": ("mkdir wg0.conf", "wg0.conf", "is no regular file"),
     "nothing": ("true", "wg0.conf", "cannot be read: No such file or directory"),
     "json": (f"echo {{ > wg0.json; cp {FILE} .", "wg0.json", "those are named INTERFACE.conf"),
+    "long": ("true", "wg" * 150, "those are named INTERFACE.conf"),
     "stdin": ("true", "/dev/stdin", "those are named INTERFACE.conf"),
     "read-only": (
         f"cp {FILE} . && mount --bind . . && mount -o remount,ro,bind . .",
