@@ -35,10 +35,10 @@ def parse_hub_file(text: str) -> HubFile:
     path = Path(text)
     found = _NAME.fullmatch(path.name)
     if not found:
-        likely = path.with_suffix(".conf") if path.name else path
+        likely = path.with_suffix(".conf") if path.name else None
         raise BadInput(
             f"{quote(path)} is no hub's file: those are named INTERFACE.conf",
-            _import(likely) if os.access(likely, os.R_OK) else WRONG_FILE,
+            _import(likely) if likely and os.access(likely, os.R_OK) else WRONG_FILE,
         )
     return HubFile(path, found[1], bool(found[2]))
 
