@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
-from pathlib import Path
 from typing import Any
 
 from nmk.agent import interface, state
+from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
@@ -22,16 +22,22 @@ from nmk.core.quick import Hub
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, NmkError, NotJoined, PortTaken
 from nmk.system import ports, wireguard
+from nmk.system.dump import Dump
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner, has_tool
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
-SUFFIX = ".taken-over"
+_AT_ONCE = 500  # clients in one command
+
+
+def is_here(network: str, file: HubFile, hub: Hub, run: Runner) -> bool:
+    """Whether the hub is this machine's: it is up, or the node has its key already."""
+    return state.load(network).private_key == hub.private_key or _is_up(file, hub, run)
 
 
 def take_over(
-    network: str, path: Path, hub: Hub, ask: Callable[[str, Json], Json], run: Runner, say: Say
+    network: str, file: HubFile, hub: Hub, ask: Callable[[str, Json], Json], run: Runner, say: Say
 ) -> Json:
     """Make this machine the ingress gateway that the hub in the file was; the controller's answer.
 
@@ -43,14 +49,12 @@ def take_over(
         if me.phase != "joined" or me.known is None:
             raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
         _check_ranges(me, hub)
-        own = _is_up(path, hub, run)
-        if not own and me.private_key != hub.private_key and not ports.is_free(hub.listen_port):
-            raise PortTaken(
-                f"UDP port {hub.listen_port} is in use, and not by {path.stem} of this machine",
-                "stop what serves the hub (a container?), then this again",
-            )
-        answer = ask(me.remote_name, _request(me, hub))
+        own = _is_up(file, hub, run)
+        if not own and me.private_key != hub.private_key:
+            _check_port(file, hub, run)
+        answer = ask(me.remote_name, request_of(me.known.view.name, hub))
         if run.dry:
+            _tell(file, say, own=own)
             return answer
         if me.private_key != hub.private_key:
             me = interface.remove(me, run)
@@ -62,24 +66,22 @@ def take_over(
             preshared={c.public_key: c.preshared_key for c in hub.clients if c.preshared_key},
         )
         state.save(taken)
-        endpoints = _endpoints(path, run) if own else {}
+        endpoints = _endpoints(file, run) if own else {}
         if own:
-            say(f"taking down {path.stem}")
-            _take_down(path, run)
+            say(f"taking down {file.interface}")
+            _take_down(file, run)
         after = tick(taken, api_of(taken), run, local_settings(network, taken))
         keep(taken, after, run)
         _call_clients(after, endpoints, run)
-    if path.suffix != SUFFIX:
-        kept = path.with_name(path.name + SUFFIX)
-        path.replace(kept)
-        say(f"{path} is {kept} now, so that nothing starts the hub again")
+    if not file.aside:
+        _put_aside(file, say)
     return answer
 
 
-def _request(me: Membership, hub: Hub) -> Json:
-    assert me.known  # noqa: S101  # checked by the caller
+def request_of(node: str, hub: Hub) -> Json:
+    """What the controller is told of a hub that a node is to be: nothing that is secret."""
     return {
-        "node": me.known.view.name,
+        "node": node,
         "public_key": public_key(hub.private_key),
         "addresses": [str(ip_interface(a).ip) for a in hub.addresses],
         "lets_out": hub.lets_out,
@@ -94,46 +96,112 @@ def _check_ranges(me: Membership, hub: Hub) -> None:
     """Raises BadInput where the network has not the hub's addresses."""
     assert me.known  # noqa: S101  # checked by the caller
     ranges = [ip_network(c) for c in me.known.view.cidrs]
-    for address in map(ip_interface, hub.addresses):
-        if not any(address.version == r.version and address.ip in r for r in ranges):
-            raise BadInput(
-                f"the hub has {address.ip}, and {me.network} has "
-                f"{', '.join(me.known.view.cidrs)}: its clients could not keep their addresses",
-                f"nmk network create NAME {' '.join(hub.ranges)}, join it here, and import there",
-            )
-
-
-def _is_up(path: Path, hub: Hub, run: Runner) -> bool:
-    """Whether the hub's interface, named for its file, is up on this machine."""
-    try:
-        return wireguard.exists(path.stem) and (
-            wireguard.look(run, path.stem).private_key == hub.private_key
+    own = [ip_interface(a) for a in hub.addresses]
+    outside = [a for a in own if not any(a.version == r.version and a.ip in r for r in ranges)]
+    if not outside:
+        return
+    name, told = me.remote_name, " ".join(hub.ranges)
+    if len(outside) == len(own):
+        other = f"{name}-hub"
+        hint = (
+            f"on the controller: nmk network create {other} {told}; nmk key create -n {other}; "
+            f"here, with the token: nmk join -; then import with -n {other}"
         )
+    else:  # a second network with the hub's ranges would overlap this one
+        hint = (
+            f"on the controller: nmk network delete {name}; nmk network create {name} {told}; then "
+            f"join it here again; or take {outside[0].ip} out of the file"
+        )
+    raise BadInput(
+        f"the hub has {outside[0].ip}, and {me.network} has "
+        f"{', '.join(me.known.view.cidrs)}: its clients could not keep their addresses",
+        hint,
+    )
+
+
+def _check_port(file: HubFile, hub: Hub, run: Runner) -> None:
+    """Raises BadInput, PortTaken where something else than the hub has the hub's port."""
+    if ports.is_free(hub.listen_port):
+        return
+    live = _look(file, run)
+    if live and live.listen_port == hub.listen_port:
+        raise BadInput(
+            f"{file.interface} runs with another key than {file.path} has: its clients would not "
+            "know this machine",
+            f"put the one in use into the file: wg show {file.interface} private-key",
+        )
+    raise PortTaken(
+        f"UDP port {hub.listen_port} is in use, and not by {file.interface} of this machine",
+        "stop what serves the hub (a container?), then this again",
+    )
+
+
+def _is_up(file: HubFile, hub: Hub, run: Runner) -> bool:
+    """Whether the hub's interface, named for its file, is up on this machine."""
+    live = _look(file, run)
+    return live is not None and live.private_key == hub.private_key
+
+
+def _look(file: HubFile, run: Runner) -> Dump | None:
+    """What WireGuard says of the interface; None where there is none."""
+    if not wireguard.exists(file.interface):
+        return None
+    try:
+        return wireguard.look(run, file.interface)
     except NmkError:
-        return False
+        return None
 
 
-def _endpoints(path: Path, run: Runner) -> dict[str, str]:
+def _tell(file: HubFile, say: Say, *, own: bool) -> None:
+    """What a dry run leaves undone on this machine."""
+    if own:
+        say(f"would take down {file.interface}")
+    if not file.aside:
+        say(f"would rename {file.path} to {file.path.name}{SUFFIX}")
+
+
+def _endpoints(file: HubFile, run: Runner) -> dict[str, str]:
     """Where the hub's clients are, by their keys."""
-    peers = wireguard.look(run, path.stem).peers
+    peers = wireguard.look(run, file.interface).peers
     return {key: live.peer.endpoint for key, live in peers.items() if live.peer.endpoint}
 
 
 def _call_clients(me: Membership, endpoints: Mapping[str, str], run: Runner) -> None:
     """Shake hands with clients where the hub had them: they would notice only after 15 s.
 
-    A keepalive makes WireGuard call at once; the next check-in takes it back.
+    A keepalive makes WireGuard call at once; what has begun goes on when it is taken back.
     """
-    known = me.known.view.clients.values() if me.known else ()
-    for client in known:
-        if client.key in endpoints:
-            where = ("endpoint", endpoints[client.key], "persistent-keepalive", "25")
-            run.change(Command(("wg", "set", me.interface, "peer", client.key, *where)))
+    live = interface.look(me, run)
+    called = [key for key in live.peers if key in endpoints] if live else []
+    for start in range(0, len(called), _AT_ONCE):
+        for seconds in ("25", "0"):
+            settings = [
+                text
+                for key in called[start : start + _AT_ONCE]
+                for text in (
+                    *("peer", key, "endpoint", endpoints[key]),
+                    *("persistent-keepalive", seconds),
+                )
+            ]
+            run.change(Command(("wg", "set", me.interface, *settings)))
 
 
-def _take_down(path: Path, run: Runner) -> None:
+def _take_down(file: HubFile, run: Runner) -> None:
     """By wg-quick where it is there, which undoes what else its file did."""
-    if has_tool("wg-quick"):
-        run.change(Command(("wg-quick", "down", str(path.absolute()))))
+    if has_tool("wg-quick") and not file.aside:
+        run.change(Command(("wg-quick", "down", str(file.path.absolute()))))
     else:
-        wireguard.remove(run, path.stem)
+        wireguard.remove(run, file.interface)
+
+
+def _put_aside(file: HubFile, say: Say) -> None:
+    try:
+        kept = put_aside(file.path)
+    except OSError as error:
+        say(
+            f"note: {file.path} could not be renamed ({error.strerror}): see to it that nothing "
+            "starts the hub again\n"
+            f"  where systemd does: systemctl disable wg-quick@{file.interface}"
+        )
+    else:
+        say(f"{file.path} is {kept} now, so that nothing starts the hub again")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import chain, count, dropwhile
 
-MOST_CLIENTS = 10_000
+MOST_CLIENTS = 4_000  # one request of 1 MiB holds them with the longest names and addresses
 _MOST_COMMENTS = 32  # of a section, that are looked at for a name
 _LONGEST_LABEL = 63
 _STEM = _LONGEST_LABEL - len(f"-{MOST_CLIENTS}")  # of a name that gets a number

@@ -35,9 +35,8 @@ from nmk.core.sections import (
 )
 from nmk.errors import BadInput
 
-MOST_TEXT = 1 << 20  # characters of a file
+MOST_BYTES = 1 << 20  # of a file
 _USUAL = {4: 24, 6: 64}  # prefix lengths
-_MOST_ADDRESSES = 16  # of the hub; each address of a client is compared with all of them
 
 _NO_KEY = base64.b64encode(bytes(KEY_BYTES)).decode()
 _LEFT = {
@@ -90,7 +89,7 @@ class Hub:
     def ranges(self) -> tuple[str, ...]:
         """The ranges that the hub and its clients are in, as far as the file tells."""
         told = [ip_interface(a).network for a in self.addresses]
-        return tuple(str(r if r.num_addresses > 1 else _wider(r)) for r in told)
+        return tuple(str(r if r.num_addresses > 2 else _wider(r)) for r in told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,18 @@ class _Peer:
         return tuple(str(a) for a in sorted(hosts, key=lambda a: a.version))
 
 
+def decode_quick(raw: bytes) -> str:
+    """The text of a file. Raises BadInput that names the line where it is too long, or no text."""
+    if len(raw) > MOST_BYTES:
+        last = raw.count(b"\n", 0, MOST_BYTES) + 1
+        raise bad(last, "the file goes on after 1 MiB", WRONG_FILE)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise bad(line, "this is no text in UTF-8", "correct it, or take it out") from None
+
+
 def parse_quick(text: str) -> Hub:
     """The hub of a file (wg(8), CONFIGURATION FILE FORMAT; wg-quick(8), CONFIGURATION).
 
@@ -113,9 +124,6 @@ def parse_quick(text: str) -> Hub:
     refused than `wg` would: a hub has a port and addresses, and a client has an address and a key
     that nobody else has.
     """
-    if len(text) > MOST_TEXT:
-        last = text.count("\n", 0, MOST_TEXT) + 1
-        raise bad(last, "the file goes on after 1 MiB", WRONG_FILE)
     reader = Reader()
     for number, line in enumerate(f"{text}\n".removeprefix("\ufeff").split("\n"), 1):
         reader.read(number, line)
@@ -159,18 +167,23 @@ def _read_private_key(interface: Section) -> str:
 
 
 def _read_addresses(interface: Section) -> tuple[str, ...]:
-    """The hub's own addresses. wg-quick takes spaces between them for commas."""
-    found: dict[str, None] = {}
+    """The hub's own addresses, as a node has them. wg-quick takes spaces between for commas."""
+    found: dict[int, IPv4Interface | IPv6Interface] = {}
     for setting in all_of(interface, "Address"):
         for text in setting.value.replace(",", " ").split():
             address, length = _at(setting.line, _parse_prefixed, text)
             _check_host(setting.line, address)
-            found[f"{address}/{length}"] = None
-            if len(found) > _MOST_ADDRESSES:
-                raise bad(setting.line, f"over {_MOST_ADDRESSES} addresses", WRONG_FILE)
+            own = ip_interface(f"{address}/{length}")
+            first = found.setdefault(own.version, own)
+            if first != own:
+                raise bad(
+                    setting.line,
+                    f"the hub has two IPv{own.version} addresses, {first} and {own}",
+                    "take one out, and nothing but nmk changes: a node has one of each family",
+                )
     if not found:
         raise bad(interface.line, "this [Interface] has no Address", "ip address show INTERFACE")
-    return tuple(found)
+    return tuple(str(a) for a in found.values())
 
 
 def _read_peer(section: Section) -> _Peer:
@@ -255,6 +268,8 @@ def _wider(host: Range) -> Range:
 def _check_host(line: int, address: Address) -> None:
     if address.is_unspecified or address.is_multicast or address.is_loopback:
         raise bad(line, f"{quote(address)} is no machine's address", "use one like 10.8.0.1")
+    if address.is_link_local:
+        raise bad(line, f"{quote(address)} is of one link alone, and no network's", "take it out")
 
 
 def _left(section: Section, whose: str) -> Iterator[tuple[int, str]]:

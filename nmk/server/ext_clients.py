@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import cast
 
-from nmk.core import ext_clients
-from nmk.core.ext_clients import HubPeer, NewClient
+from nmk.core import ext_clients, hubs
+from nmk.core.decisions import find_node
+from nmk.core.ext_clients import NewClient
+from nmk.core.hubs import HubPeer
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_duration, quote
-from nmk.core.records import ExtClient
+from nmk.core.records import ExtClient, Node
 from nmk.core.traffic import Caller, parse_callers
 from nmk.errors import BadInput
 from nmk.server.controller import Controller
@@ -123,7 +125,7 @@ class ExtClients:
             self._controller,
             edit,
             network,
-            lambda mesh: ext_clients.take_over_hub(
+            lambda mesh: hubs.take_over_hub(
                 mesh,
                 node,
                 hub_key,
@@ -134,11 +136,14 @@ class ExtClients:
             ),
         )
         clients = [record for record in stored if isinstance(record, ExtClient)]
+        nodes = [record for record in stored if isinstance(record, Node)]
         log_edit("hub-taken-over", edit, network=network, node=node, extclients=len(clients))
         with self._controller.lock:
             mesh = self._controller.mesh(network)
+            [hub] = nodes or [find_node(mesh, node)]
             return {
                 "node": node,
+                "roles": list(hub.gateway.roles),
                 "clients": [self._client_json(mesh, client, {}) for client in clients],
                 "known": len(wanted) - len(clients),
                 "revision": mesh.revision,

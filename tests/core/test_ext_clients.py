@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from nmk.core import decisions, ext_clients
 from nmk.core.decisions import QUARANTINE
 from nmk.core.ext_clients import (
     EVERYTHING,
-    HubPeer,
     NewClient,
     choose_ingress,
     endpoint_of,
@@ -25,9 +25,9 @@ from nmk.core.ext_clients import (
     set_client,
     staleness,
     switch_client,
-    take_over_hub,
 )
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
+from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_label
 from nmk.core.records import ExtClient, Issue, Node, Record
@@ -674,12 +674,13 @@ def test_a_hub_that_does_not_fit_is_not_taken_over_at_all(
         (hub_peer(1, "10.20.0.9"), hub_peer(1, "10.20.0.8")),
         (hub_peer(1, "10.20.0.77"), hub_peer(2)),
         (hub_peer(1, "10.20.0.9", "fd20::9"), hub_peer(2, "10.20.0.8", "FD20::9")),
+        (hub_peer(1, "10.20.0.9", "FD20::9"), hub_peer(2, "10.20.0.8", "fd20::9")),
         (replace(hub_peer(1), public_key=HUB_KEY), hub_peer(2)),
         (replace(hub_peer(1), addresses=()), hub_peer(2)),
     ],
     ids=[
-        *("one address", "one key", "the hub's address", "one IPv6 address", "the hub's key"),
-        "no address",
+        *("one address", "one key", "the hub's address", "one IPv6 address", "the same the other"),
+        *("the hub's key", "no address"),
     ],
 )
 def test_clients_of_a_hub_that_cannot_be_side_by_side_are_refused(
@@ -719,6 +720,70 @@ def test_a_hub_that_led_its_clients_out_is_an_exit_gateway() -> None:
     mesh = made_mesh(made_node(1))
     commit(mesh, *take_over_hub(mesh, "n1", key32(51, 8), [], [hub_peer(1)], NOW, lets_out=True))
     assert mesh.by_name["n1"].gateway.roles == ("ingress", "exit")
+
+
+def test_a_hub_whose_exit_was_closed_stays_closed_when_it_is_taken_over_again() -> None:
+    """Before and after the node has the hub's key, and with another client."""
+    mesh = made_mesh(made_node(1))
+    again = partial(take_over_hub, mesh, "n1", HUB_KEY, ["10.20.0.1"], now=NOW, lets_out=True)
+    commit(mesh, *again(peers=[hub_peer(1)]))
+    closed = replace(mesh.by_name["n1"], gateway=INGRESS)
+    commit(mesh, closed)
+    assert again(peers=[hub_peer(1)]) == []
+    facts = replace(made_facts(1), wg_key=HUB_KEY)
+    commit(mesh, *decisions.report(mesh, identity(1), 1, facts, ()))
+    assert again(peers=[]) == []
+    [second] = again(peers=[hub_peer(1), hub_peer(2)])
+    assert isinstance(second, ExtClient)
+
+
+def test_a_hub_that_is_another_node_now_leads_its_clients_out_there() -> None:
+    mesh = made_mesh(made_node(1), made_node(2))
+    commit(mesh, *take_over_hub(mesh, "n1", HUB_KEY, [], [hub_peer(1)], NOW, lets_out=True))
+    commit(mesh, *take_over_hub(mesh, "n2", HUB_KEY, [], [hub_peer(1)], NOW, lets_out=True))
+    assert mesh.by_name["n2"].gateway.roles == ("ingress", "exit")
+
+
+@pytest.mark.parametrize("addresses", [["10.20.0.81", "10.20.0.82"], ["fd20::1", "FD20::2"]])
+def test_a_hub_with_two_addresses_of_a_family_is_refused(addresses: list[str]) -> None:
+    """A node has one: the other would be nobody's, or a client's."""
+    mesh = mesh_of(cidr6="fd20::/64")
+    error = refused(mesh, BadInput, lambda: take_over_hub(mesh, "n1", HUB_KEY, addresses, [], NOW))
+    assert error.message.startswith("the hub has two IPv")
+    assert addresses[0] in error.message
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "hint"),
+    [
+        ("10.20.0.5", ["10.20.0.6"], "nmk extclient set -n home phone address=10.20.0.6"),
+        ("10.20.0.5", ["10.20.0.5", "fd20::5"], "nmk extclient set -n home phone address=fd20::5"),
+        (
+            "10.20.0.5",
+            ["10.20.0.6", "fd20::6"],
+            (
+                "nmk extclient set -n home phone address=10.20.0.6 && "
+                "nmk extclient set -n home phone address=fd20::6"
+            ),
+        ),
+        ("10.20.0.5", ["fd20::5"], "nmk extclient delete -n home phone"),
+    ],
+)
+def test_a_client_that_has_other_addresses_by_now_is_told_apart(
+    has: str, wanted: list[str], hint: str
+) -> None:
+    peer = hub_peer(1, *wanted, name="pad")
+    known = made_client(1, name="phone", public_key=peer.public_key, address4=has)
+    mesh = made_mesh(made_node(1), known, cidr6="fd20::/64")
+    error = refused(mesh, NameTaken, lambda: take_over(mesh, peer))
+    assert all(address in error.message for address in (has, *wanted))
+    assert error.hint == hint
+
+
+def test_a_client_that_has_another_key_by_now_can_be_deleted_first() -> None:
+    mesh = mesh_of(made_client(7, name="phone"))
+    error = refused(mesh, AddressTaken, lambda: take_over(mesh, hub_peer(1, "10.20.0.207")))
+    assert error.hint.startswith("nmk extclient delete -n home phone, or, ")
 
 
 def test_a_gateway_without_an_egress_role_of_its_own_tells_of_those_of_others() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core import decisions, ext_clients
-from nmk.core.ext_clients import HubPeer, NewClient
+from nmk.core.ext_clients import NewClient
 from nmk.core.gateways import parse_role
+from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
 from nmk.core.peers import merge_view, parse_view
 from nmk.core.records import Network, Node, Record, key_of
@@ -116,9 +117,7 @@ def decide(mesh: Mesh, number: int, step: Step) -> list[Record]:
         "role": lambda: [add_role(mesh, RoleWish(node, role, ranges))],
         "no role": lambda: [remove_role(mesh, node, role, ranges[:1])],
         "settings": lambda: [decisions.set_network(mesh, {"mtu": 1300 + other}, None)],
-        "take over": lambda: ext_clients.take_over_hub(
-            mesh, node, key32(number, kind=8), [], [peer], now
-        ),
+        "take over": lambda: take_over_hub(mesh, node, key32(number, kind=8), [], [peer], now),
     }
     return deeds[kind]() if kind in deeds else decide_client(mesh, number, step)
 

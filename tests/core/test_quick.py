@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core.hub_names import MOST_CLIENTS
-from nmk.core.parse import parse_label, quote
-from nmk.core.quick import MOST_TEXT, Hub, HubClient, parse_quick
+from nmk.core.parse import parse_label, parse_range, quote
+from nmk.core.quick import MOST_BYTES, Hub, HubClient, decode_quick, parse_quick
 from nmk.errors import BadInput
 from nmk.system.keys import parse_private_key, public_key
 from tests.core.made import key32
@@ -275,7 +275,17 @@ def changed(line: int, *instead: str) -> str:
         (4, ["Address = ::ffff:10.8.0.1/120"], 4, "'::ffff:10.8.0.1' cannot be used"),
         (4, ["Address = fe80::1%eth0/64"], 4, "'fe80::1%eth0' cannot be used"),
         (4, ["Address = 0.0.0.0/0"], 4, "'0.0.0.0' is no machine's address"),
-        (4, [f"Address = 10.8.0.{n}/24" for n in range(1, 99)], 20, "over 16 addresses"),
+        (4, [f"Address = 10.8.0.{n}/24" for n in range(1, 99)], 5, "the hub has two IPv4 addr"),
+        (
+            4,
+            ["Address = 10.8.0.81/24, 10.8.0.82/24"],
+            4,
+            "addresses, 10.8.0.81/24 and 10.8.0.82/24",
+        ),
+        (4, ["Address = fd00:8::1/64 fd00:9::1/64"], 4, "the hub has two IPv6 addresses"),
+        (4, ["Address = 10.8.0.1/24, fe80::1/64"], 4, "'fe80::1' is of one link alone"),
+        (4, ["Address = 169.254.0.1/16"], 4, "'169.254.0.1' is of one link alone"),
+        (10, ["AllowedIPs = 10.8.0.2, fe80::2/128"], 10, "'fe80::2' is of one link alone"),
         (4, ["Address = 10.8.0.1/31"], 10, "'10.8.0.2' of client anna is outside of the hub's"),
         (8, [], 7, "this [Peer] has no PublicKey"),
         (8, ["PublicKey = abc"], 8, "'abc' is no WireGuard key"),
@@ -331,20 +341,34 @@ def test_the_same_range_behind_two_clients_is_refused() -> None:
 
 
 def test_files_are_bounded() -> None:
-    comment = "#" * 63 + "\n"
-    assert parse_quick(("\n".join(LINES) + "\n" + comment * 20_000)[:MOST_TEXT]).clients
+    comment = b"#" * 63 + b"\n"
+    full = "\n".join(LINES).encode() + b"\n" + comment * 20_000
+    assert parse_quick(decode_quick(full[:MOST_BYTES])).clients
     with pytest.raises(BadInput, match=r"^line 16385: the file goes on after 1 MiB"):
-        parse_quick(comment * 20_000)
+        decode_quick(comment * 20_000)
     assert parse_quick("\n".join(LINES) + "# " + "a / " * 200_000).clients
     many = [
         f"[Peer]\nPublicKey={key32(n)}\nAllowedIPs=10.8.{n >> 8}.{n & 255}"
-        for n in range(256, 10_257)
+        for n in range(256, 257 + MOST_CLIENTS)
     ]
-    head = "\n".join(LINES[:3])
-    full = f"{head}\nAddress = 10.8.0.1/16\n"
-    assert len(parse_quick(full + "\n".join(many[:MOST_CLIENTS])).clients) == MOST_CLIENTS
-    with pytest.raises(BadInput, match=r"^line 30005: there are over 10000 peers"):
-        parse_quick(full + "\n".join(many))
+    head = "\n".join(LINES[:3]) + "\nAddress = 10.8.0.1/16\n"
+    assert len(parse_quick(head + "\n".join(many[:MOST_CLIENTS])).clients) == MOST_CLIENTS
+    with pytest.raises(BadInput, match=r"^line 12005: there are over 4000 peers"):
+        parse_quick(head + "\n".join(many))
+
+
+def test_bytes_are_counted_and_a_file_that_is_too_long_is_never_cut() -> None:
+    """Nine bytes of two characters: the file had more bytes than characters to be read."""
+    raw = ("# Küche ü\n" * 90_000 + "\n".join(LINES)).encode()
+    assert len(raw.decode()) < MOST_BYTES < len(raw)
+    with pytest.raises(BadInput, match=r"^line \d+: the file goes on after 1 MiB"):
+        decode_quick(raw)
+
+
+def test_what_is_no_text_is_refused_with_its_line() -> None:
+    raw = changed(6, "# Client: Küche (1)").encode("latin-1")
+    with pytest.raises(BadInput, match=r"^line 6: this is no text in UTF-8"):
+        decode_quick(raw)
 
 
 def test_the_private_key_is_clamped_and_stays_the_same_key() -> None:
@@ -605,6 +629,18 @@ def test_a_hub_comes_back_from_its_file(hub: Hub, data: st.DataObject) -> None:
         addresses = data.draw(st.permutations(client.addresses))
         lines.append(f"AllowedIPs = {separator.join(addresses)}")
     assert parse_quick(data.draw(st.sampled_from(["\n", "\r\n"])).join(lines)) == hub
+
+
+def test_an_address_of_the_hub_may_be_given_twice() -> None:
+    twice = "Address = 10.8.0.1/24, 10.8.0.1/24, fd00:8::1/64"
+    assert parse_quick(changed(4, twice)).addresses == ("10.8.0.1/24", "fd00:8::1/64")
+
+
+@pytest.mark.parametrize("length", ["/24", "/31", "/32", ""])
+def test_the_range_that_is_named_can_be_a_networks(length: str) -> None:
+    """Only the clients that are in it tell more than the prefix length does."""
+    hub = parse_quick("\n".join((*LINES[:3], f"Address = 10.8.0.1{length}")))
+    assert hub.ranges == ("10.8.0.0/24",) == tuple(str(parse_range(r)) for r in hub.ranges)
 
 
 def test_an_address_without_a_prefix_length_leaves_the_range_open() -> None:

@@ -254,15 +254,16 @@ def spare(mesh: Mesh) -> Host:
     return host
 
 
-def take_over(host: Host, remote: dict[str, str], *options: str) -> str:
+def take_over(host: Host, remote: dict[str, str], *options: str, file: str = FILE) -> str:
     """What an import told that must succeed."""
-    command = ("nmk", "extclient", "import", FILE, "--yes", *options)
+    command = ("nmk", "extclient", "import", file, "--yes", *options)
     return host.run(*command, env=remote).stderr
 
 
-def refusal(host: Host, remote: dict[str, str], file: str = FILE) -> Failure:
+def refusal(host: Host, remote: dict[str, str], *options: str, file: str = FILE) -> Failure:
     """How an import failed that must do so."""
-    told = host.run("nmk", "extclient", "import", file, "--yes", env=remote, check=False)
+    command = ("nmk", "extclient", "import", file, "--yes", *options)
+    told = host.run(*command, env=remote, check=False)
     last = re.search(r"^nmk: (.*)\n  try: (.*)\n\Z", told.stderr, re.MULTILINE)
     assert last, told
     return Failure(told.returncode, *last.groups())
@@ -311,8 +312,12 @@ def test_a_machine_in_no_network_is_told_which_one_it_needs(
         assert refusal(hub.host, remote) == (
             1,
             "this machine is in no network yet",
-            f"nmk network create home {' '.join(RANGES)}; nmk key create | nmk join -",
+            (
+                f"on the controller: nmk network create home {' '.join(RANGES)}; "
+                "nmk key create -n home; here, with the token: nmk join -"
+            ),
         )
+        assert "nmk key create -n vpn; " in refusal(hub.host, remote, "-n", "vpn").hint
 
 
 def test_joining_leaves_the_hub_alone(mesh: Mesh, joined: Hub) -> None:
@@ -366,6 +371,24 @@ def test_the_hint_for_an_address_that_is_taken_is_one_for_the_import(
     assert "--address" not in refused.hint  # there is no such option
 
 
+def test_a_network_without_the_hubs_range_needs_another_beside_it_or_in_its_place(
+    mesh: Mesh, joined: Hub, remote: dict[str, str]
+) -> None:
+    alone = joined.file.replace("10.8.0.", "10.9.0.").replace(f", {HUB[1]}/112", "")
+    alone = re.sub(r", fdcc:[0-9a-f:]+/128", "", alone)
+    both = joined.file.replace("10.8.0.", "10.9.0.")
+    hints = []
+    for text in (alone, both):
+        joined.host.write("/root/wg0.conf", text, mode=0o600)
+        hints.append(refusal(joined.host, remote, file="/root/wg0.conf").hint)
+    joined.host.run("rm", "/root/wg0.conf")
+    create = "nmk network create home-hub 10.9.0.0/24"
+    assert hints[0].startswith(f"on the controller: {create}; nmk key create -n home-hub; ")
+    mesh.admin(*create.split()[1:], "--dry-run")
+    again = f"nmk network delete home; nmk network create home 10.9.0.0/24 {RANGES[1]}; "
+    assert hints[1].startswith(f"on the controller: {again}")
+
+
 def test_without_the_controller_nothing_changes(
     mesh: Mesh, joined: Hub, remote: dict[str, str]
 ) -> None:
@@ -377,11 +400,66 @@ def test_without_the_controller_nothing_changes(
     still_answered(*joined.clients)
 
 
-def test_a_dry_run_changes_nothing(mesh: Mesh, joined: Hub, remote: dict[str, str]) -> None:
+def test_a_dry_run_shows_all_and_changes_nothing(
+    mesh: Mesh, joined: Hub, remote: dict[str, str]
+) -> None:
+    command = ("nmk", "extclient", "import", FILE, "--dry-run")
     with nothing_changes(mesh, joined.host):
         told = take_over(joined.host, remote, "--dry-run")
-    assert "would take over 3 ext clients, 0 were there" in told
+        table = joined.host.run(*command, env=remote).stdout.splitlines()
+        clients = json.loads(joined.host.run(*command, "-o", "json", env=remote).stdout)
+    assert told.splitlines()[-5:] == [
+        "would take down wg0",
+        f"would rename {FILE} to wg0.conf.taken-over",
+        "would take over 3 ext clients, 0 were there",
+        f"hub would have {HUB[0]}, {HUB[1]} and UDP port {PORT}; its roles: ingress, exit",
+        "the hub led its clients out, and so would hub: it would be an exit gateway",
+    ]
+    assert "note: " not in told
+    wanted = {(c.name, ", ".join(c.addresses), c.public) for c in joined.clients}
+    assert {tuple(re.split("  +", line)) for line in table[1:]} == wanted
+    assert {(c["name"], ", ".join(c["addresses"]), c["public_key"]) for c in clients} == wanted
     still_answered(*joined.clients)
+
+
+NO_FILES = {
+    "fifo": ("mkfifo wg0.conf", "wg0.conf", "is no regular file"),
+    "directory": ("mkdir wg0.conf", "wg0.conf", "is no regular file"),
+    "nothing": ("true", "wg0.conf", "cannot be read: No such file or directory"),
+    "json": (f"echo {{ > wg0.json; cp {FILE} .", "wg0.json", "those are named INTERFACE.conf"),
+    "long": ("true", "wg" * 150, "those are named INTERFACE.conf"),
+    "stdin": ("true", "/dev/stdin", "those are named INTERFACE.conf"),
+    "read-only": (
+        f"cp {FILE} . && mount --bind . . && mount -o remount,ro,bind . .",
+        "/root/hub/wg0.conf",
+        "is where nothing can be renamed",
+    ),
+    "done": (f"cp {FILE} wg0.conf.taken-over", "wg0.conf", "was taken over before"),
+}
+HINTS = {
+    "json": "nmk extclient import /root/hub/wg0.conf",
+    "read-only": "cp /root/hub/wg0.conf /root/wg0.conf; nmk extclient import /root/wg0.conf",
+    "nothing": "ls -l /root/hub",
+    "done": "nmk extclient import /root/hub/wg0.conf.taken-over",
+}
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_or_could_not_be_renamed_is_refused_first(
+    mesh: Mesh, joined: Hub, remote: dict[str, str], what: str
+) -> None:
+    host = joined.host
+    prepare, name, culprit = NO_FILES[what]
+    host.run("sh", "-c", f"mkdir /root/hub && cd /root/hub && {prepare}")
+    devices = host.run("ls", "-l", "/dev").stdout
+    with nothing_changes(mesh, host):
+        path = f"/root/hub/{name}" if "/" not in name else name
+        refused = refusal(host, remote, file=path)
+    assert culprit in refused.message
+    assert refused.exit_code == 2
+    assert refused.hint == HINTS.get(what, refused.hint) != "nmk --help"
+    assert host.run("ls", "-l", "/dev").stdout == devices
+    host.run("sh", "-c", "umount /root/hub 2>/dev/null; rm -r /root/hub")
 
 
 def test_a_port_that_somebody_else_has_changes_nothing(
@@ -397,6 +475,36 @@ def test_a_port_that_somebody_else_has_changes_nothing(
     )
     holder.kill()
     holder.wait()
+
+
+def test_a_hub_that_runs_nowhere_to_be_seen_is_named_before_anything_is_asked(
+    mesh: Mesh, spare: Host, remote: dict[str, str]
+) -> None:
+    with nothing_changes(mesh, spare):
+        told = spare.run("nmk", "extclient", "import", FILE, env=remote, check=False).stderr
+    note, todo, error, _ = [line for line in told.splitlines() if "not taken over" not in line]
+    assert note.startswith("note: no wg0 with this key runs here")
+    assert todo.startswith(f"  if it is this machine's: wg-quick up {FILE}")
+    assert error.startswith("nmk: Take over wg0 and its 1 clients into home?")
+
+
+def test_a_hub_with_another_key_than_its_file_is_left_alone(
+    mesh: Mesh, spare: Host, remote: dict[str, str]
+) -> None:
+    """Its clients know the key that it runs with."""
+    text = spare.read(FILE)
+    spare.run("wg-quick", "up", "wg0")
+    other = re.sub("PrivateKey = .*", f"PrivateKey = {key_pair(spare)[0]}", text)
+    spare.write(FILE, other, mode=0o600)
+    with nothing_changes(mesh, spare):
+        refused = refusal(spare, remote)
+    assert refused == (
+        2,
+        f"wg0 runs with another key than {FILE} has: its clients would not know this machine",
+        "put the one in use into the file: wg show wg0 private-key",
+    )
+    spare.write(FILE, text, mode=0o600)
+    spare.run("wg-quick", "down", "wg0")
 
 
 def test_killed_in_the_middle_it_is_repeated(
@@ -438,13 +546,23 @@ def test_a_hub_that_joins_again_gets_its_clients_back(
     spare.run("nmk", "leave")
     mesh.join(spare, "--address", SPARE)
     assert mesh.json("extclient", "show", "desk")["stale"] == ["its gateway was deleted"]
+    hub_file = spare.read(f"{FILE}.taken-over")
     spare.run("mv", f"{FILE}.taken-over", FILE)
+    spare.write(f"{FILE}.taken-over", "[Interface]\n# the only copy of a key\n")
     take_over(spare, remote)
+    assert spare.read(f"{FILE}.taken-over") == "[Interface]\n# the only copy of a key\n"
+    assert spare.read(f"{FILE}.taken-over.2") == hub_file
     desk = mesh.json("extclient", "show", "desk")
     assert (desk["gateway"], desk["stale"]) == ("spare", [])
 
 
 # Taken over
+
+
+def test_doctor_finds_nothing_amiss_right_after(taken: Hub) -> None:
+    """As the import says what comes next: no check-in is in between."""
+    found = taken.host.run("nmk", "doctor", check=False)
+    assert (found.returncode, "broken" in found.stdout + found.stderr) == (0, False), found
 
 
 def test_clients_pass_traffic_again_without_being_touched(mesh: Mesh, taken: Hub, db: Host) -> None:
@@ -535,6 +653,33 @@ def test_who_reached_the_internet_by_the_hub_does_so_still(taken: Hub, web: Host
     [laptop] = [c for c in taken.clients if c.name == "laptop"]
     reaches(laptop.host, web.address)
     assert source_seen(laptop.host, web, web.address) == taken.host.address
+
+
+def test_a_file_that_cannot_be_renamed_after_all_is_named(
+    mesh: Mesh, taken: Hub, remote: dict[str, str]
+) -> None:
+    host = taken.host
+    before = everything(mesh, host)
+    host.run("sh", "-c", f"touch /root/wg0.conf; mount --bind {FILE}.taken-over /root/wg0.conf")
+    command = ("nmk", "extclient", "import", "/root/wg0.conf", "--yes")
+    told = host.run(*command, env=remote).stderr
+    host.run("sh", "-c", "umount /root/wg0.conf; rm /root/wg0.conf")
+    assert "note: /root/wg0.conf could not be renamed (Device or resource busy)" in told
+    assert "took over 0 ext clients, 3 were there" in told
+    assert everything(mesh, host) == before
+
+
+def test_an_exit_that_was_closed_is_not_opened_by_importing_again(
+    mesh: Mesh, taken: Hub, remote: dict[str, str]
+) -> None:
+    host = taken.host
+    mesh.admin("gateway", "remove", "hub", "exit", "--yes")
+    told = take_over(host, remote, file=f"{FILE}.taken-over")
+    assert "its roles: ingress\n" in told
+    assert "to have it so: nmk gateway add -n home hub exit" in told
+    assert [r["role"] for r in mesh.json("gateway", "list") if r["node"] == "hub"] == ["ingress"]
+    mesh.admin("gateway", "add", "-n", "home", "hub", "exit")
+    check_in(host)
 
 
 def test_a_client_that_is_rotated_needs_no_preshared_key(mesh: Mesh, taken: Hub, db: Host) -> None:

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from nmk.agent.takeover import request_of
+from nmk.core.hub_names import MOST_CLIENTS
+from nmk.core.quick import Hub, HubClient
+from nmk.system.keys import generate_private_key
 from nmk.wire.envelope import Kind
 from tests.core.made import key32
 from tests.server.agent import Refused
@@ -993,7 +997,7 @@ def test_a_hub_is_taken_over_with_its_clients(net: Net) -> None:
     answer = net.call("POST", "/hubs", body)
     made = answer.json
     assert (answer.status, answer.headers["etag"]) == (201, f'"{made["revision"]}"')
-    assert (made["node"], made["known"]) == ("plain", 0)
+    assert (made["node"], made["roles"], made["known"]) == ("plain", ["ingress"], 0)
     assert [c["name"] for c in made["clients"]] == ["anna", "berta"]
     assert net.get("/nodes/plain")["addresses"][0] == body["addresses"][0]
     assert net.get("/nodes/plain")["roles"] == ["ingress"]
@@ -1008,6 +1012,7 @@ def test_a_hub_is_taken_over_with_its_clients(net: Net) -> None:
     with net.unchanged():
         again = net.call("POST", "/hubs", body)
         assert (again.status, again.json["clients"], again.json["known"]) == (201, [], 2)
+        assert again.json["roles"] == ["ingress"]
 
 
 def test_a_name_that_is_taken_gets_a_number(net: Net) -> None:
@@ -1020,8 +1025,31 @@ def test_a_name_that_is_taken_gets_a_number(net: Net) -> None:
 def test_a_dry_take_over_changes_nothing(net: Net) -> None:
     net.join("plain")
     with net.unchanged():
-        answer = net.call("POST", "/hubs", hub(net), dry=True)
+        answer = net.call("POST", "/hubs", hub(net, lets_out=True), dry=True)
         assert (answer.status, len(answer.json["clients"])) == (201, 2)
+        assert answer.json["roles"] == ["ingress", "exit"]
+
+
+def test_the_largest_hub_is_one_request(shared: Controller) -> None:
+    """With the longest names and addresses of both families, as `nmk extclient import` sends it."""
+    net = Net.made(shared, "largest", "100.120.0.0/16", "fdcc:ad94:bacf:61a4::/64")
+    net.join("n" * 63)
+    clients = tuple(
+        HubClient(
+            f"{n:04}" + "x" * 59,
+            new_key(),
+            None,
+            (
+                f"100.120.{100 + n // 100}.{100 + n % 100}",
+                f"fdcc:ad94:bacf:61a4:aaaa:aaaa:aaaa:{n:04x}",
+            ),
+        )
+        for n in range(4096, 4096 + MOST_CLIENTS)
+    )
+    addresses = ("100.120.0.250/16", "fdcc:ad94:bacf:61a4:ffff:ffff:ffff:ffff/64")
+    body = request_of("n" * 63, Hub(generate_private_key(), 51820, addresses, clients, ()))
+    answer = net.call("POST", "/hubs", body, dry=True)
+    assert (answer.status, len(answer.json["clients"])) == (201, MOST_CLIENTS)
 
 
 def client_of(net: Net, **changes: object) -> Json:
@@ -1049,6 +1077,11 @@ HUBS: dict[str, tuple[Callable[[Net], Json], int, str]] = {
         "address-taken",
     ),
     "no address": (lambda _: {"addresses": ["nonsense"]}, 400, "bad-input"),
+    "two addresses of a family": (
+        lambda net: {"addresses": [host_of(net, 204), host_of(net, 205)]},
+        400,
+        "bad-input",
+    ),
     "no list of addresses": (lambda _: {"addresses": "10.0.0.1"}, 400, "bad-input"),
     "no list": (lambda _: {"clients": {}}, 400, "bad-input"),
     "no object": (lambda _: {"clients": [5]}, 400, "bad-input"),
