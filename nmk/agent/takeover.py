@@ -12,6 +12,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.agent import interface, state
+from nmk.agent.desired import desired_when_down
 from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
 from nmk.agent.lock import locked
 from nmk.agent.membership import Membership
@@ -57,7 +58,7 @@ def take_over(
             _tell(file, say, own=own)
             return answer
         if me.private_key != hub.private_key:
-            me = interface.remove(me, run)
+            me = interface.remove(me, run, keep=desired_when_down(me))
         taken = replace(
             me,
             private_key=hub.private_key,

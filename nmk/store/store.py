@@ -168,7 +168,7 @@ class Store:
             self._write_again([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
-        """Drop log rows older than that time, each network's newest kept, and ext clients deleted then.
+        """Drop log rows older than that, each network's newest kept, and ext clients deleted before.
 
         A deleted node's row stays: its identity is refused for ever.
         """

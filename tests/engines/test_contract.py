@@ -475,15 +475,18 @@ def test_ext_clients_that_were_deleted_long_ago_are_forgotten_and_nodes_never(
     store: Store,
 ) -> None:
     begin(store)
-    made = [made_client(number) for number in range(1, 4)]
+    gateway = make_node(2)
+    change(store, 2, gateway)
+    made = [made_client(number, gateway=gateway.identity) for number in range(1, 4)]
     ends = (1002, 1004, None)
-    records = [replace(c, deleted_at=at) for c, at in zip(made, ends, strict=True)]
-    change(store, 2, *records)
-    change(store, 3, replace(make_node(2), deleted_at=1001))
+    change(store, 3, *(replace(c, deleted_at=at) for c, at in zip(made, ends, strict=True)))
+    change(store, 4, replace(gateway, deleted_at=1001))
     store.forget_changes(1003)
     left = {r.id for r in store.records_since("home", 0) if isinstance(r, ExtClient)}
     assert left == {made[1].id, made[2].id}
-    assert [r.deleted_at for r in store.records_since("home", 2)] == [1001]
+    [node] = store.records_since("home", 3)
+    assert isinstance(node, Node)
+    assert node.deleted_at == 1001
 
 
 def test_presence_never_goes_back(store: Store) -> None:
