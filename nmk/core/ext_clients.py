@@ -17,11 +17,9 @@ from nmk.core.decisions import (
     move_to,
 )
 from nmk.core.mesh import Mesh
-from nmk.core.parse import join_endpoint, parse_key, quote
+from nmk.core.parse import EVERYTHING, join_endpoint, parse_key, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
-
-EVERYTHING = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(frozen=True, slots=True)

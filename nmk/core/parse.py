@@ -20,6 +20,7 @@ from nmk.errors import BadInput
 Address = IPv4Address | IPv6Address
 Range = IPv4Network | IPv6Network
 
+EVERYTHING = ("0.0.0.0/0", "::/0")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}", re.ASCII)  # wg-quick(8); IFNAMSIZ - 1 bytes
 _NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import Claim, holds
-from nmk.core.ext_clients import EVERYTHING
-from nmk.core.parse import quote
+from nmk.core.parse import EVERYTHING, quote
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK, Command, host_ranges
 

@@ -168,9 +168,10 @@ class Store:
             self._write_again([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
-        """Drop log rows older than that, each network's newest kept, and ext clients deleted before.
+        """Drop log rows older than that time, each network's newest kept.
 
-        A deleted node's row stays: its identity is refused for ever.
+        So go the rows of ext clients that were deleted before it. A deleted node's stays: its
+        identity is refused for ever.
         """
         other = ChangeRow.alias()
         newest = other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from nmk.core import decisions, ext_clients
 from nmk.core.decisions import QUARANTINE
 from nmk.core.ext_clients import (
-    EVERYTHING,
     NewClient,
     choose_ingress,
     endpoint_of,
@@ -29,7 +28,7 @@ from nmk.core.ext_clients import (
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
-from nmk.core.parse import parse_label
+from nmk.core.parse import EVERYTHING, parse_label
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.tunnel import NO_KEY
 from nmk.errors import (

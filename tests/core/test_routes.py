@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core.claims import Claim, find_left_out
-from nmk.core.ext_clients import EVERYTHING
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
+from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.records import Node
 from nmk.core.routes import (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.ext_clients import EVERYTHING
 from nmk.core.gateways import NATS, Egress, Exit, Gateway, Ingress
+from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
 from nmk.core.ruleset import Own, render_ruleset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nmk.core.ext_clients import EVERYTHING
 from nmk.core.gateways import Exit, Gateway
+from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import NO_TABLE, RouteWishes, Routing, compile_table
 from nmk.core.ruleset import Own, render_ruleset
