@@ -360,7 +360,7 @@ def test_everything_by_a_gateway_that_is_an_exit_too(
     check_in(other)
     assert is_deaf(phone.host, WEB)
     reaches(phone.host, mesh.address("node"))
-    assert stale(mesh, "roamer") == ["other is no exit gateway any more"]
+    assert stale(mesh, "roamer") == ["other is no exit gateway"]
     refused = failure(mesh.controller, "extclient", "rotate", "roamer")
     assert refused.message == "other lets nobody out to the internet"
     phone.off()
