@@ -147,6 +147,7 @@ class TooLarge(NmkError):
     """A message over the size limit."""
 
     code, status = "too-large", 413
+    default_hint = "send less at once"
 
 
 class RateLimited(NmkError):

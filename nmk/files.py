@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nmk.errors import BadInput
+
+Keep = Callable[[bytes], None]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -40,24 +44,40 @@ def write_private(path: Path, data: bytes) -> None:
 def write_file(path: Path, data: bytes, mode: int) -> None:
     """Replace the file by one with this content and mode; survives a crash at any point.
 
-    Temporary file, fsync, rename, fsync of the directory: after a crash there is the old file or
-    the new one (rename(2)). One writer at a time, which the caller sees to. Raises OSError.
+    One writer at a time, which the caller sees to. Raises OSError.
+    """
+    with draft(path, mode) as keep:
+        keep(data)
+
+
+@contextmanager
+def draft(path: Path, mode: int) -> Iterator[Keep]:
+    """A file that is going to be: open beside its place, gone at the end unless it was kept.
+
+    So there can be no doubt that it can be made, before anybody has relied on it. What is yielded
+    gives it its content and puts it in its place: fsync, rename, fsync of the directory, so that
+    after a crash there is the old file or the new one (rename(2)). Both raise OSError.
     """
     temporary = temporary_of(path)
     temporary.unlink(missing_ok=True)  # of a run that was cut short, or laid there by somebody
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    file = os.fdopen(handle, "wb")
+
+    def keep(data: bytes) -> None:
+        with file:
             os.fchmod(handle, mode)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(handle)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
     try:
-        os.fsync(directory)
+        yield keep
     finally:
-        os.close(directory)
+        file.close()
+        temporary.unlink(missing_ok=True)  # where it was not kept

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import quote as quote_path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from nmk.errors import (
     BadInput,
     BadReply,
     NotFound,
+    TooLarge,
     Unauthorized,
     Unreachable,
     from_code,
@@ -26,8 +28,22 @@ from nmk.errors import (
 Json = dict[str, Any]
 DATA_DIR = Path("/var/lib/nmk/server")
 DEFAULT_SERVER = f"unix://{DATA_DIR}/admin.sock"
+_NOTHING = object()  # a reply without content
 _TIMEOUT = 30  # seconds
 _LARGEST = 256 * 1024 * 1024  # bytes of a reply
+_DEEPEST = 16  # lists and objects in one another in a reply
+_SMALL = 64 * 1024  # bytes of a request that no controller refuses for its size
+
+
+class _Answer(Json):
+    """An object of an answer. What is missing of it makes that a bad one."""
+
+    def __init__(self, fields: Json, bad_reply: Callable[[str], BadReply]) -> None:
+        super().__init__(fields)
+        self._bad_reply = bad_reply
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self._bad_reply(f"an object without {quote(name)}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -59,8 +75,35 @@ class AdminApi:
         *,
         revision: int | None = None,
         dry_run: bool = False,
-    ) -> Any:  # noqa: ANN401  # JSON
-        """The reply's JSON; None where there is none. `path` is under /v1."""
+    ) -> Json:
+        """The object that is answered. `path` is under /v1."""
+        found = self._ask(method, path, body, revision, dry_run=dry_run)
+        if not isinstance(found, dict):
+            raise self._bad_reply("no object where there should be one")
+        return found
+
+    def call_list(self, path: str) -> list[Json]:
+        """The objects that are there."""
+        found = self._ask("GET", path)
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise self._bad_reply("no list of objects where there should be one")
+        return found
+
+    def delete(self, path: str, *, revision: int | None = None, dry_run: bool = False) -> None:
+        """Have something deleted."""
+        if self._ask("DELETE", path, None, revision, dry_run=dry_run) is not _NOTHING:
+            raise self._bad_reply("something where there should be nothing")
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        revision: int | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> object:
+        """The answer's JSON; _NOTHING where it has no content, and says so."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
@@ -71,18 +114,25 @@ class AdminApi:
             target += ("&" if "?" in target else "?") + "dry-run=true"
         content = None if body is None else json.dumps(body)
         status, raw = self._exchange(method, target, content, headers)
-        if not raw and status < http.HTTPStatus.BAD_REQUEST:
-            return None
+        if status == http.HTTPStatus.NO_CONTENT:
+            return _NOTHING
+        if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise _too_large(self.server, content)
         try:
-            data = json.loads(raw)
-            if status < http.HTTPStatus.BAD_REQUEST:
-                return data
+            data = json.loads(raw, object_hook=self._answer)
+            _check_plain(data)
+            if http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
+                return cast(object, data)
             error = from_code(data["code"], str(data["detail"]), str(data["hint"]))
-        except (ValueError, KeyError, TypeError):
-            raise BadReply(
-                f"{self.server} answered {status} and no JSON", "is that nmk's admin API?"
-            ) from None
+        except (ValueError, TypeError, RecursionError):
+            raise self._bad_reply(f"{status} and no JSON of ours") from None
         raise error
+
+    def _answer(self, fields: Json) -> Json:
+        return _Answer(fields, self._bad_reply)
+
+    def _bad_reply(self, what: str) -> BadReply:
+        return BadReply(f"{self.server} answered {what}", "is that nmk's admin API?")
 
     def is_healthy(self) -> bool:
         """Whether the controller answers."""
@@ -96,8 +146,13 @@ class AdminApi:
         self, method: str, target: str, content: str | None, headers: dict[str, str]
     ) -> tuple[int, bytes]:
         connection = self._connection()
+        cut_short = False
         try:
-            connection.request(method, target, content, headers)
+            connection.connect()
+            try:
+                connection.request(method, target, content, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                cut_short = True  # maybe with an answer that says why
             response = connection.getresponse()
             return response.status, response.read(_LARGEST)
         except PermissionError:
@@ -105,6 +160,8 @@ class AdminApi:
                 f"{self.server} is for root only", "run it again with sudo, or set NMK_SERVER"
             ) from None
         except (OSError, UnicodeError, http.client.HTTPException) as error:
+            if cut_short and len(content or "") > _SMALL:
+                raise _too_large(self.server, content) from None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
                 f"no controller at {self.server}: {reason}",
@@ -114,13 +171,13 @@ class AdminApi:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.server)
-        if parts.scheme == "unix" and parts.path:
-            return _UnixConnection(parts.path)
         try:
+            parts = urlsplit(self.server)
             port = parts.port
         except ValueError:
-            port = 0
+            parts, port = urlsplit(""), None
+        if parts.scheme == "unix" and parts.path:
+            return _UnixConnection(parts.path)
         if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
             raise BadInput(
                 f"{quote(self.server)} is no controller",
@@ -134,12 +191,12 @@ class AdminApi:
         """The network named, or the only one there is. Raises Ambiguous, NotFound."""
         if name is not None:
             return name
-        names = [n["name"] for n in self.call("GET", "/networks")]
+        names = [str(n["name"]) for n in self.call_list("/networks")]
         if not names:
             raise NotFound("the controller has no network yet", "nmk network create home")
         if len(names) > 1:
             raise Ambiguous(f"there are several networks: {', '.join(names)}")
-        return cast(str, names[0])
+        return names[0]
 
 
 def parse_api_key(text: str) -> str | None:
@@ -151,8 +208,35 @@ def parse_api_key(text: str) -> str | None:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path."""
-    return quote_path(name, safe="")
+    """A name as one segment of a path. Raises BadInput where it cannot be one."""
+    try:
+        found = quote_path(name, safe="")
+    except UnicodeEncodeError:
+        found = ""
+    if not found or "/" in name:
+        raise BadInput(f"{quote(name)} cannot be a name", "use a-z, 0-9 and inner hyphens")
+    return found
+
+
+def _too_large(server: str, content: str | None) -> TooLarge:
+    return TooLarge(f"{server} takes no request of {len(content or '')} bytes")
+
+
+def _check_plain(data: object) -> None:
+    """Raises ValueError where something cannot be shown: it is nested too deep, or no Unicode."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        for text in (t for t in level if isinstance(t, str)):
+            text.encode()
+        lists = [
+            v if isinstance(v, list) else [*v, *v.values()]
+            for v in level
+            if isinstance(v, dict | list)
+        ]
+        level = [item for items in lists for item in items]
+        if not level:
+            return
+    raise ValueError("nested too deep")
 
 
 def server_options(command: Any) -> Any:  # noqa: ANN401  # decorator

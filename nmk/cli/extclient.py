@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.handing import Handing, drafted, hand_out, parse_handing
 from nmk.cli.hub import import_
 from nmk.cli.key import is_private
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import output_option, say, show
 from nmk.core.amounts import show_ago, show_bytes
-from nmk.core.parse import parse_key, quote
-from nmk.errors import BadInput, NmkError
 
 COLUMNS = {
     "NAME": "name",
@@ -41,20 +35,6 @@ def extclient() -> None:
 
 
 extclient.add_command(import_)
-
-
-@dataclass(frozen=True, slots=True)
-class Handing:
-    """Where a new config goes: to files, else to standard output."""
-
-    qr_file: Path | None
-    config_file: Path | None
-    public_key: str | None
-
-    @property
-    def to_files(self) -> bool:
-        """Whether it goes to files."""
-        return bool(self.qr_file or self.config_file)
 
 
 def issue_options(command: Any) -> Any:  # noqa: ANN401  # decorator
@@ -97,7 +77,7 @@ def create(
     The private key is made here and is in that config alone: it is never sent and never stored.
     """
     asked = {key: given.pop(key) for key in ("gateway", "address", "expires")}
-    handing = _parse_handing(output, **given)
+    handing = parse_handing(output, **given)
     body = {"name": name, "full_tunnel": full_tunnel, **asked}
     path = f"/networks/{segment(api.network(network))}/extclients"
 
@@ -119,12 +99,13 @@ def rotate(
     **files: str | None,
 ) -> None:
     """Issue a new key and a config that fits; the old ones are void at the next check-in."""
-    path = f"/networks/{segment(api.network(network))}/extclients/{segment(name)}/rotate"
+    handing = parse_handing(output, **files)
+    path = f"{_path(api, network, name)}/rotate"
 
     def ask(public_key: str) -> Any:  # noqa: ANN401  # JSON
         return api.call("POST", path, {"public_key": public_key}, dry_run=dry_run)
 
-    _issue(ask, _parse_handing(output, **files), output, dry_run=dry_run, what="rotate")
+    _issue(ask, handing, output, dry_run=dry_run, what="rotate")
 
 
 @extclient.command("list", epilog="Example: nmk extclient list -o json | jq -r '.[].name'")
@@ -136,11 +117,11 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 
     CONFIG is stale where what was issued no longer fits the network: rotate issues anew.
     """
-    clients = api.call("GET", f"/networks/{segment(api.network(network))}/extclients")
+    clients = api.call_list(f"/networks/{segment(api.network(network))}/extclients")
     show([_row(c) for c in clients] if output == "table" else clients, output, COLUMNS, "name")
     for client in clients:
-        for reason in client["stale"]:
-            say(f"{client['name']} is stale: {reason}")
+        if client["stale"]:
+            say(f"{client['name']} is stale: {_in_short(client)}")
 
 
 @extclient.command("show", epilog="Example: nmk extclient show phone")
@@ -150,7 +131,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 @server_options
 def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
     """Show an ext client. Its private key is not known here."""
-    show(api.call("GET", _path(api, network, name)), output, COLUMNS, "name")
+    _show(api.call("GET", _path(api, network, name)), output)
 
 
 @extclient.command(
@@ -185,9 +166,12 @@ def set_(
     seen = api.call("GET", path)
     body = parse_pairs(settings)
     changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
-    show(changed, output, COLUMNS, "name")
-    for reason in changed["stale"]:
-        say(f"its config is stale: {reason}\n  next: nmk extclient rotate {changed['name']}")
+    _show(changed, output)
+    if changed["stale"]:
+        say(
+            *(f"its config is stale: {reason}" for reason in changed["stale"]),
+            f"  next: nmk extclient rotate -n {changed['network']} {changed['name']}",
+        )
 
 
 def _switch(verb: str, summary: str) -> None:
@@ -199,7 +183,10 @@ def _switch(verb: str, summary: str) -> None:
     @server_options
     def switch(api: AdminApi, network: str | None, name: str, dry_run: bool, output: str) -> None:
         path = f"{_path(api, network, name)}/{verb}"
-        show(api.call("POST", path, dry_run=dry_run), output, COLUMNS, "name")
+        changed = api.call("POST", path, dry_run=dry_run)
+        _show(changed, output)
+        if not dry_run:
+            _say_when(changed)
 
 
 _switch("enable", "Let an ext client in again.")
@@ -220,7 +207,9 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
         say(f"would delete ext client {name}")
     else:
         confirm(f"Delete ext client {name}?", yes=yes)
-    api.call("DELETE", path, revision=seen["revision"], dry_run=dry_run)
+    api.delete(path, revision=seen["revision"], dry_run=dry_run)
+    if not dry_run:
+        _say_when(seen)
 
 
 def _issue(
@@ -231,96 +220,67 @@ def _issue(
     from nmk.system.keys import generate_private_key, public_key
 
     private_key = None if handing.public_key else generate_private_key()
-    made = ask(handing.public_key or public_key(private_key or ""))
-    parsed = parse_client_config(made["config"])
-    if dry_run:
-        show({k: v for k, v in made.items() if k != "config"}, output, COLUMNS, "name")
-        say(f"would {what} ext client {made['name']}")
-        return
-    config = render_client_config(parsed, private_key)
-    _hand_out(made, config, handing, output)
+    with drafted(handing) as drafts:
+        made = ask(handing.public_key or public_key(private_key or ""))
+        parsed = parse_client_config(made["config"])
+        del made["config"]  # as `show` has it
+        if dry_run:
+            _show(made, output)
+            say(f"would {what} ext client {made['name']}")
+            return
+        hand_out(made, render_client_config(parsed, private_key), handing, drafts, output)
     addresses = ", ".join(made["addresses"])
     say(f"ext client {made['name']} has {addresses}, by {made['gateway']} at {parsed.endpoint}")
+    _say_when(made)
+    named = f"-n {made['network']} {made['name']}"
     host = parsed.endpoint.rpartition(":")[0].strip("[]")
     if is_private(host):
+        own_key = f" --public-key {handing.public_key}" if handing.public_key else ""
         say(
-            f"note: {host} is reached in its own LAN only; for devices elsewhere first:\n"
-            f"  nmk gateway add {made['gateway']} ingress --endpoint HOST:PORT"
+            f"note: {host} is reached in its own LAN only; for a device elsewhere, which then "
+            "gets the second config:",
+            f"  nmk gateway add -n {made['network']} {made['gateway']} ingress "
+            "--endpoint HOST:PORT",
+            f"  nmk extclient rotate {named}{own_key}",
         )
     if made["state"] != "enabled":
-        say(f"note: it is {made['state']}, and not let in: nmk extclient enable {made['name']}")
+        say(f"note: it is {made['state']}, and not let in: nmk extclient enable {named}")
     if private_key:
         say(
             "its private key is in that config alone; to replace one that was lost: "
-            f"nmk extclient rotate {made['name']}"
+            f"nmk extclient rotate {named}"
         )
-
-
-def _hand_out(made: Json, config: str, handing: Handing, output: str) -> None:
-    from nmk.cli.qr import render_terminal, write_qr
-    from nmk.files import write_private
-
-    try:
-        if handing.config_file:
-            write_private(handing.config_file, config.encode())
-        if handing.qr_file:
-            write_qr(handing.qr_file, config)
-    except (OSError, NmkError) as error:
-        reason = error.message if isinstance(error, NmkError) else str(error)
-        raise BadInput(
-            f"the ext client is there, and its config could not be written: {reason}",
-            f"nmk extclient rotate -n {made['network']} {made['name']}",
-        ) from None
-    if output == "json":
-        click.echo(json.dumps({**made, "config": config}, indent=2, ensure_ascii=False))
-    elif output == "name":
-        click.echo(made["name"])
-    elif not handing.to_files:
-        click.echo(config, nl=False)
-        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not handing.public_key:
-            click.echo("\n" + render_terminal(config), color=True)
-
-
-def _parse_handing(
-    output: str, qr_file: str | None, config_file: str | None, public_key: str | None
-) -> Handing:
-    """The files, checked before anything is made. Raises BadInput."""
-    from nmk.cli.qr import parse_qr_file
-
-    qr_path = None if qr_file is None else parse_qr_file(qr_file)
-    config_path = None if config_file is None else Path(config_file)
-    if qr_path and public_key:
-        raise BadInput("a QR code without the private key is of no use", "leave --qr-file out")
-    if qr_path and qr_path == config_path:
-        raise BadInput(f"{quote(qr_path)} is named twice", "give the config a file of its own")
-    for path in filter(None, (qr_path, config_path)):
-        _check_new(path)
-    if output == "name" and not (qr_path or config_path or public_key):
-        raise BadInput("-o name would lose the private key", "add --config-file FILE")
-    return Handing(qr_path, config_path, parse_key(public_key) if public_key else None)
-
-
-def _check_new(path: Path) -> None:
-    """Raises BadInput where the file cannot be made, or is there."""
-    try:
-        if path.exists():
-            raise BadInput(f"{quote(path)} exists", "remove it, or name another file")
-        if not path.absolute().parent.is_dir():
-            raise BadInput(f"{quote(path)} is in no directory that exists", "mkdir -p it first")
-    except OSError as error:
-        raise BadInput(f"{quote(path)} cannot be a file: {error.strerror}") from None
 
 
 def _path(api: AdminApi, network: str | None, name: str) -> str:
     return f"/networks/{segment(api.network(network))}/extclients/{segment(name)}"
 
 
-def _row(client: Json) -> Json:
-    """A client as the table shows it."""
+def _in_short(client: Json) -> str:
+    """Why a client's config is stale, in a line."""
+    reasons = client["stale"]
+    if len(reasons) == 1:
+        return str(reasons[0])
+    whole = f"nmk extclient show -n {client['network']} {client['name']}"
+    return f"{reasons[0]}, and {len(reasons) - 1} more: {whole}"
+
+
+def _show(client: Json, output: str) -> None:
+    show(_readable(client) if output == "table" else client, output, COLUMNS, "name")
+
+
+def _say_when(client: Json) -> None:
+    """From when on a change counts."""
+    if client["gateway"]:
+        say(f"it takes effect at the next check-in of {client['gateway']}")
+
+
+def _readable(client: Json) -> Json:
+    """A client's amounts and times for people."""
     counts = {k: None if client[k] is None else show_bytes(client[k]) for k in ("received", "sent")}
-    return {
-        **client,
-        **counts,
-        "handshake": show_ago(client["handshake"]),
-        "stale": "stale" if client["stale"] else "fits",
-    }
+    return {**client, **counts, "handshake": show_ago(client["handshake"])}
+
+
+def _row(client: Json) -> Json:
+    """A client as the table of all shows it."""
+    return {**_readable(client), "stale": "stale" if client["stale"] else "fits"}

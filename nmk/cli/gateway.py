@@ -47,7 +47,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     SERVES is what the gateway said at its last check-in: no comes with the reason, and - means that
     it has said nothing yet, as before its second check-in with the role.
     """
-    rows = api.call("GET", f"/networks/{segment(api.network(network))}/gateways")
+    rows = api.call_list(f"/networks/{segment(api.network(network))}/gateways")
     named = list({row["node"]: row for row in rows}.values())
     show(named if output == "name" else rows, output, COLUMNS, "node")
     for row in rows:
@@ -100,18 +100,18 @@ def add(
     made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
     told = {"serves", "obstacle", "left_out"}  # by the machines, or in words below
     shown = {k: v for k, v in made.items() if k not in told} if output == "table" else made
-    show(shown, output, COLUMNS, "node")
     _say_what_is_amiss(made)
+    show(shown, output, COLUMNS, "node")
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
         return
-    say(f"{node} is an {role} gateway of {name}\n  next: {next_step(made)}")
+    say(f"{node} is an {role} gateway of {name}", f"  next: {next_step(made)}")
     if role == "egress":
         for line in ways_back(api, made):
             say(line)
     if role == "ingress":
         _say_where_it_is_called(api, made)
-    clients = api.call("GET", f"/networks/{segment(name)}/extclients")
+    clients = api.call_list(f"/networks/{segment(name)}/extclients")
     if stale := sum(bool(client["stale"]) for client in clients):
         say(f"configs that do not fit any more: {stale}, see: nmk extclient list -n {name}")
 
@@ -146,7 +146,7 @@ def remove(
         what += f", by which {clients} ext clients come"
     if not dry_run:
         confirm(f"Take {what}?", yes=yes)
-    api.call("DELETE", path, dry_run=dry_run)
+    api.delete(path, dry_run=dry_run)
     if dry_run:
         say(f"would take {what}")
 
@@ -173,14 +173,14 @@ def _say_where_it_is_called(api: AdminApi, made: Json) -> None:
     if host:
         note = f"{host} is not its own: its router has to pass on UDP port {port}"
     say(
-        f"note: {note}; another endpoint:\n"
-        f"  nmk gateway add -n {made['network']} {made['node']} ingress --endpoint HOST:PORT"
+        f"note: {note}; another endpoint:",
+        f"  nmk gateway add -n {made['network']} {made['node']} ingress --endpoint HOST:PORT",
     )
 
 
 def _clients_by(api: AdminApi, network: str, node: str) -> int:
     """How many ext clients come by a gateway."""
-    rows = api.call("GET", f"/networks/{segment(network)}/gateways")
+    rows = api.call_list(f"/networks/{segment(network)}/gateways")
     return sum(row["clients"] or 0 for row in rows if row["node"] == node)
 
 
@@ -201,7 +201,7 @@ def ways_back(api: AdminApi, made: Json) -> list[str]:
     """
     path = f"/networks/{segment(made['network'])}"
     network = api.call("GET", path)
-    gateways = [g for g in api.call("GET", f"{path}/gateways") if g["role"] == "egress"]
+    gateways = [g for g in api.call_list(f"{path}/gateways") if g["role"] == "egress"]
     mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
     others = {r for g in gateways for r in g["ranges"]} - set(made["ranges"])
     lines = []

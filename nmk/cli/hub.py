@@ -9,7 +9,7 @@ import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, say, say_text, show
 from nmk.core.parse import quote
 from nmk.errors import NotJoined
 
@@ -50,21 +50,18 @@ def import_(
     name = _choose(network, hub)
     run = runner(dry_run, verbose=False)
     if not is_here(name, found, hub, run):
-        say(_not_here(found))
+        say_text(_not_here(found))
     if not dry_run:
         question = f"Take over {found.interface} and its {len(hub.clients)} clients into {name}?"
         confirm(question, yes=yes)
 
     def ask(remote_name: str, body: Json) -> Json:
-        made: Json = api.call(
-            "POST", f"/networks/{segment(remote_name)}/hubs", body, dry_run=dry_run
-        )
-        return made
+        return api.call("POST", f"/networks/{segment(remote_name)}/hubs", body, dry_run=dry_run)
 
-    answer = take_over(name, found, hub, ask, run, say)
+    answer = take_over(name, found, hub, ask, run, say_text)
     show(answer["clients"], output, COLUMNS, "name")
     for line in _summary(answer, hub, name, dry_run=dry_run):
-        say(line)
+        say_text(line)
 
 
 def _choose(network: str | None, hub: Hub) -> str:

@@ -84,7 +84,7 @@ def invite(
             click.echo(render_script(name), nl=False)
             return 0
         if not quiet and (warning := reach_warning(key["urls"])):
-            say(warning)
+            say(*warning)
         progress = Progress([] if quiet else chosen, live=not ask)
         told = (lambda _machine, _step: None) if quiet else progress.show
         invitation = Invitation(name, key["token"], archive, ssh_options, ask)
@@ -113,10 +113,10 @@ def access_key(api: AdminApi, network: str, uses: int, *, dry_run: bool) -> Iter
     finally:
         if not dry_run:
             try:
-                api.call("DELETE", f"{keys}/{segment(key['id'])}")
+                api.delete(f"{keys}/{segment(key['id'])}")
             except NmkError as error:
                 again = f"nmk key delete {key['id']} -n {network}"
-                say(f"the access key could not be revoked: {error.message}\n  try: {again}")
+                say(f"the access key could not be revoked: {error.message}", f"  try: {again}")
 
 
 def report(outcomes: list[Outcome], output: str) -> int:
@@ -130,6 +130,7 @@ def report(outcomes: list[Outcome], output: str) -> int:
     for outcome in outcomes:
         if not outcome.problem and not outcome.kept_by:
             say(
-                f"{outcome.machine}: nothing keeps it up to date\n  try: nmk service install, there"
+                f"{outcome.machine}: nothing keeps it up to date",
+                "  try: nmk service install, there",
             )
     return EXIT_FAILED if failed else 0

@@ -9,7 +9,7 @@ import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.nouns import Noun, dry_run_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, put, say, show
 
 COLUMNS = {
     "ID": "id",
@@ -53,7 +53,7 @@ def create(
     body = {"uses": None if unlimited else uses, "expires": expires}
     made = api.call("POST", f"/networks/{segment(name)}/keys", body, dry_run=dry_run)
     if output == "table" and not dry_run:
-        click.echo(made["token"])
+        put(made["token"])
     else:
         show(made, output, COLUMNS, "id")
     if dry_run:
@@ -71,25 +71,25 @@ def _explain(made: Json) -> None:
         + (f" until {made['expires_at']}" if made["expires_at"] else ""))  # fmt: skip
     say("on a machine that has nmk:  nmk join -   (paste the token, then Ctrl-D)")
     if made["install"]:
-        say(f"on a machine that has nothing, paste this line:\n\n{made['install']}\n")
+        say("on a machine that has nothing, paste this line:", "", made["install"], "")
     warning = reach_warning(made["urls"])
     if warning:
-        say(warning)
+        say(*warning)
 
 
-def reach_warning(urls: list[str]) -> str | None:
-    """Who can join by these URLs, where that is not everybody."""
+def reach_warning(urls: list[str]) -> list[str]:
+    """Who can join by these URLs, where that is not everybody; lines."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     if not all(is_private(h) for h in hosts):
-        return None
+        return []
     if all(_is_loopback(h) for h in hosts):
         who = "only this host"
     else:
         who = "only machines in the same local networks"
-    return (
-        f"note: {who} can join, the token leads to {', '.join(urls)}\n"
-        "  for others: start the controller with --public-url http://ADDRESS:50051"
-    )
+    return [
+        f"note: {who} can join, the token leads to {', '.join(urls)}",
+        "  for others: start the controller with --public-url http://ADDRESS:50051",
+    ]
 
 
 def is_private(host: str) -> bool:
@@ -114,7 +114,7 @@ def _is_loopback(host: str) -> bool:
 def list_(api: AdminApi, network: str | None, output: str) -> None:
     """List a network's access keys and who used them."""
     name = api.network(network)
-    show(api.call("GET", f"/networks/{segment(name)}/keys"), output, COLUMNS, "id")
+    show(api.call_list(f"/networks/{segment(name)}/keys"), output, COLUMNS, "id")
 
 
 @key.command("show", epilog="Example: nmk key show 4f2a91c3")
@@ -136,6 +136,6 @@ def show_(api: AdminApi, network: str | None, key_id: str, output: str) -> None:
 def delete(api: AdminApi, network: str | None, key_id: str, dry_run: bool) -> None:
     """Revoke an access key; the machines that it let in stay."""
     path = f"/networks/{segment(api.network(network))}/keys/{segment(key_id)}"
-    api.call("DELETE", path, dry_run=dry_run)
+    api.delete(path, dry_run=dry_run)
     if dry_run:
         say(f"would revoke access key {key_id}")

@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from nmk.cli.api import network_option
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
-from nmk.cli.output import fail, say
+from nmk.cli.output import fail, say, say_text
 from nmk.errors import BadInput, NmkError
 from nmk.system.facts import check_root
 
@@ -103,8 +104,8 @@ def join(
         found, wishes, interface, run, talk, called=called or None, new_identity=new_identity
     )
     if not dry_run:
-        start_daemon(daemon, run, talk)
-        talk(next_steps(me))
+        start_daemon(daemon, run, quiet=quiet)
+        say_text(next_steps(me), quiet=quiet)
 
 
 @click.command(epilog="Example: nmk checkin --quiet --splay 30")
@@ -266,7 +267,7 @@ def runner(dry: bool, verbose: bool) -> Runner:
 
     if dry:
         return DryRunner(click.echo, warn=say)
-    return Runner(say if verbose else None, warn=say)
+    return Runner(say_text if verbose else None, warn=say)
 
 
 def talker(*, quiet: bool) -> Callable[[str], None]:
@@ -280,7 +281,7 @@ def summary(me: Membership) -> str:
     return f"{me.network}: {me.interface} is {'down' if me.down else 'up'}, peers: {peers}"
 
 
-def start_daemon(daemon: str, run: Runner, say: Callable[[str], None]) -> None:
+def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:
     """Start the agent with this machine; `auto`: where systemd or OpenRC does such things."""
     from nmk.agent.service import find_manager, install
     from nmk.archive import running_file
@@ -288,7 +289,7 @@ def start_daemon(daemon: str, run: Runner, say: Callable[[str], None]) -> None:
     program = str(running_file() or "nmk")
     manager = find_manager("agent", program)
     if daemon == "on" or (daemon == "auto" and manager and manager.name != "cron"):
-        install("agent", program, run, say)
+        install("agent", program, run, partial(say_text, quiet=quiet))
 
 
 def next_steps(me: Membership) -> str:

@@ -120,9 +120,10 @@ def run(args: list[str]) -> int:
 
 def _tell_usage(error: click.ClickException, ctx: click.Context | None) -> None:
     if ctx and error.message == ctx.get_help():  # a group without a command
-        output.say(error.message)
+        output.say_text(error.message)
     else:
-        output.fail("usage", error.format_message(), f"{ctx.command_path if ctx else 'nmk'} --help")
+        message = " ".join(error.format_message().split())  # click lists choices a line each
+        output.fail("usage", message, f"{ctx.command_path if ctx else 'nmk'} --help")
 
 
 def _exit_code(result: Any) -> int:  # noqa: ANN401  # whatever a command returned

@@ -44,7 +44,7 @@ def create(api: AdminApi, name: str, cidrs: tuple[str, ...], dry_run: bool, outp
     if dry_run:
         say(f"would create network {name} with {ranges}")
     else:
-        say(f"created network {name} with {ranges}\n  next: nmk key create -n {name}")
+        say(f"created network {name} with {ranges}", f"  next: nmk key create -n {name}")
 
 
 @network.command("list", epilog="Example: nmk network list -o json | jq -r '.[].name'")
@@ -52,7 +52,7 @@ def create(api: AdminApi, name: str, cidrs: tuple[str, ...], dry_run: bool, outp
 @server_options
 def list_(api: AdminApi, output: str) -> None:
     """List all networks."""
-    show(api.call("GET", "/networks"), output, COLUMNS, "name")
+    show(api.call_list("/networks"), output, COLUMNS, "name")
 
 
 @network.command("show", epilog="Example: nmk network show home")
@@ -92,12 +92,13 @@ def set_(api: AdminApi, name: str, settings: tuple[str, ...], dry_run: bool, out
 @dry_run_option
 @server_options
 def delete(api: AdminApi, name: str, yes: bool, dry_run: bool) -> None:
-    """Delete a network, its nodes and its keys, for good."""
+    """Delete a network, its nodes, ext clients and keys, for good."""
     path = f"/networks/{segment(name)}"
     seen = api.call("GET", path)
-    what = f"network {name} with its {seen['nodes']} nodes"
+    clients = len(api.call_list(f"{path}/extclients"))
+    what = f"network {name} with its {seen['nodes']} nodes and {clients} ext clients"
     if dry_run:
         say(f"would delete {what}")
     else:
         confirm(f"Delete {what}?", yes=yes)
-    api.call("DELETE", path, revision=seen["revision"], dry_run=dry_run)
+    api.delete(path, revision=seen["revision"], dry_run=dry_run)

@@ -35,7 +35,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     A node is healthy, late or lost by its own check-in interval, while the controller runs.
     """
     name = api.network(network)
-    nodes = api.call("GET", f"/networks/{segment(name)}/nodes")
+    nodes = api.call_list(f"/networks/{segment(name)}/nodes")
     show(nodes, output, COLUMNS, "name")
     for troubled in (n for n in nodes if n["cure"]):
         say(f"{troubled['name']} is {troubled['state']}: {troubled['cure']}")
@@ -51,7 +51,7 @@ def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
     found = api.call("GET", path)
     if output == "table":
-        found["traffic"] = traffic_line(found["traffic"])
+        found["traffic"] = traffic_lines(found["traffic"])
     show(found, output, COLUMNS, "name")
 
 
@@ -103,23 +103,28 @@ def set_(
 @server_options
 def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bool) -> None:
     """Delete a node, for good: the machine has to join anew to come back."""
-    path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
+    there = f"/networks/{segment(api.network(network))}"
+    path = f"{there}/nodes/{segment(name)}"
     api.call("GET", path)
+    lost = sum(client["gateway"] == name for client in api.call_list(f"{there}/extclients"))
+    what = f"node {name}, the gateway of {lost} ext clients" if lost else f"node {name}"
     if dry_run:
-        say(f"would delete node {name}")
+        say(f"would delete {what}")
     else:
-        confirm(f"Delete node {name}?", yes=yes)
-    api.call("DELETE", path, dry_run=dry_run)
+        confirm(f"Delete {what}?", yes=yes)
+    api.delete(path, dry_run=dry_run)
 
 
-def traffic_line(traffic: Json | None) -> str:
+def traffic_lines(traffic: Json | None) -> tuple[str, ...]:
     """A node's traffic in words, by peer as far as it is known."""
     if traffic is None:
-        return "not told yet"
+        return ("not told yet",)
     total = f"received {show_bytes(traffic['received'])}, sent {show_bytes(traffic['sent'])}"
-    lines = [f"{total}, peers in touch: {traffic['live_peers']}"] + [
-        f"{peer['name']}: received {show_bytes(peer['received'])}, "
-        f"sent {show_bytes(peer['sent'])}, handshake {show_ago(peer['handshake'])}"
-        for peer in traffic["busiest"]
-    ]
-    return "\n".join(lines)
+    return (
+        f"{total}, peers in touch: {traffic['live_peers']}",
+        *(
+            f"{peer['name']}: received {show_bytes(peer['received'])}, "
+            f"sent {show_bytes(peer['sent'])}, handshake {show_ago(peer['handshake'])}"
+            for peer in traffic["busiest"]
+        ),
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nmk.cli.output import plain
 from nmk.core.parse import quote
 from nmk.errors import BadInput
 
@@ -40,7 +41,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise BadInput(f"{question} Nobody is there to answer", "add --yes")
-    click.confirm(question, abort=True, err=True)
+    click.confirm(plain(question), abort=True, err=True)
 
 
 def dry_run_option(command: Any) -> Any:  # noqa: ANN401  # decorator

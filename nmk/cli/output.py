@@ -1,10 +1,14 @@
-"""What commands print: data on standard output, talk and errors on standard error."""
+"""What commands print: data on standard output, talk and errors on standard error.
+
+What a controller or a machine said is among it, so each line leaves by `plain`: nothing that
+moves a cursor, and no line that is not ours.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -50,16 +54,16 @@ def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name
     `columns`: the table's headings and the fields under them; `name`: the field that `-o name`
     prints. JSON has every field.
     """
+    names = [item[name] for item in (value if isinstance(value, list) else [value])]
     if output == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif output == "name":
-        for item in value if isinstance(value, list) else [value]:
-            click.echo(item[name])
+        for found in names:
+            put(str(found))
     elif isinstance(value, list):
-        show_table(list(columns), [[cell(i.get(f)) for f in columns.values()] for i in value])
+        show_table(list(columns), [[cell(i[f]) for f in columns.values()] for i in value])
     else:
-        rows = [[label, cell(content)] for label, content in _flat(value)]
-        show_table([], rows)
+        show_table([], list(_rows(value)))
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -70,10 +74,11 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns."""
+    """Aligned columns, a line a row."""
     from tabulate import tabulate
 
-    return tabulate(rows, headings, tablefmt="plain", disable_numparse=True)
+    cells = [[plain(text) for text in row] for row in rows]
+    return tabulate(cells, headings, tablefmt="plain", disable_numparse=True)
 
 
 def cell(value: object) -> str:
@@ -87,10 +92,27 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def say(text: str, *, quiet: bool = False) -> None:
-    """Talk: a line on standard error."""
+def plain(text: str) -> str:
+    """A text as one line that a terminal takes for nothing else: what is not printed is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def put(line: str) -> None:
+    """Data: a line on standard output."""
+    click.echo(plain(line))
+
+
+def say(*lines: str, quiet: bool = False) -> None:
+    """Talk: lines on standard error."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo("\n".join(map(plain, lines)), err=True)
+
+
+def say_text(text: str, *, quiet: bool = False) -> None:
+    """Talk: a text of several lines that are all our own."""
+    say(*text.split("\n"), quiet=quiet)
 
 
 def fail(code: str, message: str, hint: str) -> None:
@@ -98,7 +120,15 @@ def fail(code: str, message: str, hint: str) -> None:
     if _mode.get("output") == "json":
         say(json.dumps({"error": code, "message": message, "hint": hint}))
     else:
-        say(f"nmk: {message}\n  try: {hint}")
+        say(f"nmk: {message}", f"  try: {hint}")
+
+
+def _rows(value: Json) -> Iterator[tuple[str, str]]:
+    """An object's fields, a tuple as a line an item."""
+    for label, content in _flat(value):
+        lines = content if isinstance(content, tuple) else (content,)
+        for number, line in enumerate(lines):
+            yield ("" if number else label), cell(line)
 
 
 def _flat(value: Json) -> list[tuple[str, object]]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput
-from nmk.files import write_private
 
 if TYPE_CHECKING:
     from segno import QRCode
@@ -20,7 +19,7 @@ _SCALE = 8  # pixels a module: 2 mm at 96 dpi
 
 
 def parse_qr_file(text: str) -> Path:
-    """Where a QR code is to be written. Raises BadInput for a name that `write_qr` would refuse."""
+    """Where a QR code is to be written. Raises BadInput for another ending."""
     path = Path(text)
     _kind_of(path)
     if not path.parent.is_dir():
@@ -40,22 +39,15 @@ def render_terminal(text: str) -> str:
     return "\n".join(f"{_WHITE_ON_BLACK}{line}{_RESET}" for line in blocks.getvalue().splitlines())
 
 
-def write_qr(path: Path, text: str) -> None:
-    """Replace the file by the text's QR code, as PNG or SVG by its name; for its owner alone.
+def render_picture(path: Path, text: str) -> bytes:
+    """The text's QR code as a file of that name holds it: PNG or SVG.
 
-    Raises BadInput for another ending, a text that no QR code can hold and a file that cannot be
-    written.
+    Raises BadInput for another ending, and a text that no QR code can hold.
     """
-    kind = _kind_of(path)
     image = io.BytesIO()
+    kind = _kind_of(path)
     _encode(text).save(image, kind=kind, scale=_SCALE, border=_STANDARD, light="white")
-    try:
-        write_private(path, image.getvalue())
-    except OSError as error:
-        raise BadInput(
-            f"{quote(path)} cannot be written: {error.strerror}",
-            "name a file in a directory that you can write to",
-        ) from None
+    return image.getvalue()
 
 
 def _kind_of(path: Path) -> str:

@@ -39,8 +39,11 @@ class _Configured(click.Group):
         for key, value in read_toml(path).items():
             if key not in names:
                 raise BadInput(f"{path}: {quote(key)} is no option of nmk server")
-            many = names[key].multiple and not isinstance(value, list)
-            found[names[key].name] = [value] if many else value
+            many = names[key].multiple
+            texts = value if many and isinstance(value, list) else [value]
+            if not all(isinstance(text, str) and "\0" not in text for text in texts):
+                raise BadInput(f"{path}: {quote(value)} cannot be {key}", "write a text in quotes")
+            found[names[key].name] = texts if many else value
         return super().make_context(info_name, args, parent, default_map=found, **extra)
 
 
@@ -131,9 +134,9 @@ def _introduce(options: ServerOptions, *, new: bool) -> None:
     port = options.listen.rpartition(":")[2]
     if new:
         say(
-            f"made a new key and database in {options.data_dir}\n"
-            f"  open TCP port {port}: every machine must reach it\n"
-            "  next, in another terminal: nmk network create home"
+            f"made a new key and database in {options.data_dir}",
+            f"  open TCP port {port}: every machine must reach it",
+            "  next, in another terminal: nmk network create home",
         )
 
 

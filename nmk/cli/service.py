@@ -6,7 +6,7 @@ import click
 
 from nmk.cli.machine import runner, talker
 from nmk.cli.nouns import Noun, dry_run_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, say, say_text, show
 from nmk.core.units import ROLES
 from nmk.system.facts import check_root
 
@@ -52,7 +52,7 @@ def install(role: str, dry_run: bool) -> None:
 
     check_root("nmk service install")
     program = str(running_file() or "nmk")
-    install_service(role, program, runner(dry_run, verbose=False), talker(quiet=False))
+    install_service(role, program, runner(dry_run, verbose=False), say_text)
 
 
 @service.command(epilog="Example: nmk service remove agent")

@@ -28,6 +28,7 @@ from nmk.core.parse import (
 from nmk.core.records import AccessKey, ExtClient, Facts, Network, Node, Record, hash_secret
 from nmk.core.settings import parse_settings
 from nmk.errors import (
+    AddressTaken,
     BadInput,
     KeyExpired,
     KeyRefused,
@@ -290,7 +291,10 @@ def asked_address(mesh: Mesh, text: str) -> tuple[int, str]:
     """The family and the canonical form of an address that somebody wants and nobody has."""
     family = parse_address(text).version
     if family not in mesh.pools:
-        raise BadInput(f"{quote(text)}: {mesh.name} has no IPv{family} range")
+        raise BadInput(
+            f"{quote(text)}: {mesh.name} has no IPv{family} range",
+            f"use an address of {', '.join(str(pool.cidr) for pool in mesh.pools.values())}",
+        )
     return family, mesh.pools[family].check(text)
 
 
@@ -334,7 +338,11 @@ def move_to(mesh: Mesh, record: Addressed, address: str) -> Addressed:
     """The record at another address of its own choice, of either family."""
     if str(parse_address(address)) in record.addresses:
         return record
-    family, found = asked_address(mesh, address)
+    try:
+        family, found = asked_address(mesh, address)
+    except AddressTaken as error:
+        who = f"nmk node list -n {mesh.name}; nmk extclient list -n {mesh.name}"
+        raise AddressTaken(error.message, who) from None
     return replace(record, address6=found) if family == 6 else replace(record, address4=found)
 
 

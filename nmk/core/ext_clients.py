@@ -116,7 +116,8 @@ def switch_client(
     over = client.expires_at is not None and client.expires_at <= now
     if enabled and over:
         raise BadInput(
-            f"the ext client {quote(name)} has expired", f"nmk extclient set {name} expires=7d"
+            f"the ext client {quote(name)} has expired",
+            f"nmk extclient set -n {mesh.name} {name} expires=7d",
         )
     return replace(client, state="enabled" if enabled else "disabled")
 
@@ -248,7 +249,7 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         if said not in {None, mesh.settings[name]}:
             found.append(f"{name} of the network is {mesh.settings[name]} now")
     if client.full_tunnel and node.gateway.exit is None:
-        found.append(f"{node.name} is no exit gateway any more")
+        found.append(f"{node.name} is no exit gateway")
     return found
 
 

@@ -68,7 +68,10 @@ class Pool:
         address = parse_address(text)
         number = int(address) - self._base
         if address not in self.cidr or not 1 <= number < self._end:
-            raise BadInput(f"{quote(text)} is no usable address of {self.cidr}")
+            raise BadInput(
+                f"{quote(text)} is no usable address of {self.cidr}",
+                f"use one from {self.cidr[1]} to {self.cidr[self._end - 1]}",
+            )
         if number in self._taken:
             raise AddressTaken(f"{address} is in use")
         return str(address)

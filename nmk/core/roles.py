@@ -94,7 +94,9 @@ def remove_role(
     given = [str(parse_egress_range(text)) for text in ranges]
     for cidr in given:
         if cidr not in node.gateway.ranges:
-            raise NotFound(f"{quote(name)} does not route {cidr}", "nmk gateway list")
+            raise NotFound(
+                f"{quote(name)} does not route {cidr}", f"nmk gateway list -n {mesh.name}"
+            )
     left = tuple(r for r in node.gateway.ranges if r not in given)
     egress = node.gateway.egress
     if role == "egress" and egress and given and left:

@@ -85,7 +85,7 @@ class ExtClients:
 
     def set_client(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of an ext client."""
-        changes = {key: text_of(body, key) for key in body}
+        changes = {key: text_of(body, key, empty=key == "expires") for key in body}
         expires_at = self._expiry(changes["expires"]) if "expires" in changes else None
         return self._change(
             edit,
@@ -170,7 +170,7 @@ class ExtClients:
         return {**shown, "config": asdict(client.issue)}
 
     def _expiry(self, text: object) -> int | None:
-        lasts = parse_duration(text_of({"expires": text}, "expires"))
+        lasts = parse_duration(text_of({"expires": text}, "expires", empty=True))
         return None if lasts is None else self._controller.now() + lasts
 
     def _shown(self, mesh: Mesh, client: ExtClient) -> Json:

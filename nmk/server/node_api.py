@@ -58,7 +58,11 @@ class NodeApi:
             return _SEALED, message(_body(environ), environ["REMOTE_ADDR"])
         page = self._downloads.pages.get(path)
         if page is None:
-            raise NotFound(f"there is nothing at {path[:80]!r}", "GET /healthz")
+            raise NotFound(
+                f"there is nothing at {path[:80]!r}",
+                "GET /healthz; this port is for agents: the admin API is on port 8081 and on the "
+                "socket admin.sock, name it with --server",
+            )
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(f"{path} takes GET")
         return page()

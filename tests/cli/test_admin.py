@@ -7,11 +7,13 @@ import pty
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from nmk.cli.main import COMMANDS, nmk
+from tests.server.net import Net
 from tests.server.process import NMK, Controller, clean_environment, free_port
 
 
@@ -59,6 +61,12 @@ def test_without_a_network_the_way_to_one_is_shown(controller: Controller) -> No
         (["network", "list", "--server", "unix:///nowhere", "-o", "json"], 75, "unreachable"),
         (["network", "list", "--server", "nonsense", "-o", "json"], 2, "bad-input"),
         (["network", "list", "--server", "http://a..b:1", "-o", "json"], 75, "unreachable"),
+        (["network", "list", "--server", "http://[::1", "-o", "json"], 2, "bad-input"),
+        (["network", "list", "--server", "http://a:99999", "-o", "json"], 2, "bad-input"),
+        (["extclient", "list", "-n", "\udcff", "-o", "json"], 2, "bad-input"),
+        (["extclient", "show", "-n", "home", "\udcff", "-o", "json"], 2, "bad-input"),
+        (["extclient", "show", "-n", "home", "a/b", "-o", "json"], 2, "bad-input"),
+        (["node", "list", "-n", "", "-o", "json"], 2, "bad-input"),
         (["network", "list", "-o", "json", "--bogus"], 2, "usage"),
         (["network", "frobnicate"], 2, None),
         (["network", "list", "-o", "xml"], 2, None),
@@ -77,6 +85,74 @@ def test_errors_leave_as_they_should(
         assert told.keys() == {"error", "message", "hint"}
     else:
         assert re.fullmatch(r"nmk: .+\n  try: nmk .*--help\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("network", "show", ""),
+        ("node", "list", "-n", ""),
+        ("node", "show", "-n", "home", ""),
+        ("key", "show", "-n", "home", ""),
+        ("extclient", "show", "-n", "home", ""),
+        ("gateway", "remove", "-n", "home", "", "exit", "--yes"),
+    ],
+)
+@pytest.mark.usefixtures("network")
+def test_an_empty_name_is_told_so(controller: Controller, args: tuple[str, ...]) -> None:
+    """As of `"$NAME"` with NAME not set."""
+    refused = controller.nmk(*args)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("nmk: '' cannot be a name")
+
+
+def test_the_agents_port_names_the_admins(controller: Controller) -> None:
+    refused = controller.nmk("network", "list", "--server", f"http://127.0.0.1:{controller.port}")
+    assert refused.returncode == 1
+    assert "admin API" in refused.stderr
+    assert "8081" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("data-dir = 5", "data-dir"),
+        ('data-dir = "/srv/\\u0000"', "data-dir"),
+        ("listen = true", "listen"),
+        ("db = {}", "db"),
+        ('public-url = ["http://a:1", 5]', "public-url"),
+        ("public-url = 5", "public-url"),
+    ],
+)
+def test_a_value_that_is_no_text_names_file_and_key(
+    controller: Controller, tmp_path: Path, line: str, key: str
+) -> None:
+    (tmp_path / "server.toml").write_text(line)
+    refused = controller.nmk("server", "status", NMK_CONFIG_DIR=str(tmp_path))
+    assert refused.returncode == 2
+    assert re.fullmatch(
+        rf"nmk: {tmp_path}/server.toml: .+ cannot be {key}\n  try: .+\n", refused.stderr
+    )
+
+
+def test_choices_are_told_in_a_line(controller: Controller) -> None:
+    refused = controller.nmk("gateway", "add", "web")
+    assert refused.returncode == 2
+    assert re.fullmatch(r"nmk: .+ingress.+\n  try: nmk gateway add --help\n", refused.stderr)
+
+
+def test_who_loses_a_gateway_is_told_before(controller: Controller, network: str) -> None:
+    net = Net(controller, network)
+    net.ingress("office", endpoint="vpn.example.org:51820")
+    for name in ("phone", "tablet"):
+        net.add_client(name)
+    for more in ((), ("--dry-run",)):
+        told = controller.nmk("node", "delete", "office", *more).stderr
+        assert "elete node office, the gateway of 2 ext clients" in told
+        told = controller.nmk("node", "delete", "witness", *more).stderr
+        assert "ext clients" not in told
+        told = controller.nmk("network", "delete", network, *more).stderr
+        assert "its 2 nodes and 2 ext clients" in told
 
 
 @pytest.mark.parametrize("args", [(), ("network",), ("key",)])

@@ -169,15 +169,27 @@ def test_with_a_file_standard_output_is_what_was_asked_for(
     config = tmp_path / "phone.conf"
     told = made(controller, "create", "phone", "--config-file", str(config), "-o", output)
     if output == "json":
-        assert json.loads(told) == {**net.client("phone"), "config": config.read_text()}
+        assert json.loads(told) == net.client("phone")
     else:
         assert told == {"name": "phone\n", "table": ""}[output]
-    assert private_key(config.read_text()) not in told or output == "json"
+    assert private_key(config.read_text()) not in told
 
 
 @pytest.mark.parametrize("verb", ["create", "rotate"])
 @pytest.mark.parametrize("option", ["--config-file", "--qr-file"])
-@pytest.mark.parametrize("kind", ["file", "directory", "link", "missing", "below a file", "long"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "file",
+        "directory",
+        "link",
+        "missing",
+        "below a file",
+        "long",
+        "nearly too long",
+        "unwritable",
+    ],
+)
 def test_a_file_that_cannot_be_is_told_before_anything_is_made(
     controller: Controller, net: Net, tmp_path: Path, verb: str, option: str, kind: str
 ) -> None:
@@ -197,6 +209,10 @@ def test_a_file_that_cannot_be_is_told_before_anything_is_made(
         case "below a file":
             (tmp_path / "file").touch()
             path = tmp_path / "file" / "phone.png"
+        case "unwritable":
+            path = Path("/proc/phone.png")
+        case "nearly too long":
+            path = tmp_path / ("x" * 248 + ".png")
         case _:
             path = tmp_path / ("x" * 300 + ".png")
     before = sorted(tmp_path.rglob("*"))
@@ -209,27 +225,71 @@ def test_a_file_that_cannot_be_is_told_before_anything_is_made(
     assert all(p.read_text() in {"", "precious"} for p in before if p.is_file())
 
 
+@pytest.mark.parametrize("other", ["phone.png", "link/phone.png", "../here/phone.png"])
 def test_one_file_for_two_things_is_refused(
-    controller: Controller, net: Net, tmp_path: Path
+    controller: Controller, net: Net, tmp_path: Path, other: str
 ) -> None:
     """The code would be written over the config."""
-    path = str(tmp_path / "phone.png")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "link").symlink_to(here)
     with net.unchanged():
-        args = ("create", "phone", "--config-file", path, "--qr-file", path)
-        assert controller.nmk("extclient", *args).returncode == 2
-    assert not list(tmp_path.iterdir())
+        files = ("--config-file", str(here / "phone.png"), "--qr-file", str(here / other))
+        refused = controller.nmk("extclient", "create", "phone", *files)
+        assert refused.returncode == 2
+        assert "named twice" in refused.stderr
+    assert [path.name for path in here.iterdir()] == ["link"]
+
+
+@pytest.mark.parametrize("name", ["", "-"])
+def test_what_is_no_files_name_is_told_so(controller: Controller, net: Net, name: str) -> None:
+    with net.unchanged():
+        refused = controller.nmk("extclient", "create", "phone", "--config-file", name)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"nmk: {name!r} is no file's name\n  try: leave it out and the config is printed\n"
+    )
+    assert not Path("-").exists()
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/null"])
+def test_nobody_is_told_to_remove_a_device(controller: Controller, net: Net, path: str) -> None:
+    with net.unchanged():
+        refused = controller.nmk("extclient", "create", "phone", "--config-file", path)
+    assert refused.returncode == 2
+    assert "remove" not in refused.stderr
+
+
+@pytest.mark.parametrize("verb", ["create", "rotate"])
+def test_an_empty_key_is_no_key(controller: Controller, net: Net, verb: str) -> None:
+    """As of `--public-key "$KEY"` with KEY not set: a private key here is not what was meant."""
+    made(controller, "create", "tablet")
+    with net.unchanged():
+        name = "tablet" if verb == "rotate" else "phone"
+        refused = controller.nmk("extclient", verb, name, "--public-key", "")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "'' is no WireGuard key" in refused.stderr
 
 
 def test_a_file_that_could_not_be_written_is_told_with_the_way_out(
-    controller: Controller, net: Net
+    controller: Controller, net: Net, tmp_path: Path
 ) -> None:
-    failed = controller.nmk("extclient", "create", "phone", "--config-file", "/proc/phone.conf")
+    """As on a full disk, of which nobody knows before."""
+    command = [*NMK, "extclient", "create", "phone", "--config-file", str(tmp_path / "phone.conf")]
+    failed = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command],
+        env=clean_environment(NMK_SERVER=f"unix://{controller.socket}"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert failed.returncode == 2
     assert failed.stdout == ""
     assert "PrivateKey" not in failed.stderr
     assert "the ext client is there" in failed.stderr
     assert "nmk extclient rotate -n home phone" in failed.stderr
     assert [c["name"] for c in net.get("/extclients")] == ["phone"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_alone_would_lose_the_key(controller: Controller, net: Net) -> None:
@@ -338,6 +398,74 @@ def test_a_terminal_that_knows_no_blocks_shows_the_config(controller: Controller
     seen, told = on_terminal(controller, "create", "phone", PYTHONIOENCODING="ascii")
     assert net.client("phone")["public_key"] == public_key(private_key(seen))
     assert "Traceback" not in told
+
+
+@pytest.fixture
+def second_gateway(net: Net) -> Iterator[str]:
+    """The name of a node that a test may make."""
+    yield "other"
+    assert net.call("DELETE", "/nodes/other").status == 204
+
+
+def lines(controller: Controller, *args: str) -> list[str]:
+    """What a command that succeeds says on standard error."""
+    done = controller.nmk("extclient", *args)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+def test_every_change_says_from_when_on_it_counts(controller: Controller) -> None:
+    when = "it takes effect at the next check-in of office"
+    for verb in ("create", "rotate", "disable", "enable", "delete"):
+        more = ("--yes",) if verb == "delete" else ()
+        if verb != "create":
+            assert when not in lines(controller, verb, "phone", "--dry-run", *more)
+        assert when in lines(controller, verb, "phone", *more)
+
+
+def test_the_next_commands_name_the_network(
+    controller: Controller, net: Net, second_gateway: str
+) -> None:
+    """They are pasted where there may be several."""
+    net.ingress(second_gateway, endpoint="192.168.1.7:51820")
+    told = lines(controller, "create", "phone", "--gateway", second_gateway)
+    assert "  nmk gateway add -n home other ingress --endpoint HOST:PORT" in told
+    assert told[told.index("  nmk extclient rotate -n home phone") - 2].startswith("note: ")
+    assert told[-1].endswith("one that was lost: nmk extclient rotate -n home phone")
+    made(controller, "disable", "phone")
+    told = lines(controller, "rotate", "phone", "--public-key", key32(2, kind=4))
+    assert f"  nmk extclient rotate -n home phone --public-key {key32(2, kind=4)}" in told
+    assert "note: it is disabled, and not let in: nmk extclient enable -n home phone" in told
+
+
+def test_reasons_come_first_and_the_way_out_once(
+    controller: Controller, net: Net, second_gateway: str
+) -> None:
+    net.ingress(second_gateway, endpoint="other.example.org:51820")
+    made(controller, "create", "phone", "--gateway", "office", "--full-tunnel")
+    made(controller, "create", "tablet", "--gateway", "office")
+    told = lines(controller, "set", "phone", "gateway=other")
+    assert told == [
+        "its config is stale: other has another key now",
+        "its config is stale: other is called at other.example.org:51820 now",
+        "its config is stale: other is no exit gateway",
+        "  next: nmk extclient rotate -n home phone",
+    ]
+    made(controller, "set", "tablet", "address=10.20.0.99")
+    assert lines(controller, "list") == [
+        "phone is stale: other has another key now, and 2 more: nmk extclient show -n home phone",
+        f"tablet is stale: {net.client('tablet')['stale'][0]}",
+    ]
+
+
+def test_one_client_reads_as_all_do(controller: Controller, net: Net) -> None:
+    made(controller, "create", "phone", "--gateway", "office")
+    client = net.client("phone")
+    office = net.agents["office"]
+    office.check_in(callers=f"{client['id']},2048,17,7,203.0.113.7:4000")
+    shown = dict(line.split(None, 1) for line in made(controller, "show", "phone").splitlines())
+    assert re.fullmatch(r"\d+s ago", shown["handshake"])
+    assert (shown["received"], shown["sent"]) == ("2.0 KiB", "17 B")
 
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}])

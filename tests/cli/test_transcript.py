@@ -192,6 +192,9 @@ nmk extclient create phone --config-file /nowhere/phone.conf
 nmk extclient set mobile colour=red
 nmk extclient set mobile name
 nmk extclient set mobile gateway=db
+nmk extclient set mobile expires=
+nmk extclient set mobile address=10.20.0.50
+nmk extclient set mobile address=fd20::5
 nmk extclient set nobody expires=7d
 nmk extclient rotate nobody --public-key KEY5
 nmk extclient enable nobody

@@ -380,7 +380,7 @@ def test_a_full_tunnel_depends_on_the_exit_and_on_no_range() -> None:
     set_roles(mesh, "n2", made_egress(LAN))
     assert stale(mesh) == []
     set_roles(mesh, "n1", GATE)
-    assert stale(mesh) == ["n1 is no exit gateway any more"]
+    assert stale(mesh) == ["n1 is no exit gateway"]
 
 
 def test_a_gateway_that_cannot_be_called_any_more_is_said_to_be_so() -> None:
@@ -511,6 +511,7 @@ def test_who_has_expired_needs_more_time_and_no_switch(state: str) -> None:
     mesh = mesh_of(made_client(1, expires_at=NOW, state=state))
     error = refused(mesh, BadInput, lambda: switch_client(mesh, "c1", NOW, None, enabled=True))
     assert "has expired" in error.message
+    assert error.hint == f"nmk extclient set -n {mesh.name} c1 expires=7d"
     commit(mesh, set_client(mesh, "c1", {"expires": "7d"}, NOW + 7, None))
     client = find_client(mesh, "c1")
     assert client.expires_at == NOW + 7

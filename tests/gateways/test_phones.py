@@ -255,7 +255,7 @@ def test_expired_until_there_is_more_time(mesh: Mesh, gate: Host, node: Host, ph
     assert refused == (
         2,
         "the ext client 'guest' has expired",
-        "nmk extclient set guest expires=7d",
+        "nmk extclient set -n home guest expires=7d",
     )
     mesh.admin("extclient", "set", "guest", "expires=7d")
     is_let_in_again(mesh, "guest", gate, node, phone, config)
@@ -360,7 +360,7 @@ def test_everything_by_a_gateway_that_is_an_exit_too(
     check_in(other)
     assert is_deaf(phone.host, WEB)
     reaches(phone.host, mesh.address("node"))
-    assert stale(mesh, "roamer") == ["other is no exit gateway any more"]
+    assert stale(mesh, "roamer") == ["other is no exit gateway"]
     refused = failure(mesh.controller, "extclient", "rotate", "roamer")
     assert refused.message == "other lets nobody out to the internet"
     phone.off()
@@ -410,7 +410,7 @@ def moves(mesh: Mesh, name: str, gate: Host, node: Host, phone: Phone) -> None:
     """An admin moves a client to a gateway, where its new config works, under its old addresses."""
     before = addresses(mesh, name)
     told = mesh.controller.run("nmk", "extclient", "set", name, f"gateway={gate.name}").stderr
-    assert f"next: nmk extclient rotate {name}" in told
+    assert f"next: nmk extclient rotate -n home {name}" in told
     assert f"{gate.name} has another key now" in stale(mesh, name)
     config = mesh.admin("extclient", "rotate", name)
     assert stale(mesh, name) == []

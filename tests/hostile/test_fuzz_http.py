@@ -109,11 +109,11 @@ def phone(served: Served, member: Agent) -> str:
 
 
 def state_of(served: Served) -> object:
-    nodes = served.call("GET", "/networks/home/nodes")
+    nodes = served.call_list("/networks/home/nodes")
     for node in nodes:
         del node["last_seen"]
     pages = ("", "/home/keys", "/home/gateways", "/home/extclients")
-    return nodes, [served.call("GET", f"/networks{page}") for page in pages]
+    return nodes, [served.call_list(f"/networks{page}") for page in pages]
 
 
 def post(served: Served, path: str, body: bytes) -> int:

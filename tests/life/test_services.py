@@ -96,8 +96,8 @@ def test_systemd_keeps_a_machine_in_the_mesh(mesh: Mesh, archives: tuple[str, ..
         assert system.show("nmk-agent", "WatchdogUSec") == "3min"
         assert system.run("nmk", "service", "status", "agent").stdout.split()[-4:-1] == [
             "systemd",
-            "True",
-            "True",
+            "yes",
+            "yes",
         ]
         late = mesh.join(mesh.machine("late"))
         reaches(web, mesh.address("late"))  # learnt by the agent

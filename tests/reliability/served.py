@@ -119,7 +119,13 @@ class Served:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, **how: Any) -> Any:
         """A request to the admin API, below /v1. Raises what it answers."""
+        if method == "DELETE":
+            return self._admin.delete(path, **how)
         return self._admin.call(method, path, body, **how)
+
+    def call_list(self, path: str) -> list[dict[str, Any]]:
+        """What there is of something. Raises what the admin API answers."""
+        return self._admin.call_list(path)
 
     def token(self, uses: int | None = 1) -> Token:
         """A new access key's token."""
@@ -128,7 +134,7 @@ class Served:
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The nodes of `home`, by name."""
-        return {n["name"]: n for n in self.call("GET", "/networks/home/nodes")}
+        return {n["name"]: n for n in self.call_list("/networks/home/nodes")}
 
     def uses(self, token: Token) -> int:
         """How often a key was used."""

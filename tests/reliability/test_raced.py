@@ -53,14 +53,14 @@ def memory(served: Served) -> dict[str, Any]:
         del node["last_seen"]
     return {
         "network": served.call("GET", "/networks/home"),
-        "keys": served.call("GET", "/networks/home/keys"),
+        "keys": served.call_list("/networks/home/keys"),
         "nodes": nodes,
     }
 
 
 def assert_sound(served: Served) -> None:
     """No name or address twice, no gap in the log, and memory says what the database says."""
-    listed = served.call("GET", "/networks/home/nodes")
+    listed = served.call_list("/networks/home/nodes")
     for shared in ([n["name"] for n in listed], [a for n in listed for a in n["addresses"]]):
         assert len(shared) == len(set(shared))
     with closing(sqlite3.connect(served.data / "nmk.db")) as database:

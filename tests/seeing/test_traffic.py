@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.cli.node import traffic_line
+from nmk.cli.node import traffic_lines
 from nmk.core.health import Counters
 from nmk.core.traffic import LONGEST, MOST_BUSIEST, encode_traffic, parse_traffic, sum_up
 from nmk.errors import BadInput
@@ -93,10 +93,10 @@ def test_ages_are_of_now_and_peers_have_names() -> None:
         "told": 60,
         "busiest": [{"name": "db", "received": 2000, "sent": 10, "handshake": 65}],
     }
-    assert traffic_line(shown) == (
-        "received 2.0 KiB, sent 17 B, peers in touch: 1\n"
-        "db: received 2.0 KiB, sent 10 B, handshake 65s ago"
+    assert traffic_lines(shown) == (
+        "received 2.0 KiB, sent 17 B, peers in touch: 1",
+        "db: received 2.0 KiB, sent 10 B, handshake 65s ago",
     )
     assert traffic_json((60, "nonsense"), {}) is None
     assert traffic_json(None, {}) is None
-    assert traffic_line(None) == "not told yet"
+    assert traffic_lines(None) == ("not told yet",)

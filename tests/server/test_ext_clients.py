@@ -165,7 +165,7 @@ def test_a_full_tunnel_needs_an_exit(net: Net) -> None:
     made = net.add_client("phone", full_tunnel=True)
     assert (made["full_tunnel"], made["config"]["ranges"]) == (True, EVERYTHING)
     net.call("DELETE", "/gateways/office/exit")
-    assert net.client("phone")["stale"] == ["office is no exit gateway any more"]
+    assert net.client("phone")["stale"] == ["office is no exit gateway"]
 
 
 def test_one_ingress_gateway_is_implied_and_of_several_one_must_be_named(net: Net) -> None:
