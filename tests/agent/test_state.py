@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nmk.agent import state
 from nmk.agent.lock import locked
-from nmk.errors import Ambiguous, Locked, NotJoined, StateUnwritable
+from nmk.agent.membership import encode
+from nmk.errors import Ambiguous, Locked, NotJoined, StateDamaged, StateUnwritable
 from tests.agent.memberships import joined, joining
 
 
@@ -19,6 +21,22 @@ def test_saved_found_and_removed(state_dir: Path) -> None:
     state.remove("home")
     assert state.find("home") is None
     assert not state_dir.exists()
+
+
+def test_a_file_is_taken_apart_once_and_again_when_it_is_another(state_dir: Path) -> None:
+    path, aside = state_dir / "home.json", state_dir / "aside"
+    state.save(joined())
+    assert state.load("home") is state.load("home")
+    path.rename(aside)
+    state.save(replace(joined(), seq=7))
+    assert state.load("home").seq == 7
+    aside.rename(path)
+    assert state.load("home").seq == joined().seq
+    path.write_bytes(encode(replace(joined(), seq=8)))
+    assert state.load("home").seq == 8
+    path.write_text("{")
+    with pytest.raises(StateDamaged):
+        state.load("home")
 
 
 def test_only_state_files_count(state_dir: Path) -> None:
