@@ -41,7 +41,7 @@ def post(
     deadline = time.monotonic() + timeout
     connection = connection_to(url)
     try:
-        connect(connection)
+        connection.connect()
         _give_until(connection.sock, deadline)
         headers = {"Content-Type": "application/octet-stream", "Connection": "close"}
         connection.request("POST", path, body, headers)
@@ -104,11 +104,6 @@ class _Https(HTTPSConnection):
 
         sock = dial(self.host, self.port, CONNECT_TIMEOUT)
         self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
-
-
-def connect(connection: HTTPConnection) -> None:
-    """Make the connection, past every tunnel: its packets carry the mark, where root makes it."""
-    connection.connect()
 
 
 def _read(response: HTTPResponse, limit: int, url: str) -> bytes:

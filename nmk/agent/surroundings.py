@@ -116,8 +116,11 @@ def lay(work: Work, run: Runner) -> None:
 
 def end(me: Membership, work: Work, run: Runner) -> Membership:
     """A filter that nobody needs any more goes last. Raises CommandFailed."""
-    if work.renew_filter and work.want.ruleset is None:
-        _renew_filter(me, None, run)
+    if work.want.ruleset is None:
+        if work.renew_filter:
+            packet_filter.replace(run, table_name(me), None)
+        if not run.dry:
+            _unsettle(me)
     return replace(me, laid=work.laid, found=work.found)
 
 
@@ -205,20 +208,24 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
         return True
 
 
-def _renew_filter(me: Membership, ruleset: str | None, run: Runner) -> None:
+def _renew_filter(me: Membership, ruleset: str, run: Runner) -> None:
     """Put the table in place, and note what nft makes of it: its own words differ from ours."""
     packet_filter.replace(run, table_name(me), ruleset)
     if run.dry:
         return
     path = _settled_file(me)
     with suppress(OSError):
-        if ruleset is None:
-            path.unlink(missing_ok=True)
-            path.parent.rmdir()
-        else:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            there = packet_filter.listing(run, table_name(me))
-            write_private(path, _digest(ruleset, there).encode())
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        there = packet_filter.listing(run, table_name(me))
+        write_private(path, _digest(ruleset, there).encode())
+
+
+def _unsettle(me: Membership) -> None:
+    """No table is there any more, whoever removed it."""
+    path = _settled_file(me)
+    with suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
 
 
 def is_settled(me: Membership) -> bool:

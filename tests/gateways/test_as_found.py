@@ -95,3 +95,14 @@ def test_where_kernel_settings_cannot_be_changed_a_machine_can_still_leave(mesh:
     failure(gateway, "up")
     gateway.run("nmk", "leave")
     assert found(gateway) == before
+
+
+def test_a_filter_that_somebody_else_removed_leaves_no_trace(mesh: Mesh) -> None:
+    gateway = mesh.machine("emptied")
+    before = found(gateway)
+    mesh.join(gateway)
+    mesh.admin("gateway", "add", "emptied", "ingress")
+    gateway.run("nmk", "checkin")
+    gateway.run("nft", "delete", "table", "inet", "nmk-home")
+    gateway.run("nmk", "leave")
+    assert found(gateway) == before
