@@ -19,7 +19,6 @@ from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
 from nmk.core.records import Facts
-from nmk.core.routes import competitors
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
 from nmk.system import wireguard
@@ -66,21 +65,20 @@ def check_in_network(network: str, run: Runner) -> Membership:
 
 
 def watch_gateways(network: str, run: Runner) -> bool:
-    """Look whether gateways that stand in for one another are up, and follow.
+    """Look whether the gateways that it matters of are up, and follow.
 
     Whether there is anything to watch. Needs no controller.
     """
     with locked(state_directory()):
         me = state.load(network)
-        if me.phase != "joined" or me.down or not me.known or not competitors(me.known.view):
+        if me.phase != "joined" or me.down or not liveness.matters(me):
             return False
-        before = liveness.dead(network)
         dump = interface.look(me, run)
-        liveness.look(me, dump)
-        if liveness.dead(network) != before:
+        news = liveness.look(me, dump)
+        if news:
             local = local_settings(network, me)
             lan = collect_facts(me, local).lan
-            keep(me, interface.apply(me, run, local, lan, Reason("gateway"), dump), run)
+            keep(me, interface.apply(me, run, local, lan, Reason("gateway", news=news), dump), run)
         return True
 
 
@@ -117,9 +115,9 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     up = restore(me, run, local, facts)
     facts = replace(facts, listen_port=listen_port(up, local))
     dump = interface.look(up, run)
-    liveness.look(up, dump)
+    news = liveness.look(up, dump)
     now = time.time()
-    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), _serves(up))
+    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), serves(up))
     before = up.known.view if up.known else None
     try:
         after = check_in(up, api, facts, told, dry=run.dry)
@@ -130,11 +128,11 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
         keep(gone, interface.remove(gone, run, Reason("deleted"), kept), run)
         raise
     except NmkError:
-        reason = Reason("failed-check-in", before)
+        reason = Reason("failed-check-in", before, news)
         keep(me, interface.apply(up, run, local, facts.lan, reason, dump), run)
         raise
     keep(me, after, run)
-    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before), dump)
+    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before, news), dump)
     keep(after, applied, run)
     return applied
 
@@ -174,7 +172,7 @@ def check_in(
     return replace(after, reported=facts, urls=api.urls)
 
 
-def _serves(me: Membership) -> str:
+def serves(me: Membership) -> str:
     """What a gateway says of its roles, as in `core.gateways`; "" before it plays them."""
     if me.known is None or not me.known.view.gateway.roles:
         return ""
@@ -182,6 +180,8 @@ def _serves(me: Membership) -> str:
         return "accept-roles"
     if not has_tool("nft"):
         return "nft"
+    if not all(map(wireguard.exists, me.known.view.gateway.interfaces)):
+        return "interface"
     return SERVES if surroundings.is_settled(me) else ""
 
 
