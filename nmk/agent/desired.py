@@ -13,7 +13,7 @@ from nmk.agent.surroundings import table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
-from nmk.core.routes import Routing, competitors, compile_routing, only_ipv4
+from nmk.core.routes import Routing, compile_routing, only_ipv4, watched
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
     NOTHING,
@@ -59,7 +59,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
-    tunnel = compile_tunnel(view, own, routing.ranges, out, competitors(view))
+    tunnel = compile_tunnel(view, own, routing.ranges, out, watched(view, wishes))
     return Desired(tunnel, around, routing, view.gateway.roles)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nmk.agent import state
+from nmk.agent import liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
@@ -44,11 +44,14 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
         "clock": lambda: controller.check_clock(me, visits, clock()),
         "interface": lambda: network.check_interface(me, run, local),
     }
+    gateways = {"gateway": lambda: gateway.check_surroundings(me, run, local)}
+    if me.phase == "deleted":
+        checks |= gateways
     if me.phase == "joined":
         checks |= {
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "overlap": lambda: network.check_overlap(me, run),
-            "gateway": lambda: gateway.check_surroundings(me, run, local),
+            **gateways,
             "firewall": lambda: firewall.check_firewall(
                 me, listen_port(me, local), read_tables(run)
             ),
@@ -64,7 +67,8 @@ def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
     if condition != "up" or me.known is None:
         return []
     local = local_settings(me.network, me)
-    rows = describe_peers(me.known.view, dump, collect_facts(me, local).lan, now, {})
+    lan, silent = collect_facts(me, local).lan, liveness.silent(me, dump)
+    rows = describe_peers(me.known.view, dump, lan, now, {}, silent)
     mtu = desired(me, local, ()).tunnel.mtu
     return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
 

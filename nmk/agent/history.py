@@ -34,10 +34,14 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why the machine is about to be changed; `before`: the view until now, for peers' names."""
+    """Why the machine is about to be changed.
+
+    `before`: the view until now, for peers' names; `news`: what has led to it besides, a line each.
+    """
 
     cause: Cause
     before: View | None = None
+    news: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Entry:
     """A plan that was carried out.
 
     `at`: seconds since 1970; `revision`: of the view it followed, 0 without one; `changes`: a line
-    each, `more` the number of those left out; `failed`: the code of the error that cut it short.
+    each, after what has led to them, `more` the number of those left out; `failed`: the code of
+    the error that cut it short.
     """
 
     at: int
@@ -70,14 +75,15 @@ def recording(
     finally:
         if changes and not run.dry:
             names = names_of(me, reason)
+            lines = (*reason.news, *(describe(c, names) for c in changes[:MOST_LINES]))
             _append(
                 me.network,
                 Entry(
                     at=int(time.time()),
                     cause=reason.cause,
                     revision=me.known.revision if me.known else 0,
-                    changes=tuple(describe(c, names) for c in changes[:MOST_LINES]),
-                    more=max(0, len(changes) - MOST_LINES),
+                    changes=lines[:MOST_LINES],
+                    more=max(0, len(reason.news) + len(changes) - MOST_LINES),
                     failed=failed,
                 ),
             )

@@ -1,7 +1,7 @@
-"""Which of the gateways that stand in for one another do not answer, as seen from here.
+"""Which gateways that it matters of do not answer, as seen from here.
 
-Noted where nothing outlives a reboot, from one look to the next; nothing is noted, or written,
-where no two gateways route one range.
+Those that stand in for one another, and the exit node. Noted where nothing outlives a reboot,
+from one look to the next; nothing is noted, or written, where there is none of either.
 """
 
 from __future__ import annotations
@@ -15,37 +15,50 @@ from typing import Any
 
 from nmk.agent.membership import Membership
 from nmk.agent.places import runtime_directory
+from nmk.agent.settings import route_wishes
 from nmk.core.health import Trail, follow, judge
-from nmk.core.routes import competitors
+from nmk.core.routes import watched
 from nmk.files import write_private
 from nmk.system.dump import Dump, LivePeer
 
 _SILENT = {"failed", "waiting"}  # of core.health's states
 
 
-def look(me: Membership, dump: Dump | None) -> None:
-    """Take note of how the gateways are. `dump`: what WireGuard says of the interface."""
-    rivals = competitors(me.known.view) if me.known else set()
-    if not rivals:
-        forget(me.network)
-        return
-    if dump is None or me.known is None:
-        return
+def matters(me: Membership) -> set[str]:
+    """The ids of the gateways to look at."""
+    return watched(me.known.view, route_wishes(me)) if me.known else set()
+
+
+def look(me: Membership, dump: Dump | None) -> tuple[str, ...]:
+    """Take note of how the gateways are; lines that say which fell silent or came back.
+
+    `dump`: what WireGuard says of the interface.
+    """
     before = _read(me.network)
-    now: dict[str, Any] = {}
-    for peer_id in sorted(rivals):
-        there = dump.peers.get(me.known.view.peers[peer_id].key)
-        if there:
-            now[peer_id] = _follow(before.get(peer_id), there)
+    if not matters(me):
+        forget(me.network)
+        return ()
+    if dump is None or me.known is None:
+        return ()
+    now = _follow_all(me, dump, before)
     if now != before:
         with suppress(OSError):
             runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
             write_private(_file(me.network), json.dumps(now).encode())
+    peers, was, is_now = me.known.view.peers, _silent(before), _silent(now)
+    fell = sorted(f"{peers[key].name} fell silent" for key in is_now - was)
+    came = sorted(f"{peers[key].name} answers again" for key in was - is_now if key in now)
+    return (*fell, *came)
 
 
 def dead(network: str) -> set[str]:
     """The ids of gateways that did not answer at the last look."""
-    return {peer_id for peer_id, row in _read(network).items() if row.get("silent") is True}
+    return _silent(_read(network))
+
+
+def silent(me: Membership, dump: Dump | None) -> set[str]:
+    """The ids of gateways that do not answer now; nothing is noted."""
+    return _silent(_follow_all(me, dump, _read(me.network))) if dump else set()
 
 
 def forget(network: str) -> None:
@@ -53,6 +66,19 @@ def forget(network: str) -> None:
     with suppress(OSError):
         _file(network).unlink()
         runtime_directory().rmdir()
+
+
+def _follow_all(me: Membership, dump: Dump, before: dict[str, Any]) -> dict[str, Any]:
+    now = {}
+    for key in sorted(matters(me)):
+        there = dump.peers.get(me.known.view.peers[key].key) if me.known else None
+        if there:
+            now[key] = _follow(before.get(key), there)
+    return now
+
+
+def _silent(rows: dict[str, Any]) -> set[str]:
+    return {key for key, row in rows.items() if row.get("silent") is True}
 
 
 def _follow(before: Any, there: LivePeer) -> dict[str, Any]:  # noqa: ANN401  # JSON

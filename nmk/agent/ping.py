@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 
 from nmk.agent import state
 from nmk.agent.claims import left_out
+from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
 from nmk.agent.status import TROUBLES, Row, describe_peer, live
 from nmk.agent.tick import collect_facts
+from nmk.core.amounts import show_ago
 from nmk.core.health import SESSION_SECONDS
 from nmk.core.parse import parse_address, quote
 from nmk.core.peers import Peer, View
@@ -31,13 +34,19 @@ Trouble = tuple[str, str]  # what is wrong, and what to do next
 class Target:
     """A node or ext client to ping, as one membership knows it, at one of its addresses.
 
-    `peer`: of an ext client the one that its packets go to, with its name and addresses.
+    `peer`: of an ext client the one that its packets go to, with its name and addresses;
+    `gateway`: the node that lets it in, None of a node.
     """
 
     me: Membership
     peer: Peer
     address: str
-    is_client: bool = False
+    gateway: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is an ext client that calls this machine itself."""
+        return self.me.known is not None and self.gateway == self.me.known.view.name
 
 
 def find_target(node: str, network: str | None) -> Target:
@@ -51,13 +60,14 @@ def find_target(node: str, network: str | None) -> Target:
         view = me.known.view if me.known else None
         if view and (node == view.name or address in view.addresses):
             raise BadInput(f"{quote(node)} is this machine", "nmk status")
-        known = [(p, False) for p in view.peers.values()] if view else []
-        known += [(p, True) for p in _clients(view)] if view else []
+        known = [*((p, None) for p in view.peers.values()), *_clients(view)] if view else []
         found += [
-            Target(me, peer, address or _best_address(me, peer), is_client)
-            for peer, is_client in known
+            Target(me, peer, address or _best_address(me, peer), gateway)
+            for peer, gateway in known
             if node == peer.name or address in peer.addresses
         ]
+    if not found and address:
+        _tell_gateway(address, chosen)
     if not found:
         where = f"no node of {', '.join(chosen)} that this machine knows of"
         raise NotFound(f"{quote(node)} is {where}", "nmk status; nmk checkin, if it has just come")
@@ -67,18 +77,39 @@ def find_target(node: str, network: str | None) -> Target:
     return found[0]
 
 
-def _clients(view: View) -> list[Peer]:
-    """The ext clients as peers: those that call here themselves, the others as their gateways."""
+def _tell_gateway(address: str, networks: list[str]) -> None:
+    """Raises NotFound that names the gateway where an address lies in the range of one."""
+    for me in map(state.load, networks):
+        if me.known is None:
+            continue
+        local = local_settings(me.network, me)
+        routes_here = desired(me, local, collect_facts(me, local).lan).routing.routes
+        inside = [r for r in routes_here if ip_address(address) in ip_network(r.range)]
+        if not inside:
+            continue
+        route = max(inside, key=lambda r: ip_network(r.range).prefixlen)
+        what = f"{quote(address)} is no node of {me.network}; it is in {route.range}"
+        if route.gateway is None:
+            raise NotFound(f"{what}, left out here: {route.reason}", f"ping {address}")
+        hint = f"nmk ping -n {me.network} {route.gateway}; ping {address}"
+        raise NotFound(f"{what}, which {route.gateway} routes", hint)
+
+
+def _clients(view: View) -> list[tuple[Peer, str]]:
+    """The ext clients as peers: those that call here themselves, the others as their gateways.
+
+    With the names of these.
+    """
     found = []
     for client in view.clients.values():
         via = view.peers.get(client.via)
         if via is not None:
-            found.append(replace(via, name=client.name, addresses=client.addresses))
+            peer = replace(via, name=client.name, addresses=client.addresses)
+            found.append((peer, via.name))
         elif client.via == view.id:
             none: tuple[str, ...] = ()
-            found.append(
-                Peer(client.id, client.name, client.key, client.addresses, 0, none, none, None)
-            )
+            peer = Peer(client.id, client.name, client.key, client.addresses, 0, none, none, None)
+            found.append((peer, view.name))
     return found
 
 
@@ -112,7 +143,10 @@ def ping_node(target: Target, run: Runner, count: int, clock: Clock, tell: Tell)
         "sent": count,
         "answered": len(times),
         "milliseconds": times,
-        "path": {key: path[key] for key in ("endpoint", "kind", "why", "handshake")},
+        "path": {
+            "gateway": target.gateway,
+            **{key: path[key] for key in ("endpoint", "kind", "why", "handshake")},
+        },
         "checked": checked,
         "problem": problem,
         "next": cure,
@@ -146,16 +180,16 @@ def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | 
 
 def _explain(target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]) -> Trouble:
     """Why there is no answer, and what to do next; each thing that was looked at is noted."""
-    me, name = target.me, target.peer.name
+    me, name = target.me, target.gateway or target.peer.name
     now = _look(target, run, clock)
     endpoint = now["endpoint"]
+    if target.is_ours and not _has_session(now):
+        return _explain_absence(target, now["handshake"], checked)
     if endpoint is None:
         checked.append(f"no address of {name} outside the mesh is known")
-        if target.is_client:
-            return f"{name} does not call this machine", "on the device: is its WireGuard app on?"
         return (
             f"{name} has to call this machine, which cannot call it",
-            f"on the controller: nmk node set -n {me.network} {name} endpoint=ADDRESS:PORT",
+            f"on the controller: nmk node set -n {me.remote_name} {name} endpoint=ADDRESS:PORT",
         )
     host = endpoint.rpartition(":")[0].strip("[]")
     under = routes.way_to(run, host, MARK)
@@ -165,10 +199,29 @@ def _explain(target: Target, run: Runner, before: Row, clock: Clock, checked: li
     return _explain_silence(target, run, before, clock, checked)
 
 
+def _explain_absence(target: Target, handshake: int | None, checked: list[str]) -> Trouble:
+    """Why an ext client is silent that this machine lets in, and that is not in touch."""
+    checked.append(f"it calls this machine, its gateway: last {show_ago(handshake)}")
+    if handshake is None:
+        return "it has never called this machine, its gateway", _on_device(target)
+    return (
+        f"it called this machine, its gateway, {show_ago(handshake)} and not since",
+        _on_device(target),
+    )
+
+
+def _on_device(target: Target) -> str:
+    """Where to look on, as no nmk runs on an ext client."""
+    return (
+        "on the device: is its WireGuard app on? "
+        f"On the controller: nmk extclient show -n {target.me.remote_name} {target.peer.name}"
+    )
+
+
 def _explain_silence(
     target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]
 ) -> Trouble:
-    """Why a node is silent to which there is a way."""
+    """Why a node is silent to which there is a way, or an ext client behind one."""
     name = target.peer.name
     now = _look(target, run, clock)
     for _ in range(_MORE):
@@ -178,14 +231,21 @@ def _explain_silence(
         now = _look(target, run, clock)
     sent, received = (now[key] - before[key] for key in ("sent", "received"))
     checked.append(f"{sent} bytes went out to {now['endpoint']}, {received} came back")
+    if target.is_ours:
+        called = f"it called this machine, its gateway, {show_ago(now['handshake'])}"
+        return f"{called}, and does not answer", _on_device(target)
+    if target.gateway and received > 0:
+        gateway = f"the tunnel to its gateway {target.gateway} works"
+        return f"{gateway}, and {name} does not answer there", _on_device(target)
     if received > 0:
         return (
             f"the tunnel to {name} works, and {name} does not answer pings",
             f"on {name}: nmk doctor, and look at its firewall for {target.me.interface}",
         )
+    of = f"its gateway {target.gateway}, " if target.gateway else ""
     return (
-        f"nothing comes back from {now['endpoint']}",
-        f"on {name}: nmk status; nmk doctor. Is it on, and its UDP port open?",
+        f"nothing comes back from {of}{now['endpoint']}",
+        f"on {target.gateway or name}: nmk status; nmk doctor. Is it on, and its UDP port open?",
     )
 
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
 
-from nmk.agent import stamp, state
+from nmk.agent import liveness, stamp, state
 from nmk.agent.claims import left_out
-from nmk.agent.desired import desired, listen_port
+from nmk.agent.desired import Desired, desired, listen_port
+from nmk.agent.exits import WayOut, find_way_out
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
-from nmk.agent.settings import local_settings
-from nmk.agent.tick import collect_facts
+from nmk.agent.settings import local_settings, route_wishes
+from nmk.agent.tick import collect_facts, serves
 from nmk.core.claims import find_declined
 from nmk.core.endpoints import choose_endpoint
-from nmk.core.gateways import NO_GATEWAY
+from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
-from nmk.core.routes import Routing
+from nmk.core.routes import Routing, idle_routing
 from nmk.errors import InterfaceTaken
 from nmk.system import wireguard
 from nmk.system.dump import Dump, LivePeer
@@ -39,8 +40,10 @@ TROUBLES: dict[str, tuple[str, str]] = {
 }
 NEXT = {  # by a peer's state
     "failed": "nmk ping -n {} {}",
+    "silent": "nmk ping -n {} {}",
     "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
 }
+NOT_UP = "the interface is not up"
 WHYS = {
     "static": "pinned",
     "observed": "where the controller sees it",
@@ -59,11 +62,13 @@ def status(
     """The network as an object for people and scripts. `now`: seconds since 1970.
 
     `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted; those of
-    peers are in `core.health`, and off where the interface is not up. `reachable` tells whether
-    a controller's URL answers; `left_out` are addresses that the mesh does not lead to from here,
-    `routes` what becomes of egress ranges here, `clients` the ext clients that this node lets in,
-    `declined` who leaves out a range that this node routes, as it is in that subnet itself;
-    `trails` are kept from one look to the next, to see who is silent.
+    peers are in `core.health`, off where the interface is not up, and silent of gateways that
+    this machine has given up. `reachable` tells whether a controller's URL answers; `left_out` are
+    addresses that the mesh does not lead to from here, `offered` the roles that the controller
+    gives this node, `roles` those that it plays, `obstacle` what is in their way, `routes` what
+    becomes of egress ranges here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
+    clients that this node lets in, `declined` who leaves out a range that this node routes, as it
+    is in that subnet itself; `trails` are kept from one look to the next, to see who is silent.
     """
     me = state.load(network)
     condition, dump = live(me, run)
@@ -72,9 +77,12 @@ def status(
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
     wish = desired(me, local, lan) if view else None
+    offered = view.gateway.roles if view else ()
+    roles = wish.roles if wish and condition == "up" and serves(me) != "nft" else ()
     if view and wish and not wish.roles:
         view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
-    routing = wish.routing if wish else Routing({})
+    routing = led(wish, condition)
+    silent = liveness.silent(me, dump)
     asked = reachable or is_reachable
     return {
         "network": network,
@@ -89,12 +97,14 @@ def status(
         "last_check_in": stamp.age(network, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
-        "roles": list(wish.roles) if wish else [],
+        "offered": list(offered),
+        "roles": list(roles),
+        "obstacle": _obstacle(me, condition) if offered else None,
         "routes": [asdict(route) for route in routing.routes],
-        "declined": declined(view) if view else [],
-        "exit": {"node": routing.exit, "problem": routing.problem},
+        "declined": declined(view) if view and roles else [],
+        **find_way_out(me, routing, silent).as_json(),
         "clients": describe_clients(view, dump, now) if view else [],
-        "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails)
+        "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails, silent)
         if view
         else [],
     }
@@ -113,14 +123,36 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
     return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
 
 
+def led(wish: Desired | None, condition: str) -> Routing:
+    """What is led into the tunnel, by the interface's state: that of `live`."""
+    if wish is None:
+        return Routing({})
+    return wish.routing if condition == "up" else idle_routing(wish.routing, NOT_UP)
+
+
+def way_out(me: Membership, run: Runner) -> WayOut:
+    """How everything leaves this machine now."""
+    if me.known is None or route_wishes(me).exit_node is None:
+        return WayOut()
+    condition, dump = live(me, run)
+    local = local_settings(me.network, me)
+    wish = desired(me, local, collect_facts(me, local).lan)
+    return find_way_out(me, led(wish, condition), liveness.silent(me, dump))
+
+
+def _obstacle(me: Membership, condition: str) -> str | None:
+    """Why a gateway does not play its roles, or not all of them."""
+    return OBSTACLES.get(serves(me)) if condition == "up" else NOT_UP
+
+
 def declined(view: View) -> list[Row]:
     """The peers that are in a subnet of their own where this node routes a range to."""
     ranges = view.gateway.ranges
-    declined = find_declined(ranges, ((p.name, p.lan) for p in view.peers.values()))
+    found = find_declined(ranges, ((p.name, p.lan) for p in view.peers.values()))
     return [
         {"range": cidr, "node": name, "subnet": subnet}
         for cidr in ranges
-        for name, subnet in sorted(declined.get(cidr, ()))
+        for name, subnet in sorted(found.get(cidr, ()))
     ]
 
 
@@ -147,11 +179,17 @@ def describe_clients(view: View, dump: Dump | None, now: float) -> list[Row]:
 
 
 def describe_peers(
-    view: View, dump: Dump | None, lan: tuple[str, ...], now: float, trails: Trails
+    view: View,
+    dump: Dump | None,
+    lan: tuple[str, ...],
+    now: float,
+    trails: Trails,
+    silent: Collection[str] = (),
 ) -> list[Row]:
-    """All peers, by name. `lan`: this machine's addresses."""
+    """All peers, by name. `lan`: this machine's addresses; `silent`: ids of those given up."""
+    there = dump.peers if dump else {}
     return [
-        describe_peer(peer, dump.peers.get(peer.key) if dump else None, view, lan, now, trails)
+        describe_peer(peer, there.get(peer.key), view, lan, now, trails, peer.id in silent)
         for peer in sorted(view.peers.values(), key=lambda p: p.name)
     ]
 
@@ -163,6 +201,7 @@ def describe_peer(
     lan: tuple[str, ...],
     now: float,
     trails: Trails,
+    is_silent: bool = False,
 ) -> Row:
     """A peer by name: its path, its counters, what is wrong, and what to do about that.
 
@@ -182,6 +221,9 @@ def describe_peer(
             unanswered=None if trail.unanswered is None else now - trail.unanswered,
         )
         condition, problem = health.state, health.problem
+        if is_silent and condition != "waiting":
+            condition = "silent"
+            problem = problem or f"packets go out to {endpoint}, and nothing comes back"
     return {
         "name": peer.name,
         "addresses": list(peer.addresses),

@@ -19,10 +19,10 @@ from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
 from nmk.core.records import Facts
-from nmk.core.routes import competitors
 from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.surroundings import forwarding_of
 from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
-from nmk.system import wireguard
+from nmk.system import sysctl, wireguard
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner, has_tool
@@ -66,21 +66,25 @@ def check_in_network(network: str, run: Runner) -> Membership:
 
 
 def watch_gateways(network: str, run: Runner) -> bool:
-    """Look whether gateways that stand in for one another are up, and follow.
+    """Look whether the gateways that it matters of are up, and follow.
 
     Whether there is anything to watch. Needs no controller.
     """
     with locked(state_directory()):
         me = state.load(network)
-        if me.phase != "joined" or me.down or not me.known or not competitors(me.known.view):
+        if me.phase != "joined" or me.down or not liveness.matters(me):
             return False
-        before = liveness.dead(network)
         dump = interface.look(me, run)
-        liveness.look(me, dump)
-        if liveness.dead(network) != before:
+        news = liveness.look(me, dump)
+        if news:
             local = local_settings(network, me)
             lan = collect_facts(me, local).lan
-            keep(me, interface.apply(me, run, local, lan, Reason("gateway"), dump), run)
+            try:
+                after = interface.apply(me, run, local, lan, Reason("gateway", news=news), dump)
+            except NmkError:
+                liveness.forget(network)  # so that it is noticed, and tried, once more
+                raise
+            keep(me, after, run)
         return True
 
 
@@ -117,9 +121,9 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
     up = restore(me, run, local, facts)
     facts = replace(facts, listen_port=listen_port(up, local))
     dump = interface.look(up, run)
-    liveness.look(up, dump)
+    news = liveness.look(up, dump)
     now = time.time()
-    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), _serves(up))
+    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), serves(up))
     before = up.known.view if up.known else None
     try:
         after = check_in(up, api, facts, told, dry=run.dry)
@@ -130,11 +134,11 @@ def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
         keep(gone, interface.remove(gone, run, Reason("deleted"), kept), run)
         raise
     except NmkError:
-        reason = Reason("failed-check-in", before)
+        reason = Reason("failed-check-in", before, news)
         keep(me, interface.apply(up, run, local, facts.lan, reason, dump), run)
         raise
     keep(me, after, run)
-    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before), dump)
+    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before, news), dump)
     keep(after, applied, run)
     return applied
 
@@ -174,7 +178,7 @@ def check_in(
     return replace(after, reported=facts, urls=api.urls)
 
 
-def _serves(me: Membership) -> str:
+def serves(me: Membership) -> str:
     """What a gateway says of its roles, as in `core.gateways`; "" before it plays them."""
     if me.known is None or not me.known.view.gateway.roles:
         return ""
@@ -182,7 +186,12 @@ def _serves(me: Membership) -> str:
         return "accept-roles"
     if not has_tool("nft"):
         return "nft"
-    return SERVES if surroundings.is_settled(me) else ""
+    if not all(map(wireguard.exists, me.known.view.gateway.interfaces)):
+        return "interface"
+    if not surroundings.is_settled(me):
+        return ""
+    forwards = all(sysctl.read(path) == "1" for path in forwarding_of(me.known.view))
+    return SERVES if forwards else "forwarding"
 
 
 def keep(before: Membership, after: Membership, run: Runner) -> None:

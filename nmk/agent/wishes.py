@@ -13,7 +13,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.agent.settings import NOTED, local_settings, wished
 from nmk.agent.tick import collect_facts, keep
-from nmk.core.parse import quote
+from nmk.core.routes import why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
 from nmk.errors import BadInput, NodeDeleted
 from nmk.system.runner import Runner
@@ -84,10 +84,18 @@ def _check_free(name: str, source: str) -> None:
 
 
 def _check_exit(me: Membership, name: str) -> None:
-    peers = me.known.view.peers.values() if me.known else ()
-    if not any(peer.name == name and peer.gateway.exit for peer in peers):
-        there = ", ".join(sorted(p.name for p in peers if p.gateway.exit)) or "none yet"
-        raise BadInput(
-            f"{quote(name)} is no exit gateway that this machine knows of (there are: {there})",
-            f"on the controller: nmk gateway add {name} exit; then here: nmk checkin",
-        )
+    """Raises BadInput where this machine knows of no exit gateway of that name."""
+    if me.known is None:
+        raise BadInput(f"exit-node={name}: this machine knows of no node yet", "nmk join -")
+    view = me.known.view
+    exits = sorted(p.name for p in view.peers.values() if p.gateway.exit)
+    if name in exits:
+        return
+    is_node = any(name == peer.name for peer in view.peers.values())
+    hint = f"nmk set -n {me.network} exit-node={exits[0]}" if exits else ""
+    if is_node or not exits:
+        node = name if is_node else "NODE"
+        hint = f"on the controller: nmk gateway add -n {me.remote_name} {node} exit"
+        hint += f"; then here: nmk checkin -n {me.network}"
+    there = ", ".join(exits) or "none"
+    raise BadInput(f"exit-node={name}: {why_no_exit(view, name)} (exit gateways: {there})", hint)

@@ -143,6 +143,7 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
             me = check_in_network(name, runner(dry_run, verbose))
             patience.over(name)
             talk(summary(me))
+            tell_cut_off(me, quiet=quiet or dry_run)
         except NmkError as error:
             if not quiet or patience.speaks(name, error):
                 fail(error.code, f"{name}: {error.message}", error.hint)
@@ -176,6 +177,7 @@ def up(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
     check_root("nmk up")
     me = updown.up(state.choose(network), runner(dry_run, verbose))
     say(f"{me.interface} is up", quiet=quiet or dry_run)
+    tell_cut_off(me, quiet=quiet or dry_run)
 
 
 @click.command(epilog="Example: nmk down -n home")
@@ -189,6 +191,7 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     check_root("nmk down")
     me = updown.down(state.choose(network), runner(dry_run, verbose))
     say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
+    tell_cut_off(me, quiet=quiet or dry_run)
 
 
 @click.command(epilog="Example: nmk showconf -n home > /etc/wireguard/home.conf")
@@ -279,6 +282,18 @@ def summary(me: Membership) -> str:
     """A check-in's outcome in a line."""
     peers = len(me.known.view.peers) if me.known else 0
     return f"{me.network}: {me.interface} is {'down' if me.down else 'up'}, peers: {peers}"
+
+
+def tell_cut_off(me: Membership, *, quiet: bool) -> None:
+    """Say it where a kill switch, or an exit node that is silent, lets nothing out."""
+    from nmk.agent.status import way_out
+
+    if quiet:
+        return
+    out = way_out(me, runner(dry=False, verbose=False))
+    if out.cut_off:
+        lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
+        say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
 
 
 def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:

@@ -44,8 +44,8 @@ def status(network: str | None, again: bool, output: str) -> None:
     """Show this machine's networks and peers. Works without the controller.
 
     A peer is connected, idle (nobody has anything to say; fine), trying (its first handshake is
-    under way), waiting (it has to call this machine), failed (packets go out and none come back)
-    or off (the interface is not up).
+    under way), waiting (it has to call this machine), failed (packets go out and none come back),
+    silent (a gateway that this machine has given up for that) or off (the interface is not up).
     """
     from nmk.agent import state
     from nmk.agent.status import Trails, is_reachable
@@ -82,7 +82,7 @@ def status(network: str | None, again: bool, output: str) -> None:
 )  # fmt: skip
 @report_option
 def ping(node: str, network: str | None, count: int, output: str) -> None:
-    """Ping a node, by name or address, through the mesh, and tell the path.
+    """Ping a node or ext client, by name or address, through the mesh, and tell the path.
 
     Where no ping is answered it tells what was looked at and what to do next, and exits with 1.
     """
@@ -103,7 +103,8 @@ def ping(node: str, network: str | None, count: int, output: str) -> None:
         click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         path = result["path"]
-        by = f"{path['endpoint']} ({path['kind']}: {path['why']})" if path["kind"] else "no path"
+        by = f"by its gateway {path['gateway']}, " if path["gateway"] else ""
+        by += f"{path['endpoint']} ({path['kind']}: {path['why']})" if path["kind"] else "no path"
         click.echo(f"{result['answered']} of {result['sent']} answered")
         click.echo(f"path: {by}, last handshake {show_ago(path['handshake'])}")
         for line in result["checked"]:

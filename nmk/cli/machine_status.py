@@ -60,8 +60,11 @@ def _network_lines(network: Row) -> Iterator[str]:
 
 def _gateway_lines(network: Row) -> Iterator[str]:
     """What this node routes for others, and what it is led by others."""
-    if network["roles"]:
-        yield f"gateway     {', '.join(network['roles'])}"
+    roles, obstacle = ", ".join(network["roles"]), network["obstacle"]
+    if roles:
+        yield f"gateway     {roles}" + (f"; {obstacle}" if obstacle else "")
+    elif obstacle:
+        yield f"gateway     not {', '.join(network['offered'])}: {obstacle}"
     for one in network["declined"]:
         why = f"it is in {one['subnet']} itself"
         yield f"            {one['node']} leaves out {one['range']}: {why}"
@@ -71,9 +74,13 @@ def _gateway_lines(network: Row) -> Iterator[str]:
         yield f"route       {route['range']} {by}{standby}"
     leaving = network["exit"]
     if leaving["node"]:
-        yield f"exit        everything by {leaving['node']}"
-    if leaving["problem"]:
+        problem = f": {leaving['problem']}" if leaving["problem"] else ""
+        yield f"exit        everything by {leaving['node']}{problem}"
+    elif leaving["problem"]:
         yield f"exit        none: {leaving['problem']}"
+    if network["cut_off"]:
+        yield f"cut off     the {network['cut_off']['by']} lets nothing out but to the LAN"
+        yield f"  try: {network['cut_off']['next']}"
 
 
 def _client_cells(client: Row) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nmk.cli.api import network_option
-from nmk.cli.machine import runner, talk_options
+from nmk.cli.machine import runner, talk_options, tell_cut_off
 from nmk.cli.nouns import dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
@@ -43,6 +43,7 @@ def set_(
     me = note(state.choose(network), pairs, runner(dry_run, verbose))
     if not dry_run:
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
+        tell_cut_off(me, quiet=quiet)
 
 
 @click.command(epilog="Example: nmk show -o json")

@@ -76,6 +76,12 @@ class Gateway:
         """The ranges that it routes as an egress gateway."""
         return self.egress.ranges if self.egress else ()
 
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The interfaces of its machine that it shall route by, where that matters."""
+        named = (self.egress, self.exit)
+        return tuple(sorted({role.interface for role in named if role and role.interface}))
+
 
 NO_GATEWAY = Gateway()
 
@@ -84,6 +90,8 @@ SERVES = "yes"
 OBSTACLES = {
     "accept-roles": "its owner has accept-roles=off",
     "nft": "nft is not installed there",
+    "forwarding": "its kernel does not forward, and that cannot be changed",
+    "interface": "the interface that it shall route by is not there",
 }
 
 

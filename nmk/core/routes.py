@@ -10,7 +10,7 @@ endpoint cannot swallow the tunnel. As wg-quick(8) does it for a default route.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import Claim, holds
@@ -118,6 +118,24 @@ def competitors(view: View) -> set[str]:
     return {g.id for gateways in _offers(view).values() if len(gateways) > 1 for g in gateways}
 
 
+def watched(view: View, wishes: RouteWishes) -> set[str]:
+    """Ids of peers that must be heard of to know how they are: competitors, the exit node."""
+    exits = {p.id for p in view.peers.values() if p.gateway.exit and p.name == wishes.exit_node}
+    return competitors(view) | exits
+
+
+def idle_routing(routing: Routing, reason: str) -> Routing:
+    """What becomes of a routing while nothing can be led into the tunnel."""
+    return Routing(
+        ranges={},
+        routes=tuple(
+            replace(r, gateway=None, reason=reason, standby=()) if r.gateway else r
+            for r in routing.routes
+        ),
+        problem=routing.problem or (reason if routing.exit else None),
+    )
+
+
 def _offers(view: View) -> dict[str, list[Peer]]:
     """The gateways for each range, the preferred ones first."""
     found: dict[str, list[Peer]] = {}
@@ -165,13 +183,22 @@ def _find_exit(
     if wishes.exit_node is None:
         return None, None
     for peer in view.peers.values():
-        if peer.name == wishes.exit_node:
+        if peer.name == wishes.exit_node and peer.gateway.exit:
             if peer.id in unreachable:
                 return None, f"the mesh does not lead to {peer.name} from here"
-            if peer.gateway.exit:
-                return peer, None
-            return None, f"{peer.name} is no exit gateway"
-    return None, f"there is no node {quote(wishes.exit_node)}"
+            return peer, None
+    return None, why_no_exit(view, wishes.exit_node)
+
+
+def why_no_exit(view: View, name: str) -> str:
+    """Why a name, which is no exit gateway's, can be no exit node."""
+    if name == view.name:
+        return f"{name} is this machine itself"
+    if any(name == peer.name for peer in view.peers.values()):
+        return f"{name} is no exit gateway"
+    if any(name == client.name for client in view.clients.values()):
+        return f"{name} is an ext client"
+    return f"there is no node {quote(name)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,7 @@ def compile_surroundings(
     forwards = bool(view.gateway.roles)
     sysctls: dict[str, str] = {}
     if forwards:
-        cidrs = (*view.cidrs, *view.gateway.ranges)
-        sysctls |= {
-            path: "1"
-            for path, colon in ((IPV4_FORWARDING, False), (IPV6_FORWARDING, True))
-            if any((":" in cidr) == colon for cidr in cidrs)
-        }
+        sysctls |= dict.fromkeys(forwarding_of(view), "1")
     if routing.table:
         sysctls[VALID_MARK] = "1"  # reverse path filters shall look the way up by the mark
     return Surroundings(
@@ -52,6 +47,13 @@ def compile_surroundings(
         sysctls=sysctls,
         forwards=forwards,
     )
+
+
+def forwarding_of(view: View) -> list[str]:
+    """The kernel settings by which a gateway forwards, of the families that it has to."""
+    cidrs = (*view.cidrs, *view.gateway.ranges)
+    families = ((IPV4_FORWARDING, False), (IPV6_FORWARDING, True))
+    return [path for path, colon in families if any((":" in c) == colon for c in cidrs)]
 
 
 def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundings:

@@ -13,7 +13,7 @@ from nmk.core.claims import Claim, find_left_out
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
-from nmk.core.records import Node
+from nmk.core.records import ExtClient, Node
 from nmk.core.routes import (
     NO_TABLE,
     Route,
@@ -24,10 +24,12 @@ from nmk.core.routes import (
     compile_routing,
     compile_table,
     describe_table,
+    idle_routing,
     only_ipv4,
     plan_table,
     rules_of,
     table_of,
+    watched,
 )
 from nmk.core.tunnel import Own, compile_tunnel
 from tests.core.made import (
@@ -50,7 +52,9 @@ WISHES = RouteWishes()
 OWN = Own("nmk-home", key32(99), 51821)
 
 
-def view_of(*nodes: Node, gateway: Gateway | None = None, cidr6: str | None = None) -> View:
+def view_of(
+    *nodes: Node | ExtClient, gateway: Gateway | None = None, cidr6: str | None = None
+) -> View:
     """A view of n1 with these peers."""
     me = made_node(1, gateway=gateway or Gateway(), address6="fd20::1" if cidr6 else None)
     return made_view(made_mesh(me, *nodes, cidr6=cidr6))
@@ -160,6 +164,42 @@ def test_only_gateways_of_one_and_the_same_range_stand_in_for_one_another() -> N
     view = view_of(*RIVALS, node(6, made_egress("192.168.7.0/25")), node(7, EXIT))
     assert competitors(view) == {made_node(n).id for n in (2, 3, 4, 5)}
     assert competitors(view_of(node(2, made_egress(LAN, OFFICE)))) == set()
+
+
+def test_the_exit_node_is_listened_for_as_well() -> None:
+    view = view_of(*RIVALS, node(6, EXIT), node(7, EXIT))
+    rivals = competitors(view)
+    assert watched(view, RouteWishes()) == rivals
+    assert watched(view, RouteWishes(exit_node="n6")) == rivals | {made_node(6).id}
+    assert watched(view, RouteWishes(exit_node="n2")) == rivals
+
+
+def test_of_an_idle_routing_nothing_is_left_but_the_reasons() -> None:
+    view = view_of(node(2, made_egress(LAN)), node(3, made_egress(OFFICE)), node(6, EXIT))
+    claims = [Claim(OFFICE, "eth0")]
+    idle = idle_routing(route(view, RouteWishes(exit_node="n6"), claims=claims), "it is night")
+    assert idle == Routing(
+        ranges={},
+        routes=(Route(OFFICE, None, f"eth0 has {OFFICE}"), Route(LAN, None, "it is night")),
+        problem="it is night",
+    )
+    no_exit = route(view, RouteWishes(exit_node="n2"))
+    assert idle_routing(no_exit, "it is night").problem == "n2 is no exit gateway"
+    assert idle_routing(route(view), "it is night").problem is None
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("n1", "n1 is this machine itself"),
+        ("n2", "n2 is no exit gateway"),
+        ("c3", "c3 is an ext client"),
+        ("n9", "there is no node 'n9'"),
+    ],
+)
+def test_who_can_be_no_exit_node(name: str, problem: str) -> None:
+    view = view_of(node(2, made_egress(LAN)), made_client(3), gateway=INGRESS)
+    assert route(view, RouteWishes(exit_node=name)).problem == problem
 
 
 def test_ranges_within_ranges_go_each_its_own_way() -> None:

@@ -119,6 +119,14 @@ def status(host: Host) -> dict[str, Any]:
     return found
 
 
+def told(host: Host, check: str) -> dict[str, Any]:
+    """The first finding of `nmk doctor` in a check."""
+    findings = json.loads(host.run("nmk", "doctor", "-o", "json", check=False).stdout)
+    found = next(f for f in findings if f["check"] == check)
+    assert isinstance(found, dict)
+    return found
+
+
 def routed(host: Host) -> dict[str, str | None]:
     """The gateway of each egress range; None where the machine leaves the range out."""
     return {route["range"]: route["gateway"] for route in status(host)["routes"]}

@@ -10,8 +10,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.gateways.capture import Capture, Packet, captured
+from tests.gateways.sites import status, told
 from tests.lab import Host, Lab, Network, poll
-from tests.mesh import INTERFACE, PORT, Mesh, failure, live_peers, reaches
+from tests.mesh import INTERFACE, PORT, Failure, Mesh, failure, live_peers, reaches
 
 TUNNELS = {51821, 51822}  # WireGuard's ports, of the first network and of a second one
 SENDER = """
@@ -212,13 +213,102 @@ def test_a_node_that_is_no_exit_gateway_any_more(trip: Trip) -> None:
     assert trip.seen_as() == trip.home.address
 
 
-def test_only_what_is_an_exit_gateway_can_be_wished_for(trip: Trip) -> None:
-    refused = failure(trip.laptop, "set", "exit-node=web")
-    assert refused == (
-        2,
-        "'web' is no exit gateway that this machine knows of (there are: home)",
-        "on the controller: nmk gateway add web exit; then here: nmk checkin",
+def test_an_exit_node_that_does_not_answer_is_told(trip: Trip) -> None:
+    trip.laptop.write("/etc/nmk/home.toml", "keepalive = 0\n")
+    trip.set("exit-node=home")
+    assert set(live_peers(trip.laptop, "persistent-keepalive").values()) == {"25"}
+    assert trip.seen_as() == trip.home.address
+    assert status(trip.laptop)["cut_off"] is None
+    assert told(trip.laptop, "gateway")["level"] == "ok"
+    trip.home.stop()
+
+    def is_told() -> bool:
+        trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False)
+        trip.laptop.run("nmk", "checkin", "--quiet")
+        return bool(told(trip.laptop, "gateway")["level"] == "broken")
+
+    try:
+        poll(is_told, 90, "word of the exit node")
+        found = told(trip.laptop, "gateway")
+        assert found["reason"] == (
+            "home does not answer, and so the exit node lets nothing out but to the LAN"
+        )
+        assert told(trip.laptop, "peers")["reason"].startswith("0 of 1 peers in touch")
+        shown = status(trip.laptop)
+        assert shown["exit"] == {"node": "home", "problem": "home does not answer"}
+        assert shown["cut_off"] == {"by": "exit node", "next": found["mend"]}
+        assert [p["state"] for p in shown["peers"]] == ["silent"]
+        assert "home does not answer" in trip.laptop.run("nmk", "checkin").stderr
+        trip.laptop.run(*found["mend"].split())
+        reaches(trip.laptop, trip.web.address)
+        assert status(trip.laptop)["cut_off"] is None
+    finally:
+        trip.laptop.run("rm", "/etc/nmk/home.toml")
+        trip.home.boot()
+        for host in (trip.home, trip.laptop):
+            host.run("nmk", "checkin")
+
+
+def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    assert status(trip.laptop)["cut_off"] is None
+    opens = "nmk set -n home kill-switch=off"
+    line = "the kill switch lets nothing out but to the LAN"
+    down = trip.laptop.run("nmk", "down").stderr
+    assert f"the interface is not up, and so {line}\n  try: {opens}\n" in down
+    shown = status(trip.laptop)
+    assert shown["exit"] == {"node": None, "problem": "the interface is not up"}
+    assert shown["cut_off"] == {"by": "kill switch", "next": opens}
+    assert f"cut off     {line}\n  try: {opens}\n" in trip.laptop.run("nmk", "status").stdout
+    assert line in trip.laptop.run("nmk", "checkin").stderr
+    found = told(trip.laptop, "gateway")
+    assert (found["level"], found["mend"]) == ("broken", opens)
+    trip.laptop.run(*opens.split())
+    reaches(trip.laptop, trip.web.address)
+    assert status(trip.laptop)["cut_off"] is None
+    found = told(trip.laptop, "gateway")
+    assert (found["level"], "nmk-home is down: nothing is routed" in found["reason"]) == (
+        "ok",
+        True,
     )
+    trip.laptop.run("nmk", "up")
+
+    trip.mesh.admin("gateway", "remove", "home", "exit", "--yes")
+    trip.laptop.run("nmk", "checkin")
+    reaches(trip.laptop, trip.web.address)
+    set_on = trip.laptop.run("nmk", "set", "kill-switch=on").stderr
+    assert f"home is no exit gateway, and so {line}\n  try: {opens}\n" in set_on
+    trip.laptop.run(*opens.split())
+    trip.mesh.admin("gateway", "add", "home", "exit")
+    for host in (trip.home, trip.laptop):
+        host.run("nmk", "checkin")
+
+
+def test_only_what_is_an_exit_gateway_can_be_wished_for(trip: Trip) -> None:
+    def refused(name: str) -> Failure:
+        return failure(trip.laptop, "set", f"exit-node={name}")
+
+    there, instead = "(exit gateways: home)", "nmk set -n home exit-node=home"
+    unknown = f"exit-node=web: there is no node 'web' {there}"
+    assert refused("web") == (2, unknown, instead)
+    itself = f"exit-node=laptop: laptop is this machine itself {there}"
+    assert refused("laptop") == (2, itself, instead)
+    trip.mesh.admin("gateway", "add", "home", "ingress")
+    trip.mesh.admin("extclient", "create", "phone")
+    trip.laptop.run("nmk", "checkin")
+    assert refused("phone") == (2, f"exit-node=phone: phone is an ext client {there}", instead)
+    trip.mesh.admin("gateway", "remove", "home", "exit", "--yes")
+    trip.laptop.run("nmk", "checkin")
+    assert refused("home") == (
+        2,
+        "exit-node=home: home is no exit gateway (exit gateways: none)",
+        "on the controller: nmk gateway add -n home home exit; then here: nmk checkin -n home",
+    )
+    assert refused("web").hint.startswith("on the controller: nmk gateway add -n home NODE exit;")
+    trip.mesh.admin("extclient", "delete", "phone", "--yes")
+    trip.mesh.admin("gateway", "remove", "home", "ingress", "--yes")
+    trip.mesh.admin("gateway", "add", "home", "exit")
+    trip.laptop.run("nmk", "checkin")
     assert failure(trip.laptop, "set", "kill-switch=maybe")[0] == 2
     assert failure(trip.laptop, "set", "exit=home").message == "'exit' is no setting"
     assert "0.0.0.0/0" not in "".join(live_peers(trip.laptop, "allowed-ips").values())
@@ -268,6 +358,10 @@ def test_only_the_owner_opens_the_kill_switch(trip: Trip) -> None:
         assert not _has_tunnel(trip.laptop)
         assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
     assert trip.leaks(capture) == []
+    shown = status(trip.laptop)
+    assert shown["exit"] == {"node": None, "problem": "the interface is not up"}
+    assert shown["cut_off"] == {"by": "kill switch", "next": "nmk leave -n home"}
+    assert told(trip.laptop, "gateway")["mend"] == "nmk leave -n home"
     trip.laptop.run("nmk", "leave")
     reaches(trip.laptop, trip.web.address)
     assert trip.laptop.run("nft", "list", "ruleset").stdout == ""

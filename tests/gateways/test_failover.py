@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -79,15 +80,17 @@ class Outage(NamedTuple):
     """What three pings made of it; times in seconds, by the pings' names.
 
     `lost`: without an answer. `back`: until the first gateway was in use again, and `lost_then`.
-    `meanwhile`, `after`: the routes that the machine with the agent shows.
+    `meanwhile`, `after`: what the machine with the agent shows; `logged`: lines of `nmk log`, by
+    machines.
     """
 
     lost: dict[str, float]
     check_ins: int
-    meanwhile: list[dict[str, Any]]
+    meanwhile: dict[str, Any]
     back: dict[str, float]
     lost_then: dict[str, float]
-    after: list[dict[str, Any]]
+    after: dict[str, Any]
+    logged: dict[str, set[str]]
 
 
 def make_pair(mesh: Mesh, name: str, number: int, nat: str) -> Pair:
@@ -147,7 +150,7 @@ def outage(mesh: Mesh) -> Outage:
     poll(went_over, DEADLINE, "answer by the second gateways")
     over = time()
     lost = {name: ping.longest_pause(gone, over) for name, ping in pings.items()}
-    check_ins, meanwhile = cron.count, status(minded)["routes"]
+    check_ins, meanwhile = cron.count, status(minded)
 
     again = time()
     office.first.plug(mesh.internet)
@@ -169,15 +172,25 @@ def outage(mesh: Mesh) -> Outage:
     settled = time()
     poll(lambda: all_answered_since(settled), 30, "answer by the first gateways")
     lost_then = {name: ping.longest_pause(again, settled) for name, ping in pings.items()}
-    return Outage(lost, check_ins, meanwhile, back, lost_then, status(minded)["routes"])
+    logged = {host.name: log(host) for host in (minded, plain)}
+    return Outage(lost, check_ins, meanwhile, back, lost_then, status(minded), logged)
 
 
 def check_in_without_controller(host: Host) -> None:
     assert host.run("nmk", "checkin", check=False).returncode == 75
 
 
-def routes(shown: list[dict[str, Any]]) -> dict[str, tuple[str, list[str]]]:
-    return {route["range"]: (route["gateway"], route["standby"]) for route in shown}
+def routes(shown: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    return {route["range"]: (route["gateway"], route["standby"]) for route in shown["routes"]}
+
+
+def silent(shown: dict[str, Any]) -> set[str]:
+    return {peer["name"] for peer in shown["peers"] if peer["state"] == "silent"}
+
+
+def log(host: Host) -> set[str]:
+    entries = json.loads(host.run("nmk", "log", "-o", "json").stdout)
+    return {line for entry in entries for line in entry["changes"]}
 
 
 def test_the_agent_goes_over_in_half_a_minute(outage: Outage) -> None:
@@ -201,6 +214,15 @@ def test_the_first_gateway_serves_again_once_it_answers(outage: Outage) -> None:
         "192.168.50.0/24": ("office-1", ["office-2"]),
         "192.168.60.0/24": ("plant-1", ["plant-2"]),
     }
+
+
+def test_a_gateway_that_was_given_up_is_shown_so_and_logged_by_name(outage: Outage) -> None:
+    assert silent(outage.meanwhile) == {"office-1", "plant-1"}
+    assert silent(outage.after) == set()
+    news = {"office-1 fell silent", "office-1 answers again"}
+    assert news <= outage.logged["plain"]
+    news |= {"plant-1 fell silent", "plant-1 answers again"}
+    assert news <= outage.logged["minded"]
 
 
 def test_with_nat_nothing_is_lost_on_the_way_back(outage: Outage) -> None:

@@ -110,6 +110,24 @@ def test_a_phone_and_all_nodes_reach_one_another_under_their_own_addresses(
         assert gateways_to(node, address) == [key_of(gate)]
 
 
+def test_of_a_phone_that_is_off_its_gateway_knows_when_it_called(
+    mesh: Mesh, gate: Host, node: Host, phone: Phone
+) -> None:
+    config = create(mesh, "asleep", "gate")
+    check_in(gate, node)
+    phone.use(config)
+    reaches(phone.host, mesh.address("node"))
+    phone.off()
+    here = failure(gate, "ping", "asleep", "-c", "1")
+    called = "asleep does not answer: it called this machine, its gateway, "
+    assert here.message.startswith(called)
+    assert here.message.endswith(" ago, and does not answer")
+    assert here.hint.endswith("nmk extclient show -n home asleep")
+    there = failure(node, "ping", "asleep", "-c", "1")
+    assert there.message.startswith("asleep does not answer: the tunnel to its gateway gate works")
+    assert there.hint == here.hint
+
+
 def test_large_segments_pass(mesh: Mesh, gate: Host, node: Host, phone: Phone) -> None:
     config = create(mesh, "large", "gate")
     check_in(gate, node)

@@ -122,7 +122,7 @@ def test_the_size_that_fits_is_found(high: int, data: st.DataObject) -> None:
 
 def test_one_silent_peer_is_a_warning_all_are_not() -> None:
     def row(name: str, condition: str) -> dict[str, object]:
-        problem = "nothing comes back" if condition == "failed" else None
+        problem = "nothing comes back" if condition in {"failed", "silent"} else None
         return {"name": name, "state": condition, "problem": problem, "next": f"nmk ping {name}"}
 
     dead, alive, idle = row("dead", "failed"), row("alive", "connected"), row("idle", "idle")
@@ -132,6 +132,9 @@ def test_one_silent_peer_is_a_warning_all_are_not() -> None:
     [all_of_them] = peers.check_peers("home", [dead, idle])
     assert all_of_them.level == "broken"
     assert peers.check_peers("home", [])[0].level == "ok"
+    [given_up] = peers.check_peers("home", [row("gone", "silent"), alive])
+    assert (given_up.level, given_up.mend) == ("warn", "nmk ping gone")
+    assert given_up.reason.startswith("1 of 2 peers in touch, 0 idle, 1 silent. gone: ")
 
 
 @pytest.mark.parametrize(("missing", "level"), [("wg", "broken"), ("nft", "warn")])

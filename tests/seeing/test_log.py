@@ -107,6 +107,18 @@ def test_peers_have_names_also_those_that_go() -> None:
     )
 
 
+@pytest.mark.usefixtures("state_dir")
+def test_what_has_led_to_the_changes_comes_first() -> None:
+    news = ("peer-2 fell silent", "peer-3 answers again")
+    link = Change("link", "set MTU 1380, up")
+    record(reason=Reason("gateway", news=news))
+    record(link, reason=Reason("gateway", news=news))
+    [entry] = history.read("home")
+    assert entry.changes == (*news, "set MTU 1380, up")
+    record(*[link] * MOST_LINES, reason=Reason("gateway", news=news))
+    assert (len(history.read("home")[-1].changes), history.read("home")[-1].more) == (MOST_LINES, 2)
+
+
 @pytest.mark.parametrize(
     "line", ["", "no JSON", "7", "{}", '{"at": "x"}', '{"at":1,"cause":"up","revision":[]}']
 )

@@ -61,6 +61,7 @@ def test_a_node_that_answers(pair: Pair) -> None:
         "sent": 2,
         "answered": 2,
         "path": {
+            "gateway": None,
             "endpoint": f"{pair.bert.address}:51821",
             "kind": "lan",
             "why": "in a subnet of ours",

@@ -157,6 +157,37 @@ def test_a_silent_peer_is_told_with_the_next_command(view: View, db: Peer) -> No
     assert well["state"] == "connected"
 
 
+def test_a_gateway_that_was_given_up_is_silent_whether_there_is_a_session_or_not(
+    view: View, db: Peer
+) -> None:
+    there = LivePeer(TunnelPeer(db.key, (), 25, "192.168.1.2:51821"), 100, 900, 1000)
+    for now, problem in ((110, "packets go out to "), (400, "nothing comes back from ")):
+        assert describe_peer(db, there, view, LAN, now, {})["state"] != "silent"
+        shown = describe_peer(db, there, view, LAN, now, {}, is_silent=True)
+        assert (shown["state"], shown["next"]) == ("silent", "nmk ping -n home peer-2")
+        assert shown["problem"].startswith(f"{problem}192.168.1.2:51821")
+    assert describe_peer(db, None, view, LAN, 0, {}, is_silent=True)["state"] == "off"
+
+
+def test_an_exit_node_that_does_not_answer() -> None:
+    leaving = {
+        "exit": {"node": "db", "problem": "db does not answer"},
+        "cut_off": {"by": "exit node", "next": "nmk set -n home exit-node="},
+    }
+    shown = render_status([{**NETWORKS[0], **leaving}], "table")
+    assert (
+        "exit        everything by db: db does not answer\n"
+        "cut off     the exit node lets nothing out but to the LAN\n"
+        "  try: nmk set -n home exit-node=\n"
+    ) in shown
+
+
+def test_a_gateway_that_lacks_something_for_one_of_its_roles() -> None:
+    obstacle = "the interface that it shall route by is not there"
+    shown = render_status([{**NETWORKS[0], "obstacle": obstacle}], "table")
+    assert f"gateway     ingress, egress; {obstacle}\n" in shown
+
+
 @pytest.mark.parametrize(
     ("kind", "endpoint", "why"),
     [

@@ -260,6 +260,7 @@ def test_of_two_admins_who_change_a_role_one_is_told_that_he_was_late(net: Net) 
         ("yes", True, None),
         ("accept-roles", False, "its owner has accept-roles=off"),
         ("nft", False, "nft is not installed there"),
+        ("interface", False, "the interface that it shall route by is not there"),
         ("\x1b[31m", False, None),
         ("", None, None),
     ],

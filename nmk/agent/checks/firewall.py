@@ -71,7 +71,7 @@ def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
     reason = (
         f"{stop.table} {stop.chain} drops what this machine forwards for the mesh"
         f"{' (Docker has set it so)' if docker else ''}"
-        f"{'' if is_gateway else '; only a gateway or a relay needs that'}"
+        f"{'' if is_gateway else '; only a gateway needs that'}"
     )
     chain = _DOCKER if docker else stop.chain
     mend = (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from nmk.agent import surroundings
-from nmk.agent.desired import Local, desired
+from nmk.agent import liveness, surroundings
+from nmk.agent.desired import Desired, Local, desired, desired_when_down
+from nmk.agent.exits import command, find_way_out
 from nmk.agent.membership import Membership
+from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
 from nmk.core.claims import holds
 from nmk.core.findings import Finding
-from nmk.core.gateways import Gateway
+from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
 from nmk.system import wireguard
 from nmk.system.routes import places
@@ -20,36 +22,67 @@ _MOST = 3  # differences: what a line has room for
 def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Finding]:
     """Whether a gateway, and a machine that gateways lead, has what that takes."""
     wish = desired(me, local, collect_facts(me, local).lan)
-    view = me.known.view if me.known else None
-    gateway = view.gateway if view else Gateway()
-    found = [
-        Finding(
-            "gateway",
-            "warn",
-            f"there is no interface {name}, by which a gateway of it shall route",
-            f"on the controller: nmk gateway add -n {me.network} NODE ROLE --interface IF",
-            me.network,
-        )
-        for name in _interfaces(gateway)
-        if not wireguard.exists(name)
-    ]
-    found += _routes_in_the_way(me, wish.routing, run)
-    if wish.surroundings.ruleset and not has_tool("nft"):
+    is_idle = me.down or me.phase == "deleted"
+    want = desired_when_down(me) if is_idle else wish.surroundings
+    if want.ruleset and not has_tool("nft"):
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
         mend = "apt-get install nftables"
-        return [*found, Finding("gateway", "broken", reason, mend, me.network)]
+        return [Finding("gateway", "broken", reason, mend, me.network)]
+    found = _check_way_out(me, wish, run)
+    if not is_idle:
+        found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
+    lines = [c.line for c in surroundings.plan(me, want, run).changes]
+    if lines:
+        more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
+        reason = f"not as it should be, the next check-in would: {'; '.join(lines[:_MOST])}{more}"
+        mend = f"nmk checkin -n {me.network}"
+        found.append(Finding("gateway", "broken", reason, mend, me.network))
+    if found:
+        return found
+    if is_idle:
+        reason = f"{me.interface} is down: nothing is routed here, and no filter is left"
+        return [Finding("gateway", "ok", reason, network=me.network)]
+    reason = f"roles: {_roles(me, wish)}; filter, forwarding and routes are as they should be"
+    return [Finding("gateway", "ok", reason, network=me.network)]
+
+
+def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
+    """An exit node that is none, or does not answer; a kill switch that cuts the machine off."""
+    condition, dump = live(me, run)
+    out = find_way_out(me, led(wish, condition), liveness.silent(me, dump))
+    if out.cut_off:
+        reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
+        return [Finding("gateway", "broken", reason, out.cut_off.next, me.network)]
     if wish.routing.problem:
-        mend = f"nmk set -n {me.network} exit-node=NODE, or empty for none"
-        found.append(Finding("gateway", "broken", wish.routing.problem, mend, me.network))
-    lines = [c.line for c in surroundings.plan(me, wish.surroundings, run).changes]
-    if me.down or not lines:
-        roles = ", ".join(wish.roles) or "none here"
-        reason = f"roles: {roles}; filter, forwarding and routes are as they should be"
-        return [*found, Finding("gateway", "ok", reason, network=me.network)]
-    more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
-    reason = f"not as it should be, the next check-in would: {'; '.join(lines[:_MOST])}{more}"
-    mend = f"nmk checkin -n {me.network}"
-    return [*found, Finding("gateway", "broken", reason, mend, me.network)]
+        mend = command(me, "exit-node", "")
+        return [Finding("gateway", "broken", wish.routing.problem, mend, me.network)]
+    return []
+
+
+def _roles(me: Membership, wish: Desired) -> str:
+    """Those that the machine plays, and why it does not play those that it was given."""
+    offered = me.known.view.gateway.roles if me.known else ()
+    if offered and not wish.roles:
+        return f"none here, not {', '.join(offered)}, as {OBSTACLES['accept-roles']}"
+    return ", ".join(wish.roles) or "none here"
+
+
+def _missing_interfaces(me: Membership, wish: Desired) -> list[Finding]:
+    """The roles that forward nothing, as the interface that they shall route by is not there."""
+    gateway = me.known.view.gateway if me.known and wish.roles else NO_GATEWAY
+    name = me.known.view.name if me.known else ""
+    roles = {"egress": gateway.egress, "exit": gateway.exit}
+    return [
+        Finding(
+            "gateway",
+            "broken",
+            f"there is no interface {role.interface}, so {kind} forwards nothing",
+            f"on the controller: nmk gateway add -n {me.remote_name} {name} {kind} --interface ''",
+            me.network,
+        )
+        for kind, role in roles.items()
+        if role and role.interface and not wireguard.exists(role.interface)
+    ]
 
 
 def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Finding]:
@@ -72,8 +105,3 @@ def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Fi
         )
         for route, place in taken
     ]
-
-
-def _interfaces(gateway: Gateway) -> list[str]:
-    named = (gateway.egress, gateway.exit)
-    return sorted({role.interface for role in named if role and role.interface})

@@ -62,14 +62,14 @@ def check_tools(run: Runner) -> list[Finding]:
 
 
 def check_forwarding() -> list[Finding]:
-    """Whether the machine passes packets on: only a gateway or a relay has to."""
+    """Whether the machine passes packets on: only a gateway has to."""
     states = []
     for family, path in _FORWARDING.items():
         try:
             states.append(f"IPv{family} {'on' if path.read_text().strip() != '0' else 'off'}")
         except OSError:
             states.append(f"IPv{family} not there")
-    return [Finding("forwarding", "ok", f"{', '.join(states)}; only gateways and relays need it")]
+    return [Finding("forwarding", "ok", f"{', '.join(states)}; only gateways need it")]
 
 
 def check_state() -> list[Finding]:
