@@ -615,14 +615,14 @@ def test_without_nft_a_gateway_says_so_and_stays_in_the_mesh(apart: World) -> No
     assert is_deaf(viewer, site.address(4))
     assert site.gateway.read(FORWARDING) == "0\n"  # nothing is forwarded without rules
     assert failure(site.gateway, "checkin") == refused
-    listed = mesh.controller.run("nmk", "gateway", "list").stderr
+    listed = mesh.controller.run("nmk", "gateway", "list", "-n", "home").stderr
     assert "gateway-bare does not serve as egress gateway: nft is not installed there" in listed
 
     show_nft(site.gateway)
     check_in(site.gateway)
     reaches(viewer, site.address(4))
     check_in(site.gateway)
-    assert "gateway-bare does not" not in mesh.controller.run("nmk", "gateway", "list").stderr
+    assert "gateway-bare does not" not in mesh.controller.run("nmk", "gateway", "list", "-n", "home").stderr
     hide_nft(site.gateway)
     assert failure(site.gateway, "checkin") == refused
     reaches(viewer, site.address(4))
