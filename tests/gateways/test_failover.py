@@ -19,6 +19,12 @@ DEADLINE = 90.0  # seconds
 FIRST_CHECK_INS = (1.0, 4.0, 30.0)  # seconds after the outage
 NEXT_CHECK_INS = 5.0
 NO_OUTAGE = 5.0  # seconds without an answer that a change of gateways may take
+FAILING_WG = """#!/bin/sh
+case $1 in
+syncconf | addconf | set) [ ! -e /tmp/no-memory ] || { echo no memory >&2; exit 1; } ;;
+esac
+exec /usr/bin/wg "$@"
+"""
 REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from", re.MULTILINE)
 
 
@@ -191,6 +197,29 @@ def silent(shown: dict[str, Any]) -> set[str]:
 def log(host: Host) -> set[str]:
     entries = json.loads(host.run("nmk", "log", "-o", "json").stdout)
     return {line for entry in entries for line in entry["changes"]}
+
+
+def test_going_over_that_fails_is_tried_again(mesh: Mesh) -> None:
+    """By the agent itself: the next check-in may be a day away, and the controller gone."""
+    pair = make_pair(mesh, "mill", 70, "auto")
+    viewer = mesh.join(mesh.machine("patient"))
+    viewer.write("/usr/local/bin/wg", FAILING_WG, 0o755)
+    mesh.admin("network", "set", "home", "interval=3600")
+    check_in(pair.first, pair.second, viewer)
+    agent = viewer.start("nmk", "agent", "--verbose")
+    agent.wait_for("keeping")
+    assert pair.used_by(viewer) == pair.first.name
+    pings = Pings(viewer, pair.host.address)
+    poll(pings.replies, 30, "answer")
+    viewer.write("/tmp/no-memory", "")
+    pair.first.stop()
+    agent.wait_for("no memory", DEADLINE)
+    assert pair.used_by(viewer) == pair.first.name
+    viewer.run("rm", "/tmp/no-memory")
+    mended = time()
+    poll(lambda: pings.answered_since(mended), DEADLINE, "answer by the second gateway")
+    agent.terminate()
+    mesh.admin("network", "set", "home", "interval=60")
 
 
 def test_the_agent_goes_over_in_half_a_minute(outage: Outage) -> None:

@@ -622,7 +622,10 @@ def test_without_nft_a_gateway_says_so_and_stays_in_the_mesh(apart: World) -> No
     check_in(site.gateway)
     reaches(viewer, site.address(4))
     check_in(site.gateway)
-    assert "gateway-bare does not" not in mesh.controller.run("nmk", "gateway", "list", "-n", "home").stderr
+    assert (
+        "gateway-bare does not"
+        not in mesh.controller.run("nmk", "gateway", "list", "-n", "home").stderr
+    )
     hide_nft(site.gateway)
     assert failure(site.gateway, "checkin") == refused
     reaches(viewer, site.address(4))
