@@ -2,6 +2,10 @@
 
 Those that stand in for one another, and the exit node. Noted where nothing outlives a reboot,
 from one look to the next; nothing is noted, or written, where there is none of either.
+
+One that fell silent is back when something other than a handshake has come from it. Handshakes
+that cross on the way can end with keys that one end alone has, which WireGuard notices 15 s after
+the first packet: so such a gateway is sent one at each look, before any traffic is.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from nmk.core.health import Trail, follow, judge
 from nmk.core.routes import watched
 from nmk.files import write_private
 from nmk.system.dump import Dump, LivePeer
+from nmk.system.knock import knock
 
 _SILENT = {"failed", "waiting"}  # of core.health's states
 
@@ -46,6 +51,8 @@ def look(me: Membership, dump: Dump | None) -> tuple[str, ...]:
             runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
             write_private(_file(me.network), json.dumps(now).encode())
     peers, was, is_now = me.known.view.peers, _silent(before), _silent(now)
+    for address in (a for key in is_now for a in peers[key].addresses):
+        knock(me.interface, address)
     fell = sorted(f"{peers[key].name} fell silent" for key in is_now - was)
     came = sorted(f"{peers[key].name} answers again" for key in was - is_now if key in now)
     return (*fell, *came)
@@ -78,7 +85,7 @@ def _follow_all(me: Membership, dump: Dump, before: dict[str, Any]) -> dict[str,
 
 
 def _silent(rows: dict[str, Any]) -> set[str]:
-    return {key for key, row in rows.items() if row.get("silent") is True}
+    return {key for key, row in rows.items() if _is_silent(row)}
 
 
 def _follow(before: Any, there: LivePeer) -> dict[str, Any]:  # noqa: ANN401  # JSON
@@ -91,7 +98,17 @@ def _follow(before: Any, there: LivePeer) -> dict[str, Any]:  # noqa: ANN401  # 
         keepalive=there.peer.keepalive,
         unanswered=None if trail.unanswered is None else clock - trail.unanswered,
     )
-    return {**asdict(trail), "silent": health.state in _SILENT}
+    silent = health.state in _SILENT or (_is_silent(before) and not _has_spoken(before, there))
+    return {**asdict(trail), "handshake": there.handshake, "silent": silent}
+
+
+def _is_silent(row: Any) -> bool:  # noqa: ANN401  # JSON
+    return row is not None and row.get("silent") is True
+
+
+def _has_spoken(row: dict[str, Any], there: LivePeer) -> bool:
+    """Whether something other than a handshake has come since the look before."""
+    return row.get("handshake") == there.handshake and there.received != row.get("received")
 
 
 def _trail(row: Any) -> Trail | None:  # noqa: ANN401  # JSON

@@ -219,7 +219,10 @@ def test_going_over_that_fails_is_tried_again(mesh: Mesh) -> None:
     mended = time()
     poll(lambda: pings.answered_since(mended), DEADLINE, "answer by the second gateway")
     agent.terminate()
+    agent.wait()
     mesh.admin("network", "set", "home", "interval=60")
+    for host in (pair.first, pair.second, viewer):
+        mesh.admin("node", "delete", "-n", "home", host.name, "--yes")
 
 
 def test_the_agent_goes_over_in_half_a_minute(outage: Outage) -> None:
