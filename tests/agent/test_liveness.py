@@ -1,0 +1,71 @@
+"""When a gateway that fell silent counts as back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import liveness
+from nmk.core.gateways import Egress, Gateway, gateway_json
+from nmk.core.tunnel import TunnelPeer
+from nmk.system.dump import Dump, LivePeer
+from tests.agent.memberships import joined, peer
+
+GATEWAYS = [
+    {**peer(n), "gateway": gateway_json(Gateway(egress=Egress(("192.168.7.0/24",), metric=n)))}
+    for n in (2, 3)
+]
+FIRST = GATEWAYS[0]["id"]
+ME = joined(*GATEWAYS)
+Look = Callable[..., tuple[str, ...]]
+
+
+@pytest.fixture
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """A look at two gateways, of which the first one was silent; the news."""
+    monkeypatch.setattr(liveness, "runtime_directory", lambda: tmp_path)
+    silent = {"received": 1000, "sent": 5000, "unanswered": 1.0, "handshake": 7, "silent": True}
+    (tmp_path / "home.gateways").write_text(json.dumps({FIRST: silent}))
+    now = int(time.time())
+
+    def at(received: int, handshakes: int) -> tuple[str, ...]:
+        second = LivePeer(TunnelPeer(GATEWAYS[1]["key"], ()), now, 1, 1)
+        first = replace(
+            second,
+            peer=replace(second.peer, key=GATEWAYS[0]["key"], endpoint="192.0.2.2:51821"),
+            handshake=now + handshakes if handshakes else 7,
+            received=received,
+            sent=5000,
+        )
+        peers = {live.peer.key: live for live in (first, second)}
+        return liveness.look(ME, Dump("", "", 51821, peers))
+
+    return at
+
+
+def test_a_handshake_alone_brings_no_gateway_back(look: Look) -> None:
+    assert look(1092, 1) == ()
+    assert liveness.dead("home") == {FIRST}
+    assert look(1092, 1) == ()
+    assert look(1124, 1) == ("peer-2 answers again",)
+    assert liveness.dead("home") == set()
+
+
+def test_nor_do_several(look: Look) -> None:
+    """As where each end takes the keys of its own one, so that neither hears the other."""
+    for number in range(1, 5):
+        assert look(1000 + number * 92, number) == ()
+    assert liveness.dead("home") == {FIRST}
+    assert look(1500, 4) == ("peer-2 answers again",)
+
+
+def test_what_was_never_silent_need_not_prove_anything(look: Look) -> None:
+    look(1124, 1)
+    look(1156, 1)
+    assert look(1248, 2) == ()
+    assert liveness.dead("home") == set()
