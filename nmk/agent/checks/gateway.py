@@ -87,11 +87,11 @@ def _missing_interfaces(me: Membership, wish: Desired) -> list[Finding]:
 
 def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Finding]:
     """The ranges that a route of the main table takes from the gateway that they should go by."""
-    led = [route for route in routing.routes if route.gateway]
+    wanted = [route for route in routing.routes if route.gateway]
     taken = [
         (route, place)
-        for place in (places(run, leave_out=me.interface) if led else ())
-        for route in led
+        for place in (places(run, leave_out=me.interface) if wanted else ())
+        for route in wanted
         if holds(place.cidr, route.range)
     ]
     return [
