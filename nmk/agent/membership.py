@@ -20,6 +20,7 @@ from nmk.core.parse import (
     quote,
 )
 from nmk.core.peers import Json, View, merge_view, parse_view
+from nmk.core.problems import Problem, parse_problems, problems_json
 from nmk.core.records import Facts, node_id
 from nmk.core.settings import parse_local
 from nmk.errors import BadInput, BadView, NmkError, StateDamaged, StateNewer
@@ -79,6 +80,7 @@ class Membership:
     `preshared`: keys shared with ext clients of a hub that was taken over, by their public keys.
     `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
     they were before nmk changed them, in the order of the changes.
+    `problems`: what of the view could not be applied.
     """
 
     network: str
@@ -100,6 +102,7 @@ class Membership:
     preshared: Mapping[str, str] = field(default_factory=dict, repr=False)
     laid: frozenset[Kind] = frozenset()
     found: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     @property
     def id(self) -> str:
@@ -155,6 +158,7 @@ def encode(me: Membership) -> bytes:
             "preshared": dict(me.preshared),
             "laid": sorted(me.laid),
             "found": dict(me.found),
+            "problems": problems_json(me.problems),
             "known": known
             and {
                 "epoch": known.epoch.hex(),
@@ -209,6 +213,7 @@ def _parse(data: Json, network: str) -> Membership:
         preshared={parse_key(k): parse_key(p) for k, p in data.get("preshared", {}).items()},
         laid=frozenset(kind for kind in get_args(Kind) if kind in data.get("laid", ())),
         found={str(k): _found(k, v) for k, v in data.get("found", {}).items()},
+        problems=parse_problems(data.get("problems", [])),  # not in files of nmk 0.2.0
     )
     if not me.urls:
         raise BadInput("it names no controller")
