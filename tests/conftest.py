@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.engines.plugin", "tests.lab.plugin"]
@@ -13,3 +16,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("quick")
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty state directory, and no settings of this machine's own."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    monkeypatch.setenv("NMK_STATE_DIR", str(directory))
+    monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path / "config"))
+    return directory

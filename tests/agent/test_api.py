@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from socketserver import StreamRequestHandler
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +29,7 @@ from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from nmk.wire.token import Token
 from tests.agent.controllers import RealController, answering, http
+from tests.hostile.door import Handler
 
 PROBLEM = "Content-Type: application/problem+json"
 ASK = CheckIn(0, "")
@@ -145,7 +145,7 @@ def test_an_oversized_answer_is_cut_off(head: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(api_module, "MAX_REPLY", 1_000_000)
     sent = 0
 
-    def endless(handler: StreamRequestHandler) -> None:
+    def endless(handler: Handler) -> None:
         nonlocal sent
         handler.wfile.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
         try:
@@ -165,7 +165,7 @@ def test_a_trickle_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = SimpleNamespace(monotonic=lambda: float(next(clock)))
     monkeypatch.setattr(http_module, "time", frozen)
 
-    def trickle(handler: StreamRequestHandler) -> None:
+    def trickle(handler: Handler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
         try:
             for _ in range(1_000_000):
@@ -180,7 +180,7 @@ def test_a_trickle_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_silence_is_waited_for_no_longer_than_told() -> None:
     done = threading.Event()
 
-    def wait(_: StreamRequestHandler) -> None:
+    def wait(_: Handler) -> None:
         done.wait()
 
     with answering(wait) as url:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -85,23 +86,32 @@ class Agent:
     def leave(self) -> Json:
         return self._exchange(Kind.LEAVE, b"{}")
 
+    def say(self, kind: Kind, body: object, path: str | None = None) -> Json:
+        """Anything, sealed as it should be: JSON, or bytes in its place; at any path."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._exchange(kind, data, path)
+
     def _take(self, reply: Json) -> Json:
         if "epoch" in reply:
             self.at = (reply["epoch"], *reply["at"])
             self.seq = max(self.seq, reply["self"]["seq"])
         return reply
 
-    def _exchange(self, kind: Kind, body: bytes) -> Json:
-        header, message = self._seal(kind, body)
-        if kind is Kind.JOIN:
-            message = seal_to(self.token.controller_key, message)
-        self.sent.append((PATHS[kind], message))
-        return self.opened(header, self.post(PATHS[kind], message))
-
-    def _seal(self, kind: Kind, body: bytes) -> tuple[Header, bytes]:
+    def sealed(self, kind: Kind, body: bytes) -> tuple[Header, bytes]:
+        """A message, not sent yet, and the header that opens its reply."""
         keys = agent_keys(self.identity, self.token.controller_key)
         epoch = bytes.fromhex(self.at[0])
-        return seal_request(keys, kind, self.identity.public, epoch, self.token.network, body)
+        header, message = seal_request(
+            keys, kind, self.identity.public, epoch, self.token.network, body
+        )
+        if kind is Kind.JOIN:
+            message = seal_to(self.token.controller_key, message)
+        return header, message
+
+    def _exchange(self, kind: Kind, body: bytes, path: str | None = None) -> Json:
+        header, message = self.sealed(kind, body)
+        self.sent.append((path or PATHS[kind], message))
+        return self.opened(header, self.post(path or PATHS[kind], message))
 
     def opened(self, header: Header, reply: bytes) -> Json:
         """The reply's object; raises the error that came under seal."""
