@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
@@ -72,7 +72,7 @@ def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
         line = "let packets through" if want.forwards else "take our rules out of"
         lines += [f"{line} Docker's chain"] * bool(docker)
     if "routes" in looks:
-        live = routes.probe_table(run, table_of(me.order), astuple(rules_of(me.order)))
+        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
         commands += plan_table(me.order, me.interface, want.table, live)
         lines += describe_table(me.order, want.table, live)
     return Work(

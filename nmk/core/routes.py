@@ -14,13 +14,17 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import Claim, holds
+from nmk.core.links import CLOUDS, LINKS
 from nmk.core.parse import EVERYTHING, quote
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK, Command, host_ranges
 
 _TABLES = MARK  # the first routing table is the one after this number
 _PRIORITIES = 20_000  # of rules, two a network
-_LAST_PRIORITIES = 30_000  # of what comes after them, one a network; before the main table's 32766
+_CLOUDS = 25_000  # of what comes after the ranges of all networks
+_EXITS = 30_000  # and after that
+_CLOSED = 31_000  # last of all, but before the main table
+_MAIN = 32_766  # the kernel's own rule for the main table
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +225,24 @@ class Rules:
 
     `lan`: what the main table knows but for its default route goes first; then `ranges`: what our
     table knows but for its default route. After the ranges of all networks, everything else by the
-    exit node (`everything`), or nowhere (`nothing`).
+    exit node (`everything`), or nowhere (`nothing`, and `closed` while there is no interface).
+    `links` before the ranges and `clouds` after them, with their families: what is never led into
+    the tunnel goes on to the main table.
     """
 
     lan: str
     ranges: str
     everything: str
     nothing: str
+    closed: str
+    links: frozenset[tuple[int, str]]
+    clouds: frozenset[tuple[int, str]]
+
+    @property
+    def all(self) -> frozenset[tuple[int, str]]:
+        """Each rule with each family that it may be of."""
+        both = (self.lan, self.ranges, self.everything, self.nothing, self.closed)
+        return self.links | self.clouds | {(family, rule) for family in (4, 6) for rule in both}
 
 
 def table_of(order: int) -> int:
@@ -237,13 +252,23 @@ def table_of(order: int) -> int:
 
 def rules_of(order: int) -> Rules:
     """The rules of the network with this order on the machine."""
-    first, last = _PRIORITIES + 2 * order, _LAST_PRIORITIES + order
-    ours = f"not fwmark {MARK:#x} table {table_of(order)}"
+    first, last = _PRIORITIES + 2 * order, _EXITS + order
+    unmarked = f"not fwmark {MARK:#x}"
+    ours = f"{unmarked} table {table_of(order)}"
     return Rules(
         lan=f"priority {first} table main suppress_prefixlength 0",
         ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
         everything=f"priority {last} {ours}",
-        nothing=f"priority {last} not fwmark {MARK:#x} unreachable",
+        nothing=f"priority {last} {unmarked} unreachable",
+        closed=f"priority {_CLOSED + order} {unmarked} unreachable",
+        links=_passing(first, LINKS),
+        clouds=_passing(_CLOUDS + order, CLOUDS),
+    )
+
+
+def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
+    return frozenset(
+        (ip_network(cidr).version, f"priority {priority} to {cidr} goto {_MAIN}") for cidr in cidrs
     )
 
 
@@ -251,14 +276,16 @@ def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
     """What the table should be. Of a family that the network has not, nothing leaves."""
     rules = rules_of(order)
     ours = {ip_interface(address).version for address in view.addresses}
-    led, wanted = set(), set()
+    led = {c for c in routing.table if c not in EVERYTHING or ip_network(c).version in ours}
+    wanted: set[tuple[int, str]] = set()
     for cidr in routing.table:
-        family = ip_network(cidr).version
+        family: int = ip_network(cidr).version
         wanted |= {(family, rules.lan), (family, rules.ranges)}
+        wanted |= {rule for rule in rules.links if rule[0] == family}
         if cidr in EVERYTHING:
-            wanted.add((family, rules.everything if family in ours else rules.nothing))
-        if cidr not in EVERYTHING or family in ours:
-            led.add(cidr)
+            leaves = (rules.everything, rules.closed) if family in ours else (rules.nothing,)
+            wanted |= {(family, rule) for rule in leaves}
+            wanted |= {rule for rule in rules.clouds if rule[0] == family}
     return RouteTable(frozenset(led), frozenset(wanted))
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from ipaddress import collapse_addresses, ip_interface, ip_network
 
 from nmk.core.gateways import Nat, is_translated
-from nmk.core.parse import Range
+from nmk.core.links import CLOUDS, LINKS
+from nmk.core.parse import Range, overlap
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 
-_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10", "ff00::/8")
 _FAMILY = {4: "ip", 6: "ip6"}
 
 
@@ -95,6 +95,7 @@ def _gateway_chains(own: Own, view: View) -> Chains:
                 f"{out} {mesh} masquerade"
                 for mesh in _translated(own, view, roles.exit.nat, family)
             ]
+    yield "links", _link_lines(own)
     yield "forward", [*forward, "drop"]
     if len(nat) > 1:
         yield "postrouting", nat
@@ -106,6 +107,24 @@ def _gateway_chains(own: Own, view: View) -> Chains:
             f"oifname {tunnel} icmpv6 type nd-redirect drop",
         ],
     )
+
+
+def _link_lines(own: Own) -> list[str]:
+    """Nothing from the tunnel reaches what is on this machine's links alone.
+
+    Dropped before any DNAT, which would hide where it was meant to go.
+    """
+    apart = [
+        c
+        for c in CLOUDS
+        if not any(overlap(ip_network(c), ip_network(lan, strict=False)) for lan in own.subnets)
+    ]
+    lines = ["type filter hook prerouting priority raw; policy accept;"]
+    lines += [
+        f'iifname "{own.interface}" {family} daddr {ranges} drop'
+        for family, ranges in _by_family((*LINKS, *apart))
+    ]
+    return [*lines, f'iifname "{own.interface}" ip saddr {LINKS[0]} drop']
 
 
 def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
@@ -180,7 +199,7 @@ def _kill_chains(own: Own) -> Chains:
     """
     near = [
         f"{family} daddr {ranges} accept"
-        for family, ranges in _by_family((*own.subnets, *_LINK_LOCAL))
+        for family, ranges in _by_family((*own.subnets, *LINKS, *CLOUDS))
     ]
     pass_ = [
         f"oifname {_names('lo', own.interface, *own.meshes)} accept",

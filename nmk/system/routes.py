@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
@@ -78,7 +78,7 @@ def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
         return None
 
 
-def probe_table(run: Runner, number: int, rules: Sequence[str]) -> RouteTable:
+def probe_table(run: Runner, number: int, rules: Collection[tuple[int, str]]) -> RouteTable:
     """A routing table as it is, and which of the rules there are, as `ip rule add` takes them."""
     led: set[str] = set()
     found: set[tuple[int, str]] = set()
@@ -87,7 +87,7 @@ def probe_table(run: Runner, number: int, rules: Sequence[str]) -> RouteTable:
             cidr = route.get("dst", "default")
             led.add(_DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
         there = _read_rules(run, family)
-        found |= {(family, rule) for rule in rules if rule in there}
+        found |= {rule for rule in rules if rule[0] == family and rule[1] in there}
     return RouteTable(frozenset(led), frozenset(found))
 
 
@@ -122,9 +122,15 @@ def _render_rule(rule: dict[str, Any]) -> str:
     words = [f"priority {rule.get('priority')}"]
     if "not" in rule:
         words.append("not")
+    if "dst" in rule:
+        host = 128 if ":" in rule["dst"] else 32
+        words.append(f"to {rule['dst']}/{rule.get('dstlen', host)}")
     if "fwmark" in rule:
         words.append(f"fwmark {rule['fwmark']}")
-    words.append(rule["action"] if "action" in rule else f"table {rule.get('table')}")
+    if "goto" in rule:
+        words.append(f"goto {rule['goto']}")
+    else:
+        words.append(rule["action"] if "action" in rule else f"table {rule.get('table')}")
     if "suppress_prefixlen" in rule:
         words.append(f"suppress_prefixlength {rule['suppress_prefixlen']}")
     return " ".join(words)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
+from nmk.core.links import CLOUDS, LINKS
 from nmk.core.parse import Address
 from nmk.core.routes import RouteTable
 from nmk.core.tunnel import MARK, Command
 
 TUNNEL, OUT, NOWHERE = "nmk-home", "eth0", "nowhere"
 MAIN = ("192.168.1.0/24", "fd00:1::/64", "0.0.0.0/0", "::/0")  # the main table: all by eth0
+_CLOSED = 31000  # first priority of what closes an exit node's way
 _LAST = 32766  # priority of the main table's own rule
 
 
@@ -74,14 +76,19 @@ def leads(live: RouteTable, table: int, text: str, *, marked: bool = False) -> s
                 return TUNNEL
             case "everything" if found is not None and not marked:
                 return TUNNEL
-            case "nothing" if not marked:
+            case "nothing" | "closed" if not marked:
                 return NOWHERE
+            case "links" | "clouds" if address in ip_network(rule.split(" ")[3]):
+                return OUT
     return OUT
 
 
 def kind_of(rule: str, table: int) -> str:
     """What a rule is for; no rule but those of nmk."""
     assert 0 < priority_of(rule) < _LAST
+    match rule.split(" ")[2:]:
+        case ["to", cidr, "goto", "32766"]:
+            return {**dict.fromkeys(LINKS, "links"), **dict.fromkeys(CLOUDS, "clouds")}[cidr]
     mark, number = hex(MARK), str(table)
     for kind, words in {
         "lan": ["table", "main", "suppress_prefixlength", "0"],
@@ -90,7 +97,7 @@ def kind_of(rule: str, table: int) -> str:
         "nothing": ["not", "fwmark", mark, "unreachable"],
     }.items():
         if rule.split(" ")[2:] == words:
-            return kind
+            return "closed" if kind == "nothing" and priority_of(rule) >= _CLOSED else kind
     raise AssertionError(f"no such rule: {rule}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -377,6 +377,11 @@ def rules(*kinds: str, families: Collection[int] = (4, 6), order: int = 0) -> se
     return {(family, getattr(rules_of(order), kind)) for family in families for kind in kinds}
 
 
+def passing(*kinds: str, families: Collection[int] = (4, 6)) -> set[tuple[int, str]]:
+    found = {rule for kind in kinds for rule in getattr(rules_of(0), kind)}
+    return {(family, rule) for family, rule in found if family in families}
+
+
 def test_an_empty_routing_needs_no_table() -> None:
     assert table(Routing({})) == NO_TABLE
     assert plan_table(0, "nmk-home", NO_TABLE, NO_TABLE) == []
@@ -385,8 +390,9 @@ def test_an_empty_routing_needs_no_table() -> None:
 def test_ranges_need_rules_of_their_own_family_alone() -> None:
     found = table(Routing({}, (LAN,)))
     assert found.led == {LAN}
-    assert found.rules == rules("lan", "ranges", families=[4])
-    assert table(Routing({}, (LAN, SIX))).rules == rules("lan", "ranges")
+    assert found.rules == rules("lan", "ranges", families=[4]) | passing("links", families=[4])
+    both = table(Routing({}, (LAN, SIX))).rules
+    assert both == rules("lan", "ranges") | passing("links")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +410,8 @@ def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
     assert found.led == led
     assert found.rules == (
         rules("lan", "ranges")
-        | rules("everything", families=by_exit)
+        | passing("links", "clouds")
+        | rules("everything", "closed", families=by_exit)
         | rules("nothing", families=by_nobody)
     )
 
@@ -412,7 +419,8 @@ def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
 def test_a_machine_without_ipv6_has_what_is_left() -> None:
     found = only_ipv4(table(Routing({}, (LAN, SIX, *EVERYTHING), exit="n2")))
     assert found.led == {LAN, "0.0.0.0/0"}
-    assert found.rules == rules("lan", "ranges", "everything", families=[4])
+    kinds = ("lan", "ranges", "everything", "closed")
+    assert found.rules == rules(*kinds, families=[4]) | passing("links", "clouds", families=[4])
     assert only_ipv4(NO_TABLE) == NO_TABLE
 
 
@@ -421,7 +429,7 @@ def test_networks_have_tables_of_their_own_and_ranges_go_before_exits() -> None:
     assert len({table_of(order) for order in orders}) == 100
     assert not {table_of(order) for order in orders} & {0, 253, 254, 255}
     found = [rules_of(order) for order in orders]
-    assert len({r for each in found for r in astuple(each)}) == 400
+    assert len({r for each in found for r in each.all}) == len(orders) * len(found[0].all)
     lans = [priority_of(r.lan) for r in found]
     ranges = [priority_of(r.ranges) for r in found]
     exits = [priority_of(r.everything) for r in found]
@@ -430,16 +438,19 @@ def test_networks_have_tables_of_their_own_and_ranges_go_before_exits() -> None:
     assert exits == [priority_of(r.nothing) for r in found]
     assert len({*lans, *ranges, *exits}) == 300
     for order in orders:
-        kinds = [kind_of(rule, table_of(order)) for rule in astuple(rules_of(order))]
-        assert kinds == ["lan", "ranges", "everything", "nothing"]
+        own = rules_of(order)
+        kinds = ("lan", "ranges", "everything", "nothing", "closed")
+        assert all(kind_of(getattr(own, kind), table_of(order)) == kind for kind in kinds)
+        assert {kind_of(rule, table_of(order)) for _, rule in own.links} == {"links"}
+        assert {kind_of(rule, table_of(order)) for _, rule in own.clouds} == {"clouds"}
 
 
 @st.composite
 def states(draw: st.DrawFn) -> RouteTable:
     """Any state of the network with order 3, also what is left of a run that was cut short."""
     cidrs = st.sampled_from([LAN, OFFICE, SIX, "10.9.7.1/32", "fd00:8::1/128", *EVERYTHING])
-    found = [(family, rule) for family in (4, 6) for rule in astuple(rules_of(3))]
-    return RouteTable(draw(st.frozensets(cidrs)), draw(st.frozensets(st.sampled_from(found))))
+    found = st.sampled_from(sorted(rules_of(3).all))
+    return RouteTable(draw(st.frozensets(cidrs)), draw(st.frozensets(found)))
 
 
 def tables_of(four: bool, six: bool) -> st.SearchStrategy[RouteTable]:
@@ -500,6 +511,28 @@ def test_what_is_wanted_is_where_packets_go(want: RouteTable) -> None:
         otherwise = NOWHERE if leaves(want) else OUT
         led = {cidr, everything} & want.led
         assert leads(want, table_of(3), text) == (TUNNEL if led else otherwise)
+
+
+@given(tables)
+def test_what_is_on_a_link_alone_is_never_led_into_the_tunnel(want: RouteTable) -> None:
+    for text in ("169.254.169.254", "224.0.0.251", "255.255.255.255", "fe80::a9fe:a9fe", "ff0e::1"):
+        assert leads(want, table_of(3), text) == OUT
+    for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"):
+        assert leads(want, table_of(3), text) == OUT
+    wide = frozenset({"169.0.0.0/8", "100.64.0.0/10"})
+    wished = replace(
+        want, led=want.led | wide, rules=want.rules | table(Routing({}, (LAN,)), order=3).rules
+    )
+    assert leads(wished, table_of(3), "169.254.169.254") == OUT
+    assert leads(wished, table_of(3), "100.100.100.200") == TUNNEL  # a LAN's, as its admin says
+
+
+@given(tables)
+def test_without_its_interface_an_exit_node_lets_nothing_out(want: RouteTable) -> None:
+    """The kernel takes away the routes of an interface that goes, and leaves the rules."""
+    gone = replace(want, led=frozenset())
+    for text in ("198.51.100.7", "2001:db8::7"):
+        assert leads(gone, table_of(3), text) == (NOWHERE if leaves(want) else OUT)
 
 
 @given(pairs)

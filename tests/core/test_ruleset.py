@@ -98,9 +98,9 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
             *(Gateway(), Routing({}), CUT_OFF),
             {"guard-input", "guard-output", "kill-output", "kill-forward"},
         ),
-        (INGRESS, Routing({}), PLAIN, {"forward", "output"}),
-        (EXIT, Routing({}), PLAIN, {"forward", "output", "postrouting"}),
-        (EXIT, OUT, LEAVING, {"forward", "output", "postrouting", *MARKS, *INBOUND}),
+        (INGRESS, Routing({}), PLAIN, {"links", "forward", "output"}),
+        (EXIT, Routing({}), PLAIN, {"links", "forward", "output", "postrouting"}),
+        (EXIT, OUT, LEAVING, {"links", "forward", "output", "postrouting", *MARKS, *INBOUND}),
     ],
 )
 def test_which_chains_there_are(
@@ -163,6 +163,22 @@ def test_no_gateway_redirects_its_peers(gateway: Gateway) -> None:
         'oifname "nmk-home" icmp type redirect drop',
         'oifname "nmk-home" icmpv6 type nd-redirect drop',
     ]
+
+
+@pytest.mark.parametrize("gateway", [INGRESS, egress(LAN), EXIT, egress("169.0.0.0/8")])
+def test_no_gateway_passes_on_what_is_on_a_link_alone(gateway: Gateway) -> None:
+    own = replace(OWN, subnets=("100.100.100.0/24",))  # this LAN's, so no provider's
+    head, four, six, back = chains(view_of(gateway), own=own)["links"]
+    assert head == "type filter hook prerouting priority raw; policy accept;"
+    assert four == (
+        'iifname "nmk-home" ip daddr { 168.63.129.16/32, 169.254.0.0/16, 224.0.0.0/4, '
+        "255.255.255.255/32 } drop"
+    )
+    assert six == (
+        'iifname "nmk-home" ip6 daddr { fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, '
+        "fd20:ce::254/128, fe80::/10, ff00::/8 } drop"
+    )
+    assert back == 'iifname "nmk-home" ip saddr 169.254.0.0/16 drop'
 
 
 # --- what it translates
@@ -263,8 +279,14 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     passes = [
         'oifname { "lo", "wg7", "nmk-lab", "nmk-office" } accept',
         "fib daddr type { local, broadcast, multicast } accept",
-        "ip daddr { 169.254.0.0/16, 192.168.0.0/16 } accept",
-        "ip6 daddr { fd00:1::/64, fe80::/10, ff00::/8 } accept",
+        (
+            "ip daddr { 100.100.100.200/32, 168.63.129.16/32, 169.254.0.0/16, 192.168.0.0/16, "
+            "224.0.0.0/4, 255.255.255.255/32 } accept"
+        ),
+        (
+            "ip6 daddr { fd00:1::/64, fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, "
+            "fd20:ce::254/128, fe80::/10, ff00::/8 } accept"
+        ),
         "udp sport 68 udp dport 67 accept",
         "udp sport 546 udp dport 547 accept",
         "drop",

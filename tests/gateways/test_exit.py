@@ -142,6 +142,37 @@ def test_the_lan_and_the_controller_are_where_they_were(trip: Trip) -> None:
     assert trip.leaks(capture) == []
 
 
+METADATA = ("169.254.169.254", "fd00:ec2::254")  # where a provider's machines ask for their own
+
+
+def test_each_machine_asks_its_own_metadata_service_and_no_other(trip: Trip) -> None:
+    cafe, out = trip.cafe.router, trip.mesh.internet.router
+    assert cafe
+    assert out
+    for router in (cafe, out):
+        for service in METADATA:
+            router.run("ip", "address", "replace", service, "dev", "lo")
+    ours = " or ".join(f"host {service}" for service in METADATA)
+    trip.set("exit-node=home", "kill-switch=on")
+    with captured(trip.home, "eth0", ours) as at_home:
+        with captured(cafe, "eth1", ours) as here:
+            for service in METADATA:
+                reaches(trip.laptop, service)
+                reaches(trip.home, service)
+                trip.laptop.run("ip", "route", "add", service, "dev", INTERFACE)
+        with captured(trip.laptop, INTERFACE, ours) as tunnel:
+            for service in METADATA:
+                assert trip.laptop.run("ping", "-c2", "-W1", service, check=False).returncode
+                trip.laptop.run("ip", "route", "del", service)
+    assert {p.target for p in here.packets} >= set(METADATA)
+    assert {p.target for p in tunnel.packets} == set(METADATA), "they went into the tunnel"
+    own = {trip.home.address, trip.home.address6}
+    assert {p.source for p in at_home.packets} - set(METADATA) == own
+    for router in (cafe, out):
+        for service in METADATA:
+            router.run("ip", "address", "del", service, "dev", "lo")
+
+
 def test_a_capture_sees_what_leaks(trip: Trip) -> None:
     with trip.talking() as capture:
         reaches(trip.laptop, trip.web.address)

@@ -23,7 +23,6 @@ from tests.lab import Host, Lab
 SOURCE = str(Path(__file__).parents[2])
 PRELUDE = """
 import json, subprocess
-from dataclasses import astuple
 from nmk.core.routes import (
     NO_TABLE, RouteTable, describe_table, plan_table, rules_of, table_of
 )
@@ -47,7 +46,7 @@ def cable(name, *addresses):
         ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
 
 def probe(order):
-    return routes.probe_table(run, table_of(order), astuple(rules_of(order)))
+    return routes.probe_table(run, table_of(order), rules_of(order).all)
 
 def lay(order, want):
     commands = plan_table(order, "nmk-home", want, probe(order))
@@ -57,8 +56,8 @@ def lay(order, want):
 
 def rules(order, *kinds, families=(4, 6)):
     found = rules_of(order)
-    texts = [getattr(found, kind) for kind in kinds] or astuple(found)
-    return frozenset((family, text) for family in families for text in texts)
+    texts = [getattr(found, kind) for kind in kinds]
+    return frozenset((family, text) for family in families for text in texts) or found.all
 
 def show(**values):
     print(json.dumps(values))
