@@ -23,11 +23,54 @@ from nmk.core.parse import (
 )
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
-from nmk.errors import BadInput, BadReply, NmkError, from_code
+from nmk.errors import (
+    AddressTaken,
+    BadInput,
+    BadReply,
+    KeyExpired,
+    KeyRefused,
+    KeyRevoked,
+    KeyUsedUp,
+    NameTaken,
+    NmkError,
+    NodeDeleted,
+    NodeUnknown,
+    RangeFull,
+    RateLimited,
+    StaleSequence,
+    StoreUnavailable,
+    StoreUnusable,
+    TooLarge,
+)
 
 _MOST_ADDRESSES = 64
 _LONGEST_TEXT = 255
 _HIGHEST_SEQ = 2**53
+_OTHER_VALUE = "give another value for what the message quotes"
+SEALED_ERRORS: dict[str, tuple[type[NmkError], str]] = {
+    cls.code: (cls, hint or cls.default_hint)
+    for cls, hint in {
+        AddressTaken: "",
+        BadInput: _OTHER_VALUE,
+        KeyExpired: "",
+        KeyRefused: "",
+        KeyRevoked: "",
+        KeyUsedUp: "",
+        NameTaken: "choose another with --name, or: nmk node delete on the controller",
+        NodeDeleted: "",
+        NodeUnknown: "",
+        RangeFull: "",
+        RateLimited: "",
+        StaleSequence: "",
+        StoreUnavailable: "",
+        StoreUnusable: "look at the controller's log",
+        TooLarge: _OTHER_VALUE,
+    }.items()
+}
+"""What a controller may report under seal, by its code, with this machine's hint for it.
+
+All other errors are about a machine itself, and steer how its agent goes on.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +196,24 @@ def encode_error(error: NmkError, **more: object) -> bytes:
 
 
 def parse_error(body: bytes) -> tuple[NmkError, dict[str, Any]]:
-    """The error that the controller reported under seal, and the whole object."""
+    """The error that the controller reported under seal, and the whole object.
+
+    The hint is ours: people run what a hint says. Raises BadReply for what is no error, or one
+    that is not among `SEALED_ERRORS`.
+    """
     data = parse_reply(body)
     try:
-        error = from_code(
-            _text(data, "error"), _printable(data, "message"), _printable(data, "hint")
-        )
+        code = _text(data, "error")
     except BadInput as error:
         raise BadReply(f"the controller's error makes no sense: {error.message}") from None
-    return error, data
+    message = _printable(data, "message")
+    if code not in SEALED_ERRORS:
+        raise BadReply(
+            f"the controller reports {quote(code)}, which is no error of a controller: {message}",
+            "look at the controller's log; is its nmk newer than this machine's?",
+        )
+    cls, hint = SEALED_ERRORS[code]
+    return cls(message, hint), data
 
 
 def parse_reply(body: bytes) -> dict[str, Any]:

