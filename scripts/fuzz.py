@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["nmk"]):
     from nmk.agent.membership import decode
     from nmk.core.decisions import JoinRequest
     from nmk.core.mesh import Mesh
-    from nmk.core.peers import merge_view, parse_view
+    from nmk.core.peers import merge_view
     from nmk.core.quick import parse_quick
     from nmk.core.records import Facts, Network, Node
     from nmk.core.view import pack, pack_view
@@ -41,10 +41,7 @@ def text(data: bytes) -> str:
 
 def view(data: bytes) -> None:
     """A reply as an agent takes it in."""
-    with contextlib.suppress(ValueError, RecursionError):
-        reply = json.loads(data)
-        if isinstance(reply, dict):
-            parse_view(merge_view(None, reply), "home")
+    merge_view(None, messages.parse_reply(data), "home")
 
 
 TARGETS: dict[str, Callable[[bytes], object]] = {

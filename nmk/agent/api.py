@@ -13,9 +13,10 @@ from http import HTTPStatus
 from nmk.agent.http import Response, post
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
-from nmk.core.peers import Json
+from nmk.core.peers import Reply
 from nmk.errors import BadReply, NmkError, RateLimited, TooLarge, Unreachable, Unreadable
 from nmk.wire.envelope import (
+    MAGIC,
     MAX_REPLY,
     NO_EPOCH,
     Header,
@@ -33,16 +34,16 @@ PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/l
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the controller said under seal: an object, or an error with its object."""
+    """What the controller said under seal: a reply, or an error with its object as the head."""
 
-    data: Json
+    reply: Reply
     error: NmkError | None = None
 
-    def result(self) -> Json:
-        """The object; raises the error if it is one."""
+    def result(self) -> Reply:
+        """The reply; raises the error if it is one."""
         if self.error is not None:
             raise self.error
-        return self.data
+        return self.reply
 
 
 class NodeApi:
@@ -88,7 +89,7 @@ class NodeApi:
         failures: list[NmkError] = []
         for url in self.urls:
             try:
-                response = post(url, PATHS[header.kind], message, MAX_REPLY)
+                response = post(url, PATHS[header.kind], message, MAX_REPLY, MAGIC)
                 answer = self._open(header, url, response)
             except NmkError as error:
                 failures.append(error)
@@ -106,7 +107,7 @@ class NodeApi:
             raise BadReply(f"{url} sent no reply to us: {error.message}") from None
         if kind is Kind.ERROR:
             reported, data = parse_error(body)
-            return Answer(data, reported)
+            return Answer(Reply(data), reported)
         return Answer(parse_reply(body))
 
     def _refusal(self, url: str, response: Response) -> NmkError:

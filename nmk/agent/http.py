@@ -6,6 +6,7 @@ import io
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import SO_MARK, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
 from typing import TYPE_CHECKING, cast
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address that a name has
 EXCHANGE_TIMEOUT = 30.0  # seconds for everything
-_CHUNK = 64 * 1024
+MOST_UNSEALED = 16 * 1024  # bytes of a body that anybody on the path can have sent
+_MOST_HEAD = 64 * 1024  # bytes of all that is no body
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,18 @@ class Response:
 
 
 def post(
-    url: str, path: str, body: bytes, limit: int, timeout: float = EXCHANGE_TIMEOUT
+    url: str,
+    path: str,
+    body: bytes,
+    limit: int,
+    begins: bytes,
+    timeout: float = EXCHANGE_TIMEOUT,
 ) -> Response:
     """The answer to a POST to a path below a base URL; redirects and proxies are not followed.
 
-    Raises Unreachable when nobody takes the request or answers in time, BadReply when what comes
-    back is no HTTP or more than `limit` bytes.
+    A body that does not begin as one of ours does, or is no success, is cut at MOST_UNSEALED
+    bytes. Raises Unreachable when nobody takes the request or answers in time, BadReply when what
+    comes back is no HTTP or more than `limit` bytes.
     """
     deadline = time.monotonic() + timeout
     connection = connection_to(url)
@@ -45,9 +53,11 @@ def post(
         _give_until(connection.sock, deadline)
         headers = {"Content-Type": "application/octet-stream", "Connection": "close"}
         connection.request("POST", path, body, headers)
-        response = HTTPResponse(cast(socket, _Patient(connection.sock, deadline)), method="POST")
+        response = HTTPResponse(
+            cast(socket, _Patient(connection.sock, deadline, limit + _MOST_HEAD)), method="POST"
+        )
         response.begin()
-        return Response(response.status, _read(response, limit, url))
+        return Response(response.status, _read(response, limit, begins, url))
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise Unreachable(f"cannot reach {url}: {reason or error}") from None
@@ -106,10 +116,12 @@ class _Https(HTTPSConnection):
         self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
 
 
-def _read(response: HTTPResponse, limit: int, url: str) -> bytes:
+def _read(response: HTTPResponse, limit: int, begins: bytes, url: str) -> bytes:
     body = bytearray()
-    while chunk := response.read(_CHUNK):
+    while chunk := response.read(MOST_UNSEALED):
         body += chunk
+        if response.status != HTTPStatus.OK or not body.startswith(begins):
+            return bytes(body)
         if len(body) > limit:
             raise BadReply(f"{url} answers with more than {limit} bytes")
     if response.length:  # what was announced and did not come
@@ -127,12 +139,13 @@ def _give_until(sock: socket, deadline: float) -> None:
 class _Patient(io.RawIOBase):
     """A socket as a file that ends at the deadline, however slowly its bytes trickle in.
 
-    A socket's own timeout starts again with every byte.
+    A socket's own timeout starts again with every byte. More than `most` bytes are no HTTP.
     """
 
-    def __init__(self, sock: socket, deadline: float) -> None:
+    def __init__(self, sock: socket, deadline: float, most: int) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._left = most
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """What HTTPResponse asks a socket for."""
@@ -143,6 +156,10 @@ class _Patient(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Bytes that have come, at least one before the end. Raises TimeoutError."""
+        """Bytes that have come, at least one before the end. Raises TimeoutError, ValueError."""
         _give_until(self._sock, self._deadline)
-        return self._sock.recv_into(buffer)
+        count = self._sock.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("it does not end")
+        return count

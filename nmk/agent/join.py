@@ -240,9 +240,9 @@ class _Joining:
             if me.phase != "joined" and error.exit_code != EXIT_TEMPORARY:
                 state.remove(me.network)
             raise error
-        me = take_in(replace(me, known=None), answer.data)
+        me = take_in(replace(me, known=None), answer.reply)
         self.say(f"{me.remote_name} has it as {_name(me)}")
-        reported = None if answer.data.get("again") is True else facts
+        reported = None if answer.reply.head.get("again") is True else facts
         return check_in(replace(me, reported=reported, urls=api.urls), api, facts)
 
     def settle(self, me: Membership) -> Membership:

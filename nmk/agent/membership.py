@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from nmk.core.parse import (
     parse_address,
@@ -19,7 +19,7 @@ from nmk.core.parse import (
     parse_port,
     quote,
 )
-from nmk.core.peers import Json, View, merge_view, parse_view
+from nmk.core.peers import Json, Reply, View, merge_view, parse_view, view_json
 from nmk.core.problems import Problem, parse_problems, problems_json
 from nmk.core.records import Facts, node_id
 from nmk.core.settings import parse_local
@@ -53,15 +53,11 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the controller told last: a point in the network's history, and the view there.
-
-    `json` is the view as it is merged and stored, `view` the same, checked.
-    """
+    """What the controller told last: a point in the network's history, and the view there."""
 
     epoch: bytes
     revision: int
     commit_id: str
-    json: Json
     view: View
 
 
@@ -110,22 +106,23 @@ class Membership:
         return node_id(base64.b64encode(self.identity.public).decode())
 
 
-def take_in(me: Membership, reply: Json) -> Membership:
+def take_in(me: Membership, reply: Reply) -> Membership:
     """The membership with a view, a delta or an "unchanged" taken in.
 
     Raises BadView when the reply is none of these, or tells what must not be done.
     """
-    if "full" not in reply:
+    head = reply.head
+    if "full" not in head:
         known = me.known
-        if known is None or reply.get("at") != [known.revision, known.commit_id]:
+        if known is None or head.get("at") != [known.revision, known.commit_id]:
             raise BadView("the controller says that nothing changed since a view we do not have")
         return me
-    merged = merge_view(me.known.json if me.known else None, reply)
-    known = _parse_known({"epoch": reply.get("epoch"), "at": reply.get("at"), "view": merged}, me)
+    view = merge_view(me.known.view if me.known else None, reply, me.remote_name)
+    known = _known(head.get("epoch"), head.get("at"), view, me)
     own_key = public_key(me.private_key)
     if any(other.key == own_key for other in known.view.others):
         raise BadView("the controller gives this node's own key to another one as well")
-    return replace(me, known=known, seq=_count(merged["self"].get("seq"), "seq"))
+    return replace(me, known=known, seq=_count(head["self"].get("seq"), "seq"))
 
 
 def encode(me: Membership) -> bytes:
@@ -163,7 +160,7 @@ def encode(me: Membership) -> bytes:
             and {
                 "epoch": known.epoch.hex(),
                 "at": [known.revision, known.commit_id],
-                "view": known.json,
+                "view": view_json(known.view, me.remote_name),
             },
         },
         separators=(",", ":"),
@@ -239,21 +236,27 @@ def _parse_wishes(data: Json) -> Wishes:
 
 
 def _parse_known(data: Json, me: Membership) -> Known:
-    """A point in history and its view. Raises BadView."""
+    """A point in history and its view, as a file holds them. Raises BadView."""
+    known = _known(data["epoch"], data["at"], parse_view(data["view"], me.remote_name), me)
+    if "clients" not in data["view"]:
+        # Of nmk 0.1.0, which left them out: a full view has to come.
+        known = replace(known, revision=0, commit_id="")
+    return known
+
+
+def _known(epoch_text: Any, at: Any, view: View, me: Membership) -> Known:  # noqa: ANN401  # JSON
+    """A view and the point in history where it stands. Raises BadView."""
     try:
-        epoch = bytes.fromhex(data["epoch"])
-        revision, commit_id = data["at"]
-        view = replace(parse_view(data["view"], me.remote_name), network=me.network)
-        revision = _count(revision, "revision")
-    except (KeyError, TypeError, ValueError, BadInput) as error:
+        epoch = bytes.fromhex(epoch_text)
+        number, commit_id = at
+        revision = _count(number, "revision")
+    except (TypeError, ValueError) as error:
         raise BadView(f"the view does not say where it stands: {_reason(error)}") from None
     if len(epoch) != EPOCH_BYTES or not isinstance(commit_id, str) or len(commit_id) > 255:
         raise BadView("the view does not say where it stands")
     if view.id != me.id:
         raise BadView(f"the view is another node's, {quote(view.id)}")
-    if "clients" not in data["view"]:
-        revision, commit_id = 0, ""  # of nmk 0.1.0, which left them out: a full view has to come
-    return Known(epoch, revision, commit_id, data["view"], view)
+    return Known(epoch, revision, commit_id, replace(view, network=me.network))
 
 
 def _count(value: object, what: str) -> int:

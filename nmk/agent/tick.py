@@ -172,7 +172,7 @@ def check_in(
         me = replace(me, seq=_stored_seq(answer))
         answer = _ask(me, api, facts, told)
     after = _take_in(me, api, answer, told)
-    asked = answer.data.get("report") is True
+    asked = answer.reply.head.get("report") is True
     if (asked or after.seq != me.seq) and not news and not dry:
         after = _take_in(after, api, _ask(after, api, facts, told), told)
     return replace(after, reported=facts, urls=api.urls)
@@ -222,13 +222,13 @@ def _take_in(me: Membership, api: NodeApi, answer: Answer, told: Told) -> Member
     try:
         return take_in(me, reply)
     except BadView:
-        if reply.get("full") is True:
+        if reply.head.get("full") is True:
             raise
         return take_in(me, _ask(replace(me, known=None), api, None, told).result())
 
 
 def _stored_seq(answer: Answer) -> int:
-    stored = answer.data.get("seq")
+    stored = answer.reply.head.get("seq")
     if not isinstance(stored, int) or isinstance(stored, bool) or not 0 <= stored < _HIGHEST_SEQ:
         raise BadReply("the controller does not say which report it took in last")
     return stored

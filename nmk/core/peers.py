@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
-from typing import Any
+from ipaddress import ip_address, ip_network
+from typing import Any, Generic, TypeVar
 
-from nmk.core.gateways import NO_GATEWAY, Gateway, parse_gateway
+from nmk.core.gateways import NO_GATEWAY, Gateway, gateway_json, parse_gateway
 from nmk.core.parse import (
     Address,
     Range,
@@ -21,11 +22,17 @@ from nmk.core.parse import (
     parse_range,
     quote,
 )
+from nmk.core.pieces import Pieces
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadInput, BadView
 
 Json = dict[str, Any]  # as parsed from outside; every use checks what it takes
+T = TypeVar("T")
+MOST_OTHERS = 16_384  # nodes and ext clients in a view
+MOST_CANDIDATES = 131_072  # addresses where its nodes may be reached: eight each in the largest
+MOST_EGRESS_RANGES = 4_096  # of all its gateways together
 _MOST_ADDRESSES = 64
+_MOST_FIELDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,88 +85,208 @@ class View:
         return [*self.peers.values(), *self.clients.values()]
 
 
-def merge_view(old: Json | None, reply: Json) -> Json:
-    """The stored view with a reply taken in, both as JSON; the reply is a full view or a delta.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the controller said. `head`: all but the entries, as it came."""
 
-    Raises BadView when a delta meets no view to add to, or the reply has not the form of either.
+    head: Json
+    peers: Sequence[Peer] = ()
+    clients: Sequence[Client] = ()
+    gone: Sequence[str] = ()
+
+
+def read_reply(body: bytes) -> Reply:
+    """A reply's JSON, with every entry checked by itself as it is read.
+
+    No more than an entry at a time is there as it came. Raises BadView that quotes the culprit,
+    ValueError where the body is no JSON object.
     """
-    try:
-        if not reply["full"] and old is None:
+    head: Json = {}
+    pieces = Pieces(body)
+    peers: _Entries[Peer] = _Entries("nodes")
+    clients: _Entries[Client] = _Entries("ext clients")
+    gone: _Entries[str] = _Entries("nodes that are no more")
+    for name in pieces.fields():
+        if name in {"peers", "clients", "gone"}:
+            with _usable():
+                if name == "peers":
+                    _read_blocks(pieces, peers, _parse_peer)
+                elif name == "clients":
+                    _read_blocks(pieces, clients, _parse_client)
+                else:
+                    for _ in pieces.elements():
+                        gone.add(_id(pieces.value()))
+        elif len(head) < _MOST_FIELDS:
+            head[name] = pieces.value()
+        else:
+            raise BadView(f"the controller's reply has more than {_MOST_FIELDS} fields")
+    pieces.end()
+    return Reply(head, peers.found, clients.found, gone.found)
+
+
+class _Entries(Generic[T]):
+    """What has been read of one kind."""
+
+    def __init__(self, what: str) -> None:
+        self.found: list[T] = []
+        self._what = what
+
+    def add(self, entry: T) -> None:
+        """Raises BadView where it is one too many."""
+        if len(self.found) >= MOST_OTHERS:
+            raise BadView(f"the controller sends more than {MOST_OTHERS} {self._what}")
+        self.found.append(entry)
+
+
+def _read_blocks(pieces: Pieces, entries: _Entries[T], parse: Callable[[str, Json], T]) -> None:
+    """A list of lists of entries."""
+    for number, _ in enumerate(pieces.elements()):
+        if number > MOST_OTHERS:
+            raise BadView("the controller's view is in too many pieces")
+        for _ in pieces.elements():
+            entry: Any = pieces.value()
+            entries.add(parse(_id(entry["id"]), entry))
+
+
+def merge_view(old: View | None, reply: Reply, network: str) -> View:
+    """The view with a reply taken in, which is a full view or a delta. `network`: its name there.
+
+    Raises BadView that quotes the culprit, also when a delta meets no view to add to.
+    """
+    with _usable():
+        full = reply.head["full"]
+        if not full and old is None:
             raise BadView("the controller sent news of a view that we do not have")
-        merged = {"network": reply["network"], "self": reply["self"]}
-        for kind in ("peers", "clients"):
-            known = {} if reply["full"] else dict(old.get(kind, {}) if old else {})
-            for gone in reply.get("gone", ()):
-                known.pop(gone, None)
-            known.update((entry["id"], entry) for block in reply.get(kind, ()) for entry in block)
-            merged[kind] = known
-        merged["peers"].pop(reply["self"]["id"], None)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadView(f"the controller's view lacks something: {error!r}") from None
-    return merged
+        peers = {} if full or old is None else dict(old.peers)
+        clients = {} if full or old is None else dict(old.clients)
+        for gone in reply.gone:
+            peers.pop(gone, None)
+            clients.pop(gone, None)
+        peers.update((peer.id, peer) for peer in reply.peers)
+        clients.update((client.id, client) for client in reply.clients)
+        peers.pop(_id(reply.head["self"]["id"]), None)
+        return _make_view(reply.head, network, peers, clients)
 
 
 def parse_view(view: Json, network: str) -> View:
-    """The merged view, with everything in it checked. Raises BadView that quotes the culprit.
+    """The view that `view_json` made, with everything in it checked. Raises BadView."""
+    with _usable():
+        peers = {_id(k): _parse_peer(k, p) for k, p in view["peers"].items()}
+        clients = {_id(k): _parse_client(k, c) for k, c in view.get("clients", {}).items()}
+        return _make_view(view, network, peers, clients)
+
+
+def view_json(view: View, network: str) -> Json:
+    """What is kept of a view: what was checked, and nothing else. `network`: its name there."""
+    return {
+        "network": {"name": network, "cidrs": view.cidrs, **view.settings},
+        "self": {
+            "id": view.id,
+            "name": view.name,
+            "addresses": view.addresses,
+            "observed": view.observed,
+            "gateway": gateway_json(view.gateway),
+        },
+        "peers": {peer.id: _peer_json(peer) for peer in view.peers.values()},
+        "clients": {
+            c.id: {"id": c.id, "name": c.name, "key": c.key, "addresses": c.addresses, "via": c.via}
+            for c in view.clients.values()
+        },
+    }
+
+
+def _peer_json(peer: Peer) -> Json:
+    found: Json = {
+        "id": peer.id,
+        "name": peer.name,
+        "key": peer.key,
+        "addresses": peer.addresses,
+        "port": peer.port,
+        "lan": peer.lan,
+        "observed": peer.observed,
+    }
+    if peer.static:
+        found["static"] = peer.static
+    if peer.gateway.roles:
+        found["gateway"] = gateway_json(peer.gateway)
+    return found
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Whatever is wrong with a view is a BadView."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadView(f"the controller's view is not usable: {error.message}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadView(f"the controller's view is not usable: {quote(repr(error))}") from None
+
+
+def _make_view(
+    head: Json, network: str, peers: Mapping[str, Peer], clients: Mapping[str, Client]
+) -> View:
+    """A view of entries that were checked each by itself, once they fit together.
 
     A controller is trusted to say who is in the network, with no more than that: addresses must
     lie in the network's ranges, one of each family, and belong to one node, keys and ports must be
     what they should. More would be a way to lead everything into the tunnel.
     """
-    try:
-        head, me = view["network"], view["self"]
-        if head["name"] != network:
-            raise BadView(f"the controller sent a view of {quote(head['name'])}, not of {network}")
-        ranges = [parse_range(c) for c in head["cidrs"]]
-        _check_families(ranges, f"ranges of {network}")
-        cidrs = tuple(map(str, ranges))
-        found = View(
-            network=network,
-            cidrs=cidrs,
-            settings={name: s.parse(head[name]) for name, s in NETWORK_SETTINGS.items()},
-            id=_id(me["id"]),
-            name=parse_label(me["name"], "node name"),
-            addresses=_inside(me["addresses"], ranges),
-            observed=_addresses(me["observed"]),
-            peers={_id(k): _parse_peer(k, p, ranges) for k, p in view["peers"].items()},
-            gateway=_parse_gateway(me.get("gateway", {}), ranges),
-            clients={
-                _id(k): _parse_client(k, c, ranges) for k, c in view.get("clients", {}).items()
-            },
-        )
-    except BadInput as error:
-        raise BadView(f"the controller's view is not usable: {error.message}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadView(f"the controller's view is not usable: {error!r}") from None
-    if not found.addresses or not cidrs:
+    told, me = head["network"], head["self"]
+    if told["name"] != network:
+        raise BadView(f"the controller sent a view of {quote(told['name'])}, not of {network}")
+    found = View(
+        network=network,
+        cidrs=parse_ranges(told["cidrs"]),
+        settings={name: s.parse(told[name]) for name, s in NETWORK_SETTINGS.items()},
+        id=_id(me["id"]),
+        name=parse_label(me["name"], "node name"),
+        addresses=_node_addresses(me["addresses"]),
+        observed=_addresses(me["observed"]),
+        peers=peers,
+        gateway=parse_gateway(me.get("gateway", {})),
+        clients=clients,
+    )
+    if not found.addresses or not found.cidrs:
         raise BadView("the controller's view gives this node no address")
+    _check_amounts(found)
+    _check_inside(found)
     _check_unique(found)
     return found
 
 
-def _parse_peer(key: str, peer: Json, ranges: list[Range]) -> Peer:
+def parse_ranges(cidrs: object) -> tuple[str, ...]:
+    """A network's ranges, IPv4 first, one of a family at most. Raises BadInput."""
+    if not isinstance(cidrs, list | tuple):
+        raise BadInput(f"{quote(cidrs)} are no ranges")
+    ranges = [parse_range(c) for c in cidrs[:_MOST_ADDRESSES]]
+    _check_families(ranges, "ranges of a network")
+    return tuple(str(r) for r in sorted(ranges, key=lambda r: r.version))
+
+
+def _parse_peer(key: str, peer: Json) -> Peer:
     _check_place(key, peer)
     static = peer.get("static")
     return Peer(
         id=key,
         name=parse_label(peer["name"], "node name"),
         key=parse_key(peer["key"]),
-        addresses=_inside(peer["addresses"], ranges),
+        addresses=_node_addresses(peer["addresses"]),
         port=parse_port(peer["port"]),
         lan=tuple(parse_interface_address(a) for a in peer["lan"][:_MOST_ADDRESSES]),
         observed=_addresses(peer["observed"]),
         static=parse_endpoint(static) if static else None,
-        gateway=_parse_gateway(peer["gateway"], ranges) if "gateway" in peer else NO_GATEWAY,
+        gateway=parse_gateway(peer["gateway"]) if "gateway" in peer else NO_GATEWAY,
     )
 
 
-def _parse_client(key: str, client: Json, ranges: list[Range]) -> Client:
+def _parse_client(key: str, client: Json) -> Client:
     _check_place(key, client)
     return Client(
         id=key,
         name=parse_label(client["name"], "name of an ext client"),
         key=parse_key(client["key"]),
-        addresses=_inside(client["addresses"], ranges),
+        addresses=_node_addresses(client["addresses"]),
         via=_id(client["via"]),
     )
 
@@ -169,14 +296,6 @@ def _check_place(key: str, entry: Json) -> None:
         raise BadView(
             f"the controller's view has {quote(entry['id'])} in the place of {quote(key)}"
         )
-
-
-def _parse_gateway(data: Json, ranges: list[Range]) -> Gateway:
-    gateway = parse_gateway(data)
-    for cidr in map(ip_network, gateway.ranges):
-        if any(overlap(cidr, own) for own in ranges):
-            raise BadInput(f"{cidr} of an egress gateway overlaps the network itself")
-    return gateway
 
 
 def _id(text: object) -> str:
@@ -193,11 +312,8 @@ def _addresses(texts: list[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(a)) for a in texts[:_MOST_ADDRESSES])
 
 
-def _inside(texts: list[str], ranges: list[Range]) -> tuple[str, ...]:
-    found = [parse_address(text) for text in texts]
-    for address in found:
-        if not any(address.version == r.version and address in r for r in ranges):
-            raise BadInput(f"{quote(address)} is outside {', '.join(map(str, ranges))}")
+def _node_addresses(texts: list[str]) -> tuple[str, ...]:
+    found = [parse_address(text) for text in texts[:_MOST_ADDRESSES]]
     _check_families(found, "addresses of a node")
     return tuple(str(address) for address in found)
 
@@ -206,6 +322,37 @@ def _check_families(found: Sequence[Address | Range], what: str) -> None:
     """Raises BadInput where there are two of one family."""
     if len({one.version for one in found}) < len(found):
         raise BadInput(f"two {what} are of one family: {', '.join(map(quote, found[:3]))}")
+
+
+def _check_amounts(view: View) -> None:
+    """Raises BadView where there is more than a network has: each entry costs memory and time."""
+    gateways = [view.gateway, *(peer.gateway for peer in view.peers.values())]
+    for count, most, what in (
+        (len(view.peers) + len(view.clients), MOST_OTHERS, "nodes and ext clients"),
+        (
+            sum(len(p.lan) + len(p.observed) for p in view.peers.values()),
+            MOST_CANDIDATES,
+            "addresses where nodes may be reached",
+        ),
+        (sum(len(g.ranges) for g in gateways), MOST_EGRESS_RANGES, "ranges of egress gateways"),
+    ):
+        if count > most:
+            raise BadView(f"the controller's view has {count} {what}, above the bound of {most}")
+
+
+def _check_inside(view: View) -> None:
+    """Raises BadInput where an address of a node is outside, or an egress range is not."""
+    ranges = [ip_network(c) for c in view.cidrs]
+    bounds = {r.version: (int(r.network_address), int(r.broadcast_address)) for r in ranges}
+    for text in (*view.addresses, *(a for other in view.others for a in other.addresses)):
+        address = ip_address(text)
+        low, high = bounds.get(address.version, (1, 0))
+        if not low <= int(address) <= high:
+            raise BadInput(f"{quote(text)} is outside {', '.join(view.cidrs)}")
+    for gateway in (view.gateway, *(peer.gateway for peer in view.peers.values())):
+        for cidr in map(ip_network, gateway.ranges):
+            if any(overlap(cidr, own) for own in ranges):
+                raise BadInput(f"{cidr} of an egress gateway overlaps the network itself")
 
 
 def _check_unique(view: View) -> None:

@@ -29,7 +29,8 @@ KEY_BYTES = 32
 EPOCH_BYTES = 8
 NONCE_BYTES = 24
 MAX_REQUEST = 256 * 1024  # bytes; a report of facts has a few hundred
-MAX_REPLY = 64 * 1024 * 1024  # bytes, also once inflated: a view of 100,000 peers fits
+MAX_REPLY = 2 * 1024 * 1024  # bytes: a view of 10,000 nodes and 1,000 ext clients has 0.6 MB
+MAX_INFLATED = 8 * 1024 * 1024  # bytes: the same has 2.5 MB
 NO_EPOCH = bytes(EPOCH_BYTES)
 _REQUEST_FIXED = len(MAGIC) + 1 + KEY_BYTES + EPOCH_BYTES + NONCE_BYTES + 1
 _REPLY_FIXED = len(MAGIC) + 1 + NONCE_BYTES
@@ -159,7 +160,7 @@ def open_reply(keys: SessionKeys, request: Header, message: bytes) -> tuple[Kind
     if len(message) < _REPLY_FIXED or head[:4] != MAGIC or head[4] not in expected:
         raise Unreadable("the reply is not a controller's")
     plain = _open(message[_REPLY_FIXED:], head + request.raw, nonce, keys.receive)
-    return Kind(head[4]), unpack(plain, MAX_REPLY)
+    return Kind(head[4]), unpack(plain, MAX_INFLATED)
 
 
 def seal_to(controller: bytes, message: bytes) -> bytes:

@@ -21,6 +21,7 @@ from nmk.core.parse import (
     parse_port,
     quote,
 )
+from nmk.core.peers import Reply, read_reply
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import (
@@ -45,6 +46,7 @@ from nmk.errors import (
 
 _MOST_ADDRESSES = 64
 _LONGEST_TEXT = 255
+_LONGEST_ERROR = 16 * 1024  # bytes
 _HIGHEST_SEQ = 2**53
 _OTHER_VALUE = "give another value for what the message quotes"
 SEALED_ERRORS: dict[str, tuple[type[NmkError], str]] = {
@@ -201,8 +203,10 @@ def parse_error(body: bytes) -> tuple[NmkError, dict[str, Any]]:
     The hint is ours: people run what a hint says. Raises BadReply for what is no error, or one
     that is not among `SEALED_ERRORS`.
     """
-    data = parse_reply(body)
+    if len(body) > _LONGEST_ERROR:
+        raise BadReply(f"the controller's error has {len(body)} bytes")
     try:
+        data = _object(body)
         code = _text(data, "error")
     except BadInput as error:
         raise BadReply(f"the controller's error makes no sense: {error.message}") from None
@@ -216,12 +220,12 @@ def parse_error(body: bytes) -> tuple[NmkError, dict[str, Any]]:
     return cls(message, hint), data
 
 
-def parse_reply(body: bytes) -> dict[str, Any]:
-    """A reply's JSON object. Raises BadReply."""
+def parse_reply(body: bytes) -> Reply:
+    """A reply's JSON object. Raises BadReply, BadView."""
     try:
-        return _object(body)
-    except BadInput as error:
-        raise BadReply(f"the controller's reply makes no sense: {error.message}") from None
+        return read_reply(body)
+    except ValueError as error:
+        raise BadReply(f"the controller's reply makes no sense: {quote(error)}") from None
 
 
 def _json(value: object) -> bytes:

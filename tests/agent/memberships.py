@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from nmk.agent.membership import Membership, Wishes, take_in
+from nmk.core.peers import read_reply
 from nmk.core.records import Facts
 from nmk.core.settings import effective
 from nmk.system.keys import generate_private_key, public_key
@@ -59,8 +61,13 @@ def full_view(me: Membership, *peers: dict[str, Any], seq: int = 0) -> dict[str,
     }
 
 
+def told(me: Membership, reply: dict[str, Any]) -> Membership:
+    """The membership with a reply taken in that came as JSON."""
+    return take_in(me, read_reply(json.dumps(reply).encode()))
+
+
 def joined(*peers: dict[str, Any]) -> Membership:
     """A machine that is in the network with these peers."""
     me = joining()
     facts = Facts(public_key(me.private_key), me.listen_port, ("192.168.1.1/24",))
-    return replace(take_in(me, full_view(me, *peers)), phase="joined", reported=facts)
+    return replace(told(me, full_view(me, *peers)), phase="joined", reported=facts)

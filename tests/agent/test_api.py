@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from nmk.agent import api as api_module
 from nmk.agent import http as http_module
 from nmk.agent.api import NodeApi
-from nmk.agent.http import post
+from nmk.agent.http import MOST_UNSEALED, post
 from nmk.core.decisions import JoinRequest
 from nmk.core.records import Facts
 from nmk.errors import (
@@ -25,7 +26,7 @@ from nmk.errors import (
     Unreadable,
 )
 from nmk.system.keys import generate_private_key, public_key
-from nmk.wire.envelope import NO_EPOCH, Identity
+from nmk.wire.envelope import MAGIC, MAX_REPLY, NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from nmk.wire.token import Token
 from tests.agent.controllers import RealController, answering, http
@@ -56,9 +57,9 @@ def refused() -> Iterator[str]:
 def test_a_real_controller_answers_under_seal(controller: RealController) -> None:
     token = controller.token()
     api = api_for(*token.urls, key=token.controller_key)
-    assert api.join(request(token)).result()["full"] is True
-    assert api.check_in(NO_EPOCH, ASK).result()["network"]["name"] == "home"
-    assert api.leave(NO_EPOCH).result() == {}
+    assert api.join(request(token)).result().head["full"] is True
+    assert api.check_in(NO_EPOCH, ASK).result().head["network"]["name"] == "home"
+    assert api.leave(NO_EPOCH).result().head == {}
 
 
 def test_its_refusals_come_under_seal(controller: RealController) -> None:
@@ -147,7 +148,7 @@ def test_an_oversized_answer_is_cut_off(head: str, monkeypatch: pytest.MonkeyPat
 
     def endless(handler: Handler) -> None:
         nonlocal sent
-        handler.wfile.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+        handler.wfile.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\nnmk1".encode())
         try:
             while sent < 1_000_000_000:
                 sent += handler.wfile.write(bytes(100_000))
@@ -157,6 +158,34 @@ def test_an_oversized_answer_is_cut_off(head: str, monkeypatch: pytest.MonkeyPat
     with answering(endless) as url, pytest.raises(BadReply, match="more than 1000000 bytes"):
         api_for(url).check_in(NO_EPOCH, ASK)
     assert sent < 100_000_000  # what the kernel's buffers hold was sent in vain
+
+
+@pytest.mark.parametrize(
+    ("status", "begins"),
+    [("200 OK", b"{"), ("200 OK", b""), ("500 No", b"nmk1"), ("429 No", b""), ("302 No", b"nmk1")],
+)
+def test_no_more_is_read_of_what_is_not_sealed_than_an_error_needs(
+    status: str, begins: bytes
+) -> None:
+    answer = http(status, begins + b'"' * 64 * 1024 * 1024)
+    with answering(answer) as url:
+        assert len(post(url, "/", b"", MAX_REPLY, MAGIC).body) == MOST_UNSEALED
+        with pytest.raises((BadReply, RateLimited)):
+            api_for(url).check_in(NO_EPOCH, ASK)
+
+
+def test_a_head_that_does_not_end_is_cut_off() -> None:
+    sent = 0
+
+    def endless(handler: StreamRequestHandler) -> None:
+        nonlocal sent
+        with contextlib.suppress(OSError):
+            while sent < 100_000_000:
+                sent += handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+    with answering(endless) as url, pytest.raises(BadReply, match="does not end"):
+        post(url, "/", b"", 1000, MAGIC)
+    assert sent < 20_000_000
 
 
 def test_a_trickle_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +203,7 @@ def test_a_trickle_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
             return
 
     with answering(trickle) as url, pytest.raises(Unreachable, match="timed out"):
-        post(url, "/", b"", limit=10**9, timeout=20)
+        post(url, "/", b"", 10**9, b"", timeout=20)
 
 
 def test_silence_is_waited_for_no_longer_than_told() -> None:
@@ -185,11 +214,11 @@ def test_silence_is_waited_for_no_longer_than_told() -> None:
 
     with answering(wait) as url:
         with pytest.raises(Unreachable, match="timed out"):
-            post(url, "/", b"", limit=1000, timeout=0.2)
+            post(url, "/", b"", 1000, b"", timeout=0.2)
         done.set()
 
 
 def test_no_such_host() -> None:
     for host in ("nothing.invalid", "x" * 70):
         with pytest.raises(Unreachable, match="cannot reach"):
-            post(f"http://{host}:50051", "/", b"", limit=1000)
+            post(f"http://{host}:50051", "/", b"", 1000, b"")

@@ -11,6 +11,7 @@ from nmk.agent.api import Answer, NodeApi
 from nmk.agent.membership import Membership, decode, encode, take_in
 from nmk.agent.tick import api_of, check_in, collect_facts
 from nmk.core.decisions import JoinRequest
+from nmk.core.peers import read_reply
 from nmk.core.records import Facts
 from nmk.errors import BadView, NodeDeleted
 from nmk.server.ext_clients import ExtClients
@@ -136,7 +137,7 @@ class Scripted(NodeApi):
 
     def __init__(self, me: Membership, *answers: object) -> None:
         super().__init__(me.urls, me.controller_key, me.identity, me.network, "nowhere")
-        self.answers = [json.loads(json.dumps(a)) for a in answers]
+        self.answers = [read_reply(json.dumps(a).encode()) for a in answers]
         self.asked: list[int] = []
 
     def check_in(self, epoch: bytes, message: CheckIn) -> Answer:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.agent.membership import Membership, Wishes, decode, encode, take_in
+from nmk.agent.membership import Membership, Wishes, decode, encode
 from nmk.core.tunnel import NO_KEY
 from nmk.errors import BadView, StateDamaged, StateNewer
 from nmk.system.keys import public_key
-from tests.agent.memberships import full_view, joined, joining, peer
+from tests.agent.memberships import full_view, joined, joining, peer, told
 from tests.core.made import key32
 
 JOINED = replace(joined(peer(2), peer(3)), endpoints={peer(4)["key"]: "[2001:db8::4]:51821"})
@@ -180,12 +180,12 @@ def test_a_kind_that_a_later_version_lays_is_passed_over() -> None:
 
 def test_a_network_has_a_name_here_and_one_there() -> None:
     me = joining(network="office", remote_name="home")
-    me = replace(take_in(me, full_view(me, peer(2))), phase="joined")
+    me = replace(told(me, full_view(me, peer(2))), phase="joined")
     assert me.known
     assert me.known.view.network == "office"
     assert decode(encode(me), "office", "office.json") == me
     with pytest.raises(BadView, match="a view of 'office'"):
-        take_in(me, full_view(replace(me, remote_name="office")))
+        told(me, full_view(replace(me, remote_name="office")))
 
 
 def test_a_newer_format_is_told_from_damage() -> None:
@@ -206,14 +206,14 @@ def test_a_delta_adds_changes_and_removes() -> None:
         "full": False,
         "gone": [three["id"]],
     }
-    after = take_in(me, delta)
+    after = told(me, delta)
     assert after.known
     assert sorted(p.name for p in after.known.view.peers.values()) == ["peer-4", "renamed"]
     assert (after.known.revision, after.known.commit_id, after.seq) == (9, "beef", 3)
 
 
 def test_unchanged_changes_nothing() -> None:
-    assert take_in(JOINED, {"at": [7, "c0ffee"]}) is JOINED
+    assert told(JOINED, {"at": [7, "c0ffee"]}) is JOINED
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_unchanged_changes_nothing() -> None:
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadView):
-        take_in(JOINED, wrong)
+        told(JOINED, wrong)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_what_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
 )
 def test_a_hostile_peer_is_refused(entry: dict[str, Any]) -> None:
     with pytest.raises(BadView):
-        take_in(JOINED, full_view(JOINED, peer(2) | entry))
+        told(JOINED, full_view(JOINED, peer(2) | entry))
 
 
 def test_hostile_addresses_of_our_own_are_refused() -> None:
@@ -261,4 +261,4 @@ def test_hostile_addresses_of_our_own_are_refused() -> None:
     view["network"]["cidrs"] = ["fd00:1::/64"]
     view["self"]["addresses"] = ["fd00:1::5%x\nlink set dev eth0 down"]
     with pytest.raises(BadView):
-        take_in(JOINED, view)
+        told(JOINED, view)

@@ -12,7 +12,7 @@ from typing import Any
 from nmk.core.decisions import JoinRequest
 from nmk.core.gateways import Exit, Gateway, Ingress, make_egress
 from nmk.core.mesh import Mesh
-from nmk.core.peers import View, merge_view, parse_view
+from nmk.core.peers import View, merge_view, read_reply
 from nmk.core.records import (
     AccessKey,
     ExtClient,
@@ -127,7 +127,12 @@ def view_of(mesh: Mesh, node: Node, at: At = NOWHERE) -> Json:
 
 def made_view(mesh: Mesh, name: str = "n1") -> View:
     """What the agent of that node makes of a full view."""
-    return parse_view(merge_view(None, view_of(mesh, mesh.by_name[name])), mesh.name)
+    return merged(None, view_of(mesh, mesh.by_name[name]))
+
+
+def merged(old: View | None, reply: Json) -> View:
+    """What an agent of home makes of a view and a reply."""
+    return merge_view(old, read_reply(json.dumps(reply).encode()), "home")
 
 
 def made_request(number: int, **fields: object) -> JoinRequest:

@@ -15,7 +15,7 @@ from nmk.core.ext_clients import NewClient
 from nmk.core.gateways import parse_role
 from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
-from nmk.core.peers import merge_view, parse_view
+from nmk.core.peers import View
 from nmk.core.records import Network, Node, Record, key_of
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.errors import NmkError
@@ -24,7 +24,6 @@ from tests.core.made import (
     INGRESS,
     NOW,
     At,
-    Json,
     commit,
     commit_id,
     here,
@@ -37,6 +36,7 @@ from tests.core.made import (
     made_mesh,
     made_node,
     made_request,
+    merged,
     view_of,
 )
 
@@ -157,19 +157,19 @@ class Agent:
     """What an agent keeps of what it is told."""
 
     def __init__(self) -> None:
-        self.view: Json | None = None
+        self.view: View | None = None
         self.at: At = ("", 0, "")
         self.told: list[str] = []
 
     def check_in(self, mesh: Mesh) -> None:
         reply = view_of(mesh, mesh.by_name["n90"], self.at)
         if "full" in reply:
-            self.view, self.at = merge_view(self.view, reply), here(mesh)
+            self.view, self.at = merged(self.view, reply), here(mesh)
         assert self.at == here(mesh)
 
 
-def full(mesh: Mesh) -> Json:
-    return merge_view(None, view_of(mesh, mesh.by_name["n90"]))
+def full(mesh: Mesh) -> View:
+    return merged(None, view_of(mesh, mesh.by_name["n90"]))
 
 
 @given(steps_, st.data())
@@ -187,7 +187,7 @@ def test_agents_that_take_deltas_end_where_one_is_that_takes_all(
     for agent in (keen, lazy):
         agent.check_in(mesh)
         assert agent.view == full(mesh)
-    view = parse_view(full(mesh), "home")
+    view = full(mesh)
     assert {c.name for c in view.clients.values()} == {
         c.name for c in mesh.clients.values() if c.state == "enabled"
     }

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from nmk.core import decisions
 from nmk.core.entries import BLOCK
 from nmk.core.mesh import Mesh
-from nmk.core.peers import merge_view, parse_view
 from nmk.errors import BadView
 from tests.core.made import (
     EPOCH,
@@ -24,14 +23,15 @@ from tests.core.made import (
     made_facts,
     made_mesh,
     made_node,
+    made_view,
+    merged,
     view_of,
 )
 
 
 def test_a_full_view_holds_the_network_the_node_and_its_peers() -> None:
     mesh = made_mesh(made_node(1), made_node(2, endpoint="198.51.100.7:1"))
-    merged = merge_view(None, view_of(mesh, mesh.by_name["n1"]))
-    view = parse_view(merged, "home")
+    view = made_view(mesh)
     assert (view.name, view.addresses) == ("n1", ("10.20.0.1",))
     assert view.cidrs == ("10.20.0.0/24",)
     assert view.settings["mtu"] == 1420
@@ -62,7 +62,7 @@ def test_who_comes_from_another_past_gets_a_full_view(at: tuple[str, int, str]) 
     commit(mesh, made_node(3))
     reply = view_of(mesh, mesh.by_name["n1"], at)
     assert reply["full"]
-    assert len(merge_view(None, reply)["peers"]) == 2
+    assert len(merged(None, reply).peers) == 2
 
 
 def test_a_delta_holds_what_changed_and_no_more() -> None:
@@ -95,17 +95,16 @@ def test_a_delta_applied_to_an_old_view_equals_a_full_view(
     mesh = made_mesh(made_node(250))
     me = made_node(250)
     stand_at = data.draw(st.integers(0, len(steps)), label="the agent's last check-in")
-    old, at = merge_view(None, view_of(mesh, me)), here(mesh)
+    old, at = merged(None, view_of(mesh, me)), here(mesh)
     for number, step in enumerate(steps):
         if number == stand_at:
-            old, at = merge_view(None, view_of(mesh, me)), here(mesh)
+            old, at = merged(None, view_of(mesh, me)), here(mesh)
         change(mesh, *step)
-    full = merge_view(None, view_of(mesh, me))
+    full = merged(None, view_of(mesh, me))
     reply = view_of(mesh, me, at)
     assert ("full" not in reply) == (at == here(mesh))
-    merged = merge_view(old, reply) if "full" in reply else old
-    assert merged == full
-    assert len(parse_view(full, "home").peers) == len(mesh.nodes) - 1
+    assert (merged(old, reply) if "full" in reply else old) == full
+    assert len(full.peers) == len(mesh.nodes) - 1
     ids = [e["id"] for block in view_of(mesh, me)["peers"] for e in block]
     assert len(ids) == len(set(ids))
 
@@ -140,8 +139,7 @@ def test_views_stay_whole_over_many_blocks_of_entries() -> None:
     me = mesh.by_name["n1"]
     commit(mesh, *(replace(n, deleted_at=NOW) for i, n in enumerate(nodes) if i % 7 > 1))
     left = {f"n{n}" for n in range(BLOCK * 4) if n % 7 <= 1} - {"n1"}
-    merged = merge_view(None, view_of(mesh, me))
-    assert {p["name"] for p in merged["peers"].values()} == left
+    assert {p.name for p in merged(None, view_of(mesh, me)).peers.values()} == left
     at = here(mesh)
     commit(mesh, made_node(BLOCK * 4, address4="10.20.9.9"))
     assert view_of(mesh, me, at)["peers"] == [[json.loads(mesh.entries.since(at[1])[0])]]
@@ -153,4 +151,4 @@ def test_a_delta_with_no_view_to_add_to_is_refused() -> None:
     commit(mesh, made_node(3))
     delta = view_of(mesh, mesh.by_name["n1"], before)
     with pytest.raises(BadView):
-        merge_view(None, delta)
+        merged(None, delta)

@@ -49,7 +49,7 @@ def test_a_controller_may_lie_at_any_pace(liar: Liar) -> None:
     honest = liar.lie
     liar.lie = lambda request, answer: liar.drip(request.sealed(answer), 0.001, size=50)
     assert victim.check_in().known
-    liar.lie = lambda *_: endless()
+    liar.lie = lambda *_: endless(head=b"HTTP/1.1 200 OK\r\n\r\nnmk1")
     with pytest.raises(BadReply, match="more than"):
         victim.check_in()
     liar.lie = honest

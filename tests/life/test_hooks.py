@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from nmk.agent.membership import take_in
 from nmk.errors import BadView
 from tests.agent.memberships import full_view, joined, peer
+from tests.agent.memberships import told as taken_in
 from tests.lab import Host, Lab
 from tests.mesh import Mesh, live_addresses, live_peers, reaches
 
@@ -164,4 +164,4 @@ def test_a_refusal_is_said_once_for_many_peers(mesh: Mesh, quiet_web: Host) -> N
 def test_a_hostile_name_never_comes_as_far_as_a_hook(name: str) -> None:
     me = joined()
     with pytest.raises(BadView):
-        take_in(me, full_view(me, peer(2) | {"name": name}))
+        taken_in(me, full_view(me, peer(2) | {"name": name}))

@@ -193,7 +193,7 @@ class Agent:
         return True
 
     def _take(self, answer: Answer) -> Mapping[str, Any]:
-        view = answer.result()
+        view = answer.result().head
         if "epoch" in view:
             revision, commit_id = view["at"]
             self.at = (bytes.fromhex(view["epoch"]), revision, commit_id)

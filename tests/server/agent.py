@@ -27,7 +27,6 @@ from nmk.wire.messages import (
     encode_check_in,
     encode_join,
     parse_error,
-    parse_reply,
 )
 from nmk.wire.token import Token
 from tests.core.made import key32
@@ -120,7 +119,8 @@ class Agent:
         if kind is Kind.ERROR:
             error, data = parse_error(body)
             raise Refused(error, data) from error
-        return parse_reply(body)
+        content: Json = json.loads(body)
+        return content
 
 
 class Refused(Exception):

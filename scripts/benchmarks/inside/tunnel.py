@@ -21,7 +21,8 @@ from nmk.core.view import pack_view
 from nmk.system import wireguard
 from nmk.system.facts import own_addresses
 from nmk.system.runner import Runner
-from nmk.wire.envelope import MAX_REPLY, NO_EPOCH, Identity, unpack
+from nmk.wire.envelope import MAX_INFLATED, NO_EPOCH, Identity, unpack
+from nmk.wire.messages import parse_reply
 from scripts.benchmarks.population import found_network, join
 from tests.agent.memberships import joining
 
@@ -55,15 +56,15 @@ def measure(peers: int) -> dict[str, float]:
     run, again = Recorder(), Recorder()
     with fresh_interface():
         start = time.perf_counter()
-        me = apply(take_in(me, views[0]), run, lan)
+        me = apply(take_in(me, parse_reply(views[0])), run, lan)
         by_nmk = time.perf_counter() - start
-        apply(take_in(me, views[1]), again, lan)
+        apply(take_in(me, parse_reply(views[1])), again, lan)
     with fresh_interface():
         by_hand = replay(run.changes)
     return {"by_nmk": by_nmk, "by_hand": by_hand, "one_more": again.count}
 
 
-def prepare(peers: int) -> tuple[Membership, list[dict[str, object]]]:
+def prepare(peers: int) -> tuple[Membership, list[bytes]]:
     """A machine that has joined, and what its controller says, before and with one more peer."""
     identity = Identity.generate()
     mesh, ticket, _ = found_network()
@@ -77,7 +78,7 @@ def prepare(peers: int) -> tuple[Membership, list[dict[str, object]]]:
     views.append(pack_view(mesh, node, NO_EPOCH.hex(), ("", 0, "")))
     me = joining(identity=identity, interface=INTERFACE, phase="joined")
     state.make_directory()
-    return me, [json.loads(unpack(view, MAX_REPLY)) for view in views]
+    return me, [unpack(view, MAX_INFLATED) for view in views]
 
 
 def apply(me: Membership, run: Runner, lan: tuple[str, ...]) -> Membership:
