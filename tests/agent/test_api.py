@@ -177,7 +177,7 @@ def test_no_more_is_read_of_what_is_not_sealed_than_an_error_needs(
 def test_a_head_that_does_not_end_is_cut_off() -> None:
     sent = 0
 
-    def endless(handler: StreamRequestHandler) -> None:
+    def endless(handler: Handler) -> None:
         nonlocal sent
         with contextlib.suppress(OSError):
             while sent < 100_000_000:
