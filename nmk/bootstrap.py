@@ -10,7 +10,8 @@ belong to them or to root, and nobody else may be able to write to it.
 
 A process keeps a shared lock on the directory that it runs from, and an exclusive one on what it
 unpacks or removes. Locks end with their process, so what nobody has locked may go: `.new-*` always,
-builds when there are newer ones. Where there is no such place, each process unpacks for itself.
+builds when there are newer ones. Whoever can open a directory can lock it, so others can open none
+of these. Where there is no such place, each process unpacks for itself.
 
 This file is read by whatever `python3` is, so it must parse in Pythons that are too old for nmk
 (3.6 and later do). It runs at every start, so as long as nothing must be unpacked it imports only
@@ -98,7 +99,7 @@ def unpacked() -> str:
     places = cache_directories()
     for place in places:
         directory = os.path.join(place, BUILD_ID)
-        if is_ours(place) and hold(directory):
+        if is_ours(place) and closed(place) and hold(directory):
             return directory
     umask = os.umask(0o022)
     problems = []
@@ -133,6 +134,17 @@ def is_ours(path: "str | int") -> bool:
     return is_directory and status.st_uid in {0, os.geteuid()} and not status.st_mode & 0o022
 
 
+def closed(place: str) -> bool:
+    """Let nobody but its owner open what is in there; that it is so, or cannot be helped."""
+    status = os.lstat(place)
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        try:  # noqa: SIM105  # importing contextlib takes time
+            os.chmod(place, 0o700)
+        except OSError:
+            pass  # on a read-only disk
+    return True
+
+
 def hold(directory: str) -> bool:
     """Lock it for as long as this process lives; False where it is absent or not ours."""
     import fcntl
@@ -160,11 +172,14 @@ def unpack_into(place: str) -> str:
     os.makedirs(place, exist_ok=True)
     if not is_ours(place):
         raise PermissionError(0, "other users can write there")
+    closed(place)
     directory = os.path.join(place, BUILD_ID)
     new, lock = make_locked(place)
     try:
         extract(new)
         os.sync()  # after a power cut, a directory of that name must have its files
+        if is_ours(directory) and not hold(directory):  # locked by somebody who opened it before
+            os.rename(directory, os.path.join(place, ".new-" + os.urandom(8).hex()))
         with contextlib.suppress(OSError):  # another process was faster
             os.rename(new, directory)
     finally:

@@ -7,6 +7,7 @@ user without rights and with a cache of their own, or as root with an empty /var
 from __future__ import annotations
 
 import ast
+import fcntl
 import io
 import os
 import shutil
@@ -223,6 +224,27 @@ def test_a_cache_that_others_can_write_to_is_not_used(user: User, file: Path, mo
     directory = user.start(file)[0]
     assert Path(directory).parent == user.home
     assert not Path(directory).exists()
+
+
+def test_a_cache_that_others_can_open_is_closed_to_them(user: User, file: Path) -> None:
+    user.start(file)
+    assert stat.S_IMODE(user.cache.stat().st_mode) == 0o700
+    user.cache.chmod(0o755)
+    assert user.start(file)[0] == str(user.cache / build_id(file))
+    assert stat.S_IMODE(user.cache.stat().st_mode) == 0o700
+
+
+def test_a_lock_that_somebody_has_already_is_got_out_of_the_way(user: User, file: Path) -> None:
+    """Whoever opened a build while that could be opened goes on holding what is nobody's now."""
+    user.start(file)
+    directory = user.cache / build_id(file)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for _ in range(2):
+            assert user.start(file)[0] == str(directory)
+    finally:
+        os.close(handle)
 
 
 def test_a_cache_of_another_user_is_not_used(user: User, file: Path) -> None:

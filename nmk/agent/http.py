@@ -1,4 +1,4 @@
-"""One POST, bounded in time and size, whatever answers at the other end."""
+"""One HTTP exchange, bounded in time and size, whatever answers at the other end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from socket import SO_MARK, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
+from socket import SO_MARK, SOCK_STREAM, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from nmk.agent.resolver import resolve
 from nmk.core.tunnel import MARK
 from nmk.errors import BadReply, Unreachable
 
@@ -26,10 +27,11 @@ _MOST_HEAD = 64 * 1024  # bytes of all that is no body
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP status and a body."""
+    """An HTTP status and a body; `date` is the time there, as its header says it."""
 
     status: int
     body: bytes
+    date: str | None = None
 
 
 def post(
@@ -43,51 +45,62 @@ def post(
     """The answer to a POST to a path below a base URL; redirects and proxies are not followed.
 
     A body that does not begin as one of ours does, or is no success, is cut at MOST_UNSEALED
-    bytes. Raises Unreachable when nobody takes the request or answers in time, BadReply when what
-    comes back is no HTTP or more than `limit` bytes.
+    bytes. `timeout`: seconds for everything, resolving the name included. Raises Unreachable when
+    nobody takes the request or answers in that time, BadReply when what comes back is no HTTP or
+    more than `limit` bytes.
     """
+    return _exchange("POST", url, path, body, (limit, begins), timeout)
+
+
+def get(url: str, path: str, limit: int, timeout: float = EXCHANGE_TIMEOUT) -> Response:
+    """The answer to a GET. As `post`."""
+    return _exchange("GET", url, path, b"", (limit, b""), timeout)
+
+
+def _exchange(
+    method: str, url: str, path: str, body: bytes, reply: tuple[int, bytes], timeout: float
+) -> Response:
+    """A request and its answer; `reply`: its limit, and how it begins, as above."""
+    limit, begins = reply
     deadline = time.monotonic() + timeout
-    connection = connection_to(url)
     try:
-        connection.connect()
-        _give_until(connection.sock, deadline)
-        headers = {"Content-Type": "application/octet-stream", "Connection": "close"}
-        connection.request("POST", path, body, headers)
-        response = HTTPResponse(
-            cast(socket, _Patient(connection.sock, deadline, limit + _MOST_HEAD)), method="POST"
-        )
-        response.begin()
-        return Response(response.status, _read(response, limit, begins, url))
+        connection = _connection_to(url, deadline)
+        try:
+            connection.connect()
+            _give_until(connection.sock, deadline)
+            headers = {"Content-Type": "application/octet-stream"} if body else {}
+            connection.request(method, path, body or None, {**headers, "Connection": "close"})
+            reader = _Patient(connection.sock, deadline, limit + _MOST_HEAD)
+            response = HTTPResponse(cast(socket, reader), method=method)
+            response.begin()
+            found = _read(response, limit, begins, url)
+            return Response(response.status, found, response.getheader("Date"))
+        finally:
+            connection.close()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise Unreachable(f"cannot reach {url}: {reason or error}") from None
     except (HTTPException, ValueError) as error:
         raise BadReply(f"{url} answers with no HTTP: {error!r:.80}") from None
-    finally:
-        connection.close()
 
 
-def connection_to(url: str) -> HTTPConnection:
-    """A connection to the host of a URL, not made yet. Raises ValueError for a bad port."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return _Http(host, parts.port or 80, timeout=CONNECT_TIMEOUT)
-    return _Https(host, parts.port or 443, timeout=CONNECT_TIMEOUT)
-
-
-def dial(host: str, port: int, timeout: float) -> socket:
+def dial(host: str, port: int, seconds: float) -> socket:
     """A TCP connection past every tunnel of nmk, as its packets carry the mark. Raises OSError.
 
-    So a controller is reached whatever an exit node does. Only root may set a mark.
+    So a controller is reached whatever an exit node does. Only root may set a mark. `seconds` are
+    for everything, each address has CONNECT_TIMEOUT of them at most.
     """
+    deadline = time.monotonic() + seconds
     failure = OSError("no address")
-    for family, kind, protocol, _, address in getaddrinfo(host, port, type=SOCK_STREAM):
+    for family, kind, protocol, _, address in resolve(host, port, SOCK_STREAM, seconds):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise failure
         made = socket(family, kind, protocol)
         try:
             with suppress(PermissionError):
                 made.setsockopt(SOL_SOCKET, SO_MARK, MARK)
-            made.settimeout(timeout)
+            made.settimeout(min(left, CONNECT_TIMEOUT))
             made.connect(address)
         except OSError as error:
             made.close()
@@ -97,23 +110,45 @@ def dial(host: str, port: int, timeout: float) -> socket:
     raise failure
 
 
+def _connection_to(url: str, deadline: float) -> HTTPConnection:
+    """A connection to the host of a URL, not made yet. Raises ValueError for a bad port."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return _Http(host, parts.port or 80, deadline)
+    return _Https(host, parts.port or 443, deadline)
+
+
 class _Http(HTTPConnection):
     """HTTP by `dial`."""
 
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        super().__init__(host, port)
+        self._deadline = deadline
+
     def connect(self) -> None:
         """As HTTPConnection."""
-        self.sock = dial(self.host, self.port, CONNECT_TIMEOUT)
+        self.sock = dial(self.host, self.port, _left(self._deadline))
 
 
 class _Https(HTTPSConnection):
     """HTTPS by `dial`."""
 
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        super().__init__(host, port)
+        self._deadline = deadline
+
     def connect(self) -> None:
-        """As HTTPSConnection."""
+        """As HTTPConnection; Python counts a socket's time over a whole TLS handshake."""
         import ssl
 
-        sock = dial(self.host, self.port, CONNECT_TIMEOUT)
-        self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+        sock = dial(self.host, self.port, _left(self._deadline))
+        _give_until(sock, self._deadline)
+        try:
+            self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
 
 
 def _read(response: HTTPResponse, limit: int, begins: bytes, url: str) -> bytes:
@@ -130,10 +165,14 @@ def _read(response: HTTPResponse, limit: int, begins: bytes, url: str) -> bytes:
 
 
 def _give_until(sock: socket, deadline: float) -> None:
+    sock.settimeout(_left(deadline))
+
+
+def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
-    sock.settimeout(left)
+    return left
 
 
 class _Patient(io.RawIOBase):

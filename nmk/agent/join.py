@@ -18,7 +18,7 @@ from nmk.agent.api import NodeApi
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
 from nmk.agent.history import Reason
-from nmk.agent.lock import locked
+from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings
@@ -127,7 +127,8 @@ def _state_locked(run: Runner, say: Say) -> Iterator[None]:
     if run.dry:
         yield
         return
-    with locked(state.make_directory()):
+    state.make_directory()
+    with machine_lock(run):
         yield
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nmk.agent import interface, liveness, patience, state
-from nmk.agent.lock import locked
+from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.places import state_directory
 from nmk.agent.tick import api_of
 from nmk.errors import NmkError, NodeDeleted, NodeUnknown
 from nmk.system.runner import Runner
@@ -22,7 +21,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
     then the node stays on the controller until an admin deletes it. Cut short, it can be repeated.
     """
-    with locked(state_directory()):
+    with machine_lock(run):
         me = state.load(network)
         if me.phase != "deleted" and not run.dry:
             _tell_controller(me, say, force=force)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nmk.agent.membership import Membership
-from nmk.agent.places import runtime_directory
+from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.settings import route_wishes
 from nmk.core.health import Trail, follow, judge
 from nmk.core.routes import watched
@@ -48,7 +48,7 @@ def look(me: Membership, dump: Dump | None) -> tuple[str, ...]:
     now = _follow_all(me, dump, before)
     if now != before:
         with suppress(OSError):
-            runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_runtime_directory()
             write_private(_file(me.network), json.dumps(now).encode())
     peers, was, is_now = me.known.view.peers, _silent(before), _silent(now)
     for address in (a for key in is_now for a in peers[key].addresses):

@@ -1,34 +1,80 @@
-"""Two runs of nmk never change one machine at the same time."""
+"""Two runs of nmk never change one machine at the same time.
+
+The lock is held while the machine is looked at and changed, never while the network is waited
+for: nobody else's silence stops a command here.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nmk.agent.places import close_to_others, state_directory
 from nmk.errors import Locked, NotJoined
+from nmk.locks import holder, is_at, open_lock, take
+from nmk.system.runner import Runner
+
+LOCK = "lock"
+PERSON_SECONDS = 10.0  # that a person's command waits for another run
+RETURN_SECONDS = 60.0  # that a run waits which comes back with an answer: it has begun already
+_SAID_AFTER = 1.0  # seconds; shorter waits are not worth a word
+
+Say = Callable[[str], None]
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the state directory's lock, or raise Locked at once; NotJoined where there is none.
+def machine_lock(run: Runner, seconds: float = PERSON_SECONDS) -> Iterator[None]:
+    """The lock of this machine's state, as a person's command takes it. As `locked`."""
+    with locked(state_directory(), seconds, run.note):
+        yield
 
-    The lock is on the directory itself, so no file is left; the kernel drops it with the process.
+
+@contextmanager
+def locked(directory: Path, seconds: float = 0.0, say: Say | None = None) -> Iterator[None]:
+    """Hold the state directory's lock; NotJoined where there is no such directory.
+
+    Raises Locked, which names the holder, when another run has it for longer than `seconds`;
+    `say` is told that this one waits. The file goes when there is nothing else in the directory.
     """
+    handle = _take(directory, seconds, say)
     try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NotJoined(f"there is no state in {directory}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            current = os.path.samestat(os.fstat(handle), directory.stat())
-        except (BlockingIOError, FileNotFoundError):
-            current = False
-        if not current:  # held, or removed by another run since we opened it
-            raise Locked(f"another run of nmk is at work in {directory}")
         yield
     finally:
+        with suppress(OSError):
+            if [path.name for path in directory.iterdir()] == [LOCK]:
+                (directory / LOCK).unlink()
+                directory.rmdir()
         os.close(handle)
+
+
+def _take(directory: Path, seconds: float, say: Say | None) -> int:
+    deadline = time.monotonic() + seconds
+    while True:
+        handle = _open(directory)
+        first = min(_SAID_AFTER, seconds)
+        taken = take(handle, first)
+        if not taken and say and seconds > first:
+            say(f"another run of nmk is at work{holder(handle)}: waiting for it")
+            say = None
+        taken = taken or take(handle, deadline - time.monotonic())
+        if not taken:
+            who = holder(handle)
+            os.close(handle)
+            raise Locked(f"another run of nmk is at work in {directory}{who}")
+        if is_at(handle, directory / LOCK) or is_at(handle, directory):
+            return handle
+        os.close(handle)  # removed by another run since we opened it
+
+
+def _open(directory: Path) -> int:
+    """The lock file; where none can be made (a full disk, a read-only one), the directory."""
+    try:
+        close_to_others(directory)
+        with suppress(OSError):
+            return open_lock(directory / LOCK)
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotJoined(f"there is no state in {directory}: {error.strerror}") from None

@@ -11,7 +11,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from nmk.agent.places import runtime_directory
+from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.errors import EXIT_TEMPORARY, NmkError
 from nmk.files import write_private
 
@@ -25,7 +25,7 @@ def speaks(network: str, error: NmkError) -> bool:
     before, count = _read(network)
     count = count + 1 if before == trouble else 1
     try:
-        runtime_directory().mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_runtime_directory()
         write_private(_file(network), json.dumps([trouble, count]).encode())
     except OSError:
         return True  # a machine that cannot write needs a person

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+_STATE = Path("/var/lib/nmk")
+_STATE_MODE = 0o711  # a controller of another user's may live below
 
 
 def state_directory() -> Path:
     """One JSON file a network: `NMK_STATE_DIR`, else /var/lib/nmk."""
-    return Path(os.environ.get("NMK_STATE_DIR") or "/var/lib/nmk")
+    return Path(os.environ.get("NMK_STATE_DIR") or _STATE)
+
+
+def close_to_others(directory: Path) -> None:
+    """Let nobody else open our own state directory; one that its owner chose stays as it is.
+
+    Raises FileNotFoundError.
+    """
+    mode = directory.stat().st_mode & 0o777
+    if directory == _STATE and mode & ~_STATE_MODE:
+        with suppress(OSError):  # on a read-only disk
+            directory.chmod(mode & _STATE_MODE)
 
 
 def runtime_directory() -> Path:
     """What need not outlive a reboot."""
     return Path("/run/nmk")
+
+
+def make_runtime_directory() -> Path:
+    """The same, made, and closed to others. Raises OSError."""
+    directory = runtime_directory()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+    return directory
 
 
 def config_directory() -> Path:

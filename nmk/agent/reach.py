@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPException
 
-from nmk.agent.http import connection_to
+from nmk.agent.http import get
+from nmk.errors import NmkError
 
 _HEALTH = "/healthz"
+_SECONDS = 10.0  # for a look
+_MOST_BYTES = 64 * 1024
 _SAYS = b"ok\n"
 
 
@@ -24,21 +26,14 @@ class Visit:
 
 def visit(url: str) -> Visit:
     """Ask a controller how it is."""
-    connection = connection_to(url)
     try:
-        connection.request("GET", _HEALTH)
-        response = connection.getresponse()
-        body, date = response.read(len(_SAYS) + 1), response.getheader("Date")
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return Visit(url, f"cannot be reached: {reason or error}")
-    except (HTTPException, ValueError) as error:
-        return Visit(url, f"answers with no HTTP: {error!r:.80}")
-    finally:
-        connection.close()
-    if response.status != HTTPStatus.OK or body != _SAYS:
+        response = get(url, _HEALTH, _MOST_BYTES, _SECONDS)
+    except NmkError as error:
+        problem = error.message.replace(f"cannot reach {url}", "cannot be reached")
+        return Visit(url, problem.removeprefix(f"{url} "))
+    if response.status != HTTPStatus.OK or response.body != _SAYS:
         return Visit(url, f"is no controller: it answers {_HEALTH} with {response.status}")
-    return Visit(url, None, _seconds(date))
+    return Visit(url, None, _seconds(response.date))
 
 
 def _seconds(date: str | None) -> float | None:

@@ -110,7 +110,7 @@ def make_directory() -> Path:
     """The state directory, made where it is absent. Raises StateUnwritable."""
     directory = state_directory()
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise StateUnwritable(f"{directory} cannot be made: {error.strerror}") from None
     return directory

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nmk.agent import state
 from nmk.agent.membership import Kind, Membership
-from nmk.agent.places import runtime_directory
+from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, table_of
@@ -215,7 +215,7 @@ def _renew_filter(me: Membership, ruleset: str, run: Runner) -> None:
         return
     path = _settled_file(me)
     with suppress(OSError):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_runtime_directory()
         there = packet_filter.listing(run, table_name(me))
         write_private(path, _digest(ruleset, there).encode())
 

@@ -14,9 +14,8 @@ from typing import Any
 from nmk.agent import interface, state
 from nmk.agent.desired import desired_when_down
 from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
-from nmk.agent.lock import locked
+from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import api_of, keep, tick
 from nmk.core.quick import Hub
@@ -45,7 +44,7 @@ def take_over(
     `ask` sends the request about a network to the admin API. Raises NotJoined, BadInput, PortTaken
     before anything has changed.
     """
-    with locked(state_directory()):
+    with machine_lock(run):
         me = state.load(network)
         if me.phase != "joined" or me.known is None:
             raise NotJoined(f"joining {network} did not come to its end", "nmk join -")

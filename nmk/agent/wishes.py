@@ -8,9 +8,8 @@ from typing import Any
 
 from nmk.agent import interface, state
 from nmk.agent.history import Cause, Reason
-from nmk.agent.lock import locked
+from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.places import state_directory
 from nmk.agent.settings import NOTED, local_settings, wished
 from nmk.agent.tick import collect_facts, keep
 from nmk.core.routes import why_no_exit
@@ -46,7 +45,7 @@ def carry_out(
 
     No controller is needed. The wish comes first: cut short, the next check-in carries it out.
     """
-    with locked(state_directory()):
+    with machine_lock(run):
         before = state.load(network)
         wanted = wish(before)
         if wanted.phase == "deleted" and not wanted.down:

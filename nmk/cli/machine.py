@@ -268,9 +268,10 @@ def runner(dry: bool, verbose: bool) -> Runner:
     """What runs commands: shown instead of run when dry, shown on standard error when verbose."""
     from nmk.system.runner import DryRunner, Runner
 
+    note = say if sys.stderr.isatty() else None
     if dry:
-        return DryRunner(click.echo, warn=say)
-    return Runner(say_text if verbose else None, warn=say)
+        return DryRunner(click.echo, warn=say, note=note)
+    return Runner(say_text if verbose else None, warn=say, note=note)
 
 
 def talker(*, quiet: bool) -> Callable[[str], None]:

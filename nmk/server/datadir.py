@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusable
 from nmk.files import write_private
+from nmk.locks import holder, open_lock, take
 from nmk.wire.envelope import KEY_BYTES, Identity
 
 _LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
@@ -78,14 +78,13 @@ class DataDir:
             raise
 
     def _take_lock(self) -> IO[bytes]:
-        lock = (self.path / "lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(
-                f"another controller runs on {self.path}",
-                "stop it first, or give this one a --data-dir",
-            ) from None
+        lock = os.fdopen(open_lock(self.path / "lock"), "rb")
+        if not take(lock.fileno()):
+            with lock:
+                raise Locked(
+                    f"another controller runs on {self.path}{holder(lock.fileno())}",
+                    "stop it first, or give this one a --data-dir",
+                )
         return lock
 
     def _secret(self, path: Path) -> bytes:

@@ -6,7 +6,6 @@ survives a power cut (sqlite.org/pragma.html#pragma_synchronous).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,11 @@ from peewee import DatabaseError, IntegrityError, OperationalError, PeeweeExcept
 
 from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.files import temporary_of
+from nmk.locks import passing_lock
 from nmk.store.engine import Collision, Statement
 
 BUSY_SECONDS = 5
+_STARTER_SECONDS = 60  # that one starter waits for another to copy the database
 COLLISIONS = ("already exists", "duplicate column name")
 WRONG = ("no such ", "syntax error")
 """What only SQLite's words tell: it has one error code for these."""
@@ -59,7 +60,7 @@ class SqliteEngine:
         copy = Path(f"{path}.schema{version}")
         scratch = temporary_of(copy)
         try:
-            with _locked(path.parent):
+            with passing_lock(path.with_name(f".{path.name}.lock"), _STARTER_SECONDS):
                 scratch.unlink(missing_ok=True)
                 scratch.touch(0o600)  # VACUUM INTO takes a file that is empty
                 try:
@@ -104,17 +105,6 @@ class SqliteEngine:
             raise StoreUnavailable(f"the database {self.path}: {error}") from None
         except (DatabaseError, PeeweeException) as error:
             raise StoreUnusable(f"the database {self.path}: {error}") from None
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """A lock on a directory. One on the database file would undo SQLite's own when it is closed."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _sync(path: Path) -> None:

@@ -38,14 +38,18 @@ Show = Callable[[str], None]
 class Runner:
     """Runs commands on this machine.
 
-    `show` is told of each one that changes it, `warn` what its owner must hear in any case.
+    `show` is told of each one that changes it, `warn` what its owner must hear in any case, `note`
+    what somebody who looks on may like to know.
     """
 
     dry = False
 
-    def __init__(self, show: Show | None = None, warn: Show | None = None) -> None:
+    def __init__(
+        self, show: Show | None = None, warn: Show | None = None, note: Show | None = None
+    ) -> None:
         self.show = show or _say_nothing
         self.warn = warn or _say_nothing
+        self.note = note or _say_nothing
 
     def read(self, argv: Sequence[str]) -> str:
         """What a command prints that only looks. Raises ToolMissing, CommandFailed."""

@@ -416,7 +416,7 @@ def test_another_controller_behind_the_same_address(place: Place) -> None:
 
 def test_two_runs_at_once(place: Place) -> None:
     host = place.member("busybody")
-    holder = host.start("flock", "/var/lib/nmk", "sh", "-c", "echo held; exec sleep 600")
+    holder = host.start("flock", "/var/lib/nmk/lock", "sh", "-c", "echo held; exec sleep 600")
     holder.wait_for("held", 10)
     done = nmk(host, "checkin")
     assert done.returncode == 75

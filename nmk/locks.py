@@ -1,0 +1,99 @@
+"""Locks on files that nobody but their owner can open: flock(2), gone with their process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+_LOOK = 0.05  # seconds between two attempts
+_OTHERS = 0o077
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of the lock file, made where it is absent; closing it gives the lock back.
+
+    Whoever can open a file can lock it, so a file that others can open is closed to them. Raises
+    OSError.
+    """
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o600)
+    if os.fstat(handle).st_mode & _OTHERS:
+        os.fchmod(handle, 0o600)
+    return handle
+
+
+def take(handle: int, seconds: float = 0.0) -> bool:
+    """Take the lock; False where another process still has it after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK)
+        else:
+            return True
+
+
+def is_at(handle: int, path: Path) -> bool:
+    """Whether the file that is open is the one at the path: another process may remove it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+@contextmanager
+def passing_lock(path: Path, seconds: float) -> Iterator[None]:
+    """Hold a lock whose file is there only as long as somebody holds it. Raises OSError."""
+    deadline = time.monotonic() + seconds
+    handle = open_lock(path)
+    try:
+        while not take(handle, deadline - time.monotonic()) or not is_at(handle, path):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"{path} is locked{holder(handle)}")
+            os.close(handle)
+            handle = open_lock(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def holder(handle: int) -> str:
+    """Who has the lock, as " (nmk down, process 123)", the end of a sentence; "" if not known.
+
+    /proc/locks names devices by numbers that are not stat's on some filesystems, so the inode has
+    to do.
+    """
+    inode = f":{os.fstat(handle).st_ino}"
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return ""
+    for words in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF
+        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode) and words[4] > "0":
+            return f" ({_name(words[4])}process {words[4]})"
+    return ""
+
+
+def _name(process: str) -> str:
+    """What the process is: the command of nmk, without its arguments, else the program's name."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        name = Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""  # hidden, or gone
+    for word, command in pairwise(words[:3]):
+        if word.rpartition("/")[2] == "nmk" and command.isalpha():
+            name = f"nmk {command}"
+    return f"{''.join(c if c.isprintable() else '?' for c in name)}, "

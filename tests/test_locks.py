@@ -1,0 +1,169 @@
+"""Locks that nobody else on the machine can take."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import places
+from nmk.agent.lock import LOCK, locked
+from nmk.errors import Locked, NotJoined
+from nmk.locks import holder, open_lock, passing_lock, take
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+
+
+@contextmanager
+def held(path: Path, user: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock on a file or directory, if it can get it."""
+    code = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); print(); input()"
+    command = (sys.executable, "-I", "-c", code, str(path))
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, user=user,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def open_place(tmp_path: Path) -> Iterator[Path]:
+    """A directory that everybody can open, up to the root."""
+    modes = {p: p.stat().st_mode for p in tmp_path.parents if p.stat().st_uid == os.geteuid()}
+    for path, mode in modes.items():
+        path.chmod(mode | 0o055)
+    place = tmp_path / "place"
+    place.mkdir()
+    for path in (tmp_path, place):
+        path.chmod(0o755)
+    yield place
+    for path, mode in modes.items():
+        path.chmod(mode)
+
+
+@as_root
+def test_a_local_user_cannot_hold_up_a_command(open_place: Path) -> None:
+    with held(open_place, NOBODY) as user, locked(open_place):
+        assert user.poll() is None  # it has the directory's
+        with held(open_place / LOCK, NOBODY) as refused:
+            refused.wait(10)
+            assert refused.returncode == 1
+
+
+@as_root
+def test_a_local_user_cannot_hold_up_a_controller(open_place: Path) -> None:
+    (open_place / "lock").touch(0o644)
+    with held(open_place, NOBODY):
+        start = "import sys, pathlib; from nmk.server.datadir import DataDir as D; "
+        start += "D(pathlib.Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", start, str(open_place)], check=True)
+    with held(open_place / "lock", NOBODY) as refused:
+        refused.wait(10)
+        assert refused.returncode == 1
+
+
+def test_the_directory_of_old_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "nmk"
+    old.mkdir()
+    old.chmod(0o755)
+    (old / "server").mkdir()
+    monkeypatch.setattr(places, "_STATE", old)
+    with locked(old):
+        assert old.stat().st_mode & 0o777 == 0o711
+        assert (old / LOCK).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_the_owner_chose_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "home.json").touch()
+    with locked(tmp_path):
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_holder_is_named(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    with (
+        held(tmp_path / LOCK) as other,
+        pytest.raises(Locked, match=rf" \(python[.0-9]*, process {other.pid}\)$"),
+        locked(tmp_path),
+    ):
+        raise AssertionError
+
+
+def test_a_person_waits_and_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    told: list[str] = []
+    with held(tmp_path / LOCK) as other:
+
+        def end(line: str) -> None:
+            told.append(line)
+            other.kill()
+
+        with locked(tmp_path, 10, end):
+            [line] = told
+            assert line.endswith(f"process {other.pid}): waiting for it")
+
+
+def test_a_lock_that_was_removed_is_taken_anew(tmp_path: Path) -> None:
+    """The last network was left while another run waited."""
+    handle = open_lock(tmp_path / LOCK)
+    assert take(handle)
+    told: list[str] = []
+
+    def remove(line: str) -> None:
+        told.append(line)
+        (tmp_path / LOCK).unlink()
+        os.close(handle)
+
+    (tmp_path / "home.json").touch()
+    with locked(tmp_path, 10, remove):
+        assert told
+        assert (tmp_path / LOCK).exists()
+        with pytest.raises(Locked), locked(tmp_path):
+            raise AssertionError
+
+
+def test_where_nothing_can_be_written_there_is_a_lock_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / LOCK).symlink_to("elsewhere")  # which is not followed
+    with locked(tmp_path), pytest.raises(Locked), locked(tmp_path):
+        raise AssertionError
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_nothing_is_left_of_an_empty_directory(tmp_path: Path) -> None:
+    place = tmp_path / "nmk"
+    place.mkdir()
+    with locked(place):
+        pass
+    assert not place.exists()
+    with pytest.raises(NotJoined), locked(place):
+        raise AssertionError
+
+
+def test_a_lock_that_passes_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / ".nmk.db.lock"
+    with passing_lock(path, 1):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(TimeoutError), passing_lock(path, 0):
+            raise AssertionError
+    assert not path.exists()
+
+
+def test_nobody_holds_what_is_free(tmp_path: Path) -> None:
+    handle = open_lock(tmp_path / LOCK)
+    assert holder(handle) == ""
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert f"process {os.getpid()})" in holder(handle)
+    os.close(handle)
