@@ -269,6 +269,20 @@ class StateUnwritable(NmkError):
     default_hint = "make room or make it writable, or choose another place with NMK_STATE_DIR"
 
 
+class OutputFailed(NmkError):
+    """What was to be printed could not be: closed, full, or nobody reads it.
+
+    `broken`: by a pipe whose reader has gone, which tells nobody anything.
+    """
+
+    code = "output-failed"
+    default_hint = "send the output to a terminal, or to a file on a disk with room"
+
+    def __init__(self, message: str, hint: str | None = None, *, broken: bool = False) -> None:
+        super().__init__(message, hint)
+        self.broken = broken
+
+
 class BadView(NmkError):
     """The controller told us something that we must not do."""
 

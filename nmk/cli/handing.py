@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from nmk.cli.api import Json
-from nmk.cli.output import put
+from nmk.cli.output import put, put_json, put_text
 from nmk.cli.qr import parse_qr_file, render_picture, render_terminal
 from nmk.core.parse import parse_key, quote
 from nmk.errors import BadInput, NmkError
@@ -89,13 +86,13 @@ def hand_out(made: Json, config: str, handing: Handing, drafts: Drafts, output: 
         ) from None
     if output == "json":
         shown = made if handing.to_files else {**made, "config": config}
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        put_json(shown)
     elif output == "name":
         put(made["name"])
     elif not handing.to_files:
-        click.echo(config, nl=False)
+        put_text(config)
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not handing.public_key:
-            click.echo("\n" + render_terminal(config), color=True)
+            put_text(f"\n{render_terminal(config)}\n")
 
 
 def _parse_config_file(text: str) -> Path:

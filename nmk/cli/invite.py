@@ -14,7 +14,7 @@ import click
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.key import reach_warning
 from nmk.cli.nouns import dry_run_option
-from nmk.cli.output import fail, output_option, say, show
+from nmk.cli.output import fail, output_option, put, put_text, say, show
 from nmk.errors import EXIT_FAILED, BadInput, CommandFailed, NmkError
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def invite(
     with access_key(api, name, len(chosen), dry_run=dry_run) as key:
         if dry_run:
             for machine in chosen:
-                click.echo(f"[#] {shlex.join(ssh_command(machine, ssh_options, ask=ask))}")
-            click.echo(render_script(name), nl=False)
+                put(f"[#] {shlex.join(ssh_command(machine, ssh_options, ask=ask))}")
+            put_text(render_script(name))
             return 0
         if not quiet and (warning := reach_warning(key["urls"])):
             say(*warning)

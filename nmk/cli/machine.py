@@ -14,7 +14,7 @@ import click
 
 from nmk.cli.api import network_option
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
-from nmk.cli.output import fail, say, say_text
+from nmk.cli.output import fail, is_watched, put, put_text, say, say_text
 from nmk.errors import BadInput, NmkError
 from nmk.system.facts import check_root
 
@@ -202,7 +202,7 @@ def showconf(network: str | None) -> None:
     from nmk.core.tunnel import render_quick
 
     check_root("nmk showconf")
-    click.echo(render_quick(updown.as_wished(state.choose(network))), nl=False)
+    put_text(render_quick(updown.as_wished(state.choose(network))))
 
 
 @click.command(epilog="Example: nmk version")
@@ -210,7 +210,7 @@ def version() -> None:
     """Print the version of nmk and of the Python that runs it."""
     from nmk import __version__
 
-    click.echo(f"nmk {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+    put(f"nmk {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
 
 
 @click.command(epilog="Example: nmk uninstall --yes")
@@ -268,9 +268,9 @@ def runner(dry: bool, verbose: bool) -> Runner:
     """What runs commands: shown instead of run when dry, shown on standard error when verbose."""
     from nmk.system.runner import DryRunner, Runner
 
-    note = say if sys.stderr.isatty() else None
+    note = say if is_watched() else None
     if dry:
-        return DryRunner(click.echo, warn=say, note=note)
+        return DryRunner(lambda text: put(*text.split("\n")), warn=say, note=note)
     return Runner(say_text if verbose else None, warn=say, note=note)
 
 

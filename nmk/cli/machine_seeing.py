@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -12,7 +11,7 @@ import click
 
 from nmk.cli.api import network_option
 from nmk.cli.machine import runner
-from nmk.cli.output import output_option, report_option, say
+from nmk.cli.output import output_option, put, put_json, put_text, report_option, say
 from nmk.core.amounts import show_ago
 from nmk.errors import EXIT_FAILED
 from nmk.system.facts import check_root
@@ -70,7 +69,7 @@ def status(network: str | None, again: bool, output: str) -> None:
         watch(render)
         return
     if text := render():
-        click.echo(text)
+        put_text(f"{text}\n")
 
 
 @click.command(epilog="Example: nmk ping web")
@@ -91,24 +90,23 @@ def ping(node: str, network: str | None, count: int, output: str) -> None:
     check_root("nmk ping")
     target = find_target(node, network)
     if output == "table":
-        click.echo(f"{target.peer.name} is {target.address} in {target.me.network}")
+        put(f"{target.peer.name} is {target.address} in {target.me.network}")
 
     def tell(number: int, echo: Echo) -> None:
         answer = "no answer" if echo.milliseconds is None else f"{echo.milliseconds:g} ms"
         if output == "table":
-            click.echo(f"{number}: {answer}")
+            put(f"{number}: {answer}")
 
     result = ping_node(target, runner(dry=False, verbose=False), count, time.time, tell)
     if output == "json":
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        put_json(result)
     else:
         path = result["path"]
         by = f"by its gateway {path['gateway']}, " if path["gateway"] else ""
         by += f"{path['endpoint']} ({path['kind']}: {path['why']})" if path["kind"] else "no path"
-        click.echo(f"{result['answered']} of {result['sent']} answered")
-        click.echo(f"path: {by}, last handshake {show_ago(path['handshake'])}")
-        for line in result["checked"]:
-            click.echo(f"checked: {line}")
+        put(f"{result['answered']} of {result['sent']} answered")
+        put(f"path: {by}, last handshake {show_ago(path['handshake'])}")
+        put(*(f"checked: {line}" for line in result["checked"]))
     if failure := failure_of(result):
         raise failure
 
@@ -132,9 +130,9 @@ def doctor(network: str | None, output: str) -> int:
     for finding in examine(chosen, runner(dry=False, verbose=False), time.time):
         findings.append(finding)
         if output == "table":
-            click.echo("\n".join(finding_lines(finding)))
+            put(*finding_lines(finding))
     if output == "json":
-        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+        put_json([asdict(f) for f in findings])
     elif not chosen:
         say("this machine is in no network")
     return EXIT_FAILED if is_broken(findings) else 0
@@ -154,13 +152,12 @@ def log(network: str | None, output: str) -> None:
         key=lambda pair: pair[0].at,
     )
     if output == "json":
-        rows = [{"network": n, **asdict(e), "at": utc(e.at)} for e, n in entries]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        put_json([{"network": n, **asdict(e), "at": utc(e.at)} for e, n in entries])
         return
     if not entries:
         say("nmk has changed nothing on this machine")
     for entry, name in entries:
-        click.echo("\n".join(entry_lines(entry, name)))
+        put(*entry_lines(entry, name))
 
 
 def finding_lines(finding: Finding) -> list[str]:

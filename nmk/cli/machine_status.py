@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from nmk.agent.status import Row
-from nmk.cli.output import render_table
+from nmk.cli.output import render_table, to_json
 from nmk.core.amounts import show_ago, show_bytes
 from nmk.core.claims import LeftOut, summarize
+from nmk.core.text import plain
 
 COLUMNS = ("PEER", "ADDRESSES", "STATE", "ENDPOINT", "PATH", "HANDSHAKE", "RECEIVED", "SENT")
 CLIENT_COLUMNS = ("CLIENT", "ADDRESSES", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT")
@@ -24,10 +24,10 @@ CONDITIONS = {
 def render_status(networks: list[Row], output: str, *, line: bool = False) -> str:
     """Networks and their peers; `-o name` has the peers' names. `line`: JSON on one line."""
     if output == "json":
-        return json.dumps(networks, indent=None if line else 2, ensure_ascii=False)
+        return to_json(networks, indent=None if line else 2)
     if output == "name":
-        return "\n".join(peer["name"] for network in networks for peer in network["peers"])
-    return "\n\n".join("\n".join(_network_lines(network)) for network in networks)
+        return "\n".join(plain(peer["name"]) for net in networks for peer in net["peers"])
+    return "\n\n".join("\n".join(map(plain, _network_lines(network))) for network in networks)
 
 
 def _network_lines(network: Row) -> Iterator[str]:
@@ -46,10 +46,12 @@ def _network_lines(network: Row) -> Iterator[str]:
     yield from _gateway_lines(network)
     if network["peers"]:
         yield ""
-        yield render_table(COLUMNS, [_peer_cells(peer) for peer in network["peers"]])
+        rows = [_peer_cells(peer) for peer in network["peers"]]
+        yield from render_table(COLUMNS, rows).split("\n")
     if network["clients"]:
         yield ""
-        yield render_table(CLIENT_COLUMNS, [_client_cells(c) for c in network["clients"]])
+        rows = [_client_cells(client) for client in network["clients"]]
+        yield from render_table(CLIENT_COLUMNS, rows).split("\n")
     troubled = [peer for peer in network["peers"] if peer["problem"]]
     if troubled:
         yield ""

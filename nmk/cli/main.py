@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from nmk.cli import output
-from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError
+from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError, OutputFailed
 
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
 AREAS: dict[str, tuple[str, ...]] = {
@@ -96,9 +96,14 @@ def main() -> NoReturn:
 
 def run(args: list[str]) -> int:
     """Run one command; the exit code. Errors are printed, none escapes."""
+    output.open_streams()
     output.expect_json(args)
     try:
         result = nmk.main(args, prog_name="nmk", standalone_mode=False)
+    except OutputFailed as error:
+        if not error.broken:
+            output.fail(error.code, error.message, error.hint)
+        return error.exit_code
     except NmkError as error:
         output.fail(error.code, error.message, error.hint)
         return error.exit_code

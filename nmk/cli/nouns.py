@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from nmk.cli.output import plain
 from nmk.core.parse import quote
+from nmk.core.text import plain
 from nmk.errors import BadInput
 
 _ALIASES = {"ls": ("list",), "rm": ("delete", "remove"), "revoke": ("delete",)}

@@ -1,18 +1,26 @@
 """What commands print: data on standard output, talk and errors on standard error.
 
-What a controller or a machine said is among it, so each line leaves by `plain`: nothing that
-moves a cursor, and no line that is not ours.
+Everything that is printed leaves by this module. What a controller or a machine said is among it,
+so each line goes through `plain`, and JSON through `render_json`: nothing that moves a cursor, and
+no line that is not ours.
 """
 
 from __future__ import annotations
 
-import json
+import codecs
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from errno import EPIPE
+from io import TextIOWrapper
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
+
+from nmk.core.text import plain, render_json
+from nmk.errors import OutputFailed
 
 Json = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -56,10 +64,9 @@ def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name
     """
     names = [item[name] for item in (value if isinstance(value, list) else [value])]
     if output == "json":
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        put_json(value)
     elif output == "name":
-        for found in names:
-            put(str(found))
+        put(*map(str, names))
     elif isinstance(value, list):
         show_table(list(columns), [[cell(i[f]) for f in columns.values()] for i in value])
     else:
@@ -70,7 +77,7 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns; headings only where there are rows or a person looks."""
     if not rows and not sys.stdout.isatty():
         return
-    click.echo(render_table(headings, rows))
+    put_text(f"{render_table(headings, rows)}\n")
 
 
 def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -92,22 +99,82 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def plain(text: str) -> str:
-    """A text as one line that a terminal takes for nothing else: what is not printed is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def put(*lines: str) -> None:
+    """Data: lines on standard output."""
+    for line in lines:
+        put_text(f"{plain(line)}\n")
 
 
-def put(line: str) -> None:
-    """Data: a line on standard output."""
-    click.echo(plain(line))
+def put_json(value: object, *, indent: int | None = 2) -> None:
+    """Data: a value as JSON."""
+    put_text(f"{to_json(value, indent=indent)}\n")
+
+
+def to_json(value: object, *, indent: int | None = 2) -> str:
+    """A value as JSON that standard output can show."""
+    return render_json(value, indent=indent, is_ascii=not takes_unicode())
+
+
+def put_text(text: str) -> None:
+    """Data that is all our own, several lines and colours of it. Raises OutputFailed."""
+    check_output()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        raise OutputFailed(
+            f"standard output cannot be written: {error.strerror}", broken=error.errno == EPIPE
+        ) from None
+
+
+def check_output() -> None:
+    """Raises OutputFailed where standard output is closed: what is printed would be lost."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise OutputFailed("standard output is closed")
+
+
+def takes_unicode() -> bool:
+    """Whether standard output takes every character."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return codecs.lookup(encoding).name.startswith("utf")
+
+
+def is_watched() -> bool:
+    """Whether a person reads what goes to standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def open_streams() -> None:
+    """Let no character that a terminal lacks stop the output: it is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is left to be written nowhere, or Python would try again at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def say(*lines: str, quiet: bool = False) -> None:
     """Talk: lines on standard error."""
-    if not quiet:
-        click.echo("\n".join(map(plain, lines)), err=True)
+    if not (quiet or _mode.get("quiet")):
+        say_raw("".join(f"{plain(line)}\n" for line in lines))
+
+
+def say_raw(text: str) -> None:
+    """Text that is all our own on standard error. Where that cannot be written nobody listens."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
 
 
 def say_text(text: str, *, quiet: bool = False) -> None:
@@ -118,9 +185,11 @@ def say_text(text: str, *, quiet: bool = False) -> None:
 def fail(code: str, message: str, hint: str) -> None:
     """An error: what is wrong, then the next command to try."""
     if _mode.get("output") == "json":
-        say(json.dumps({"error": code, "message": message, "hint": hint}))
+        error = {"error": code, "message": message, "hint": hint}
+        lines = [render_json(error, indent=None, is_ascii=True)]
     else:
-        say(f"nmk: {message}", f"  try: {hint}")
+        lines = [f"nmk: {message}", f"  try: {hint}"]
+    say_raw("".join(f"{plain(line)}\n" for line in lines))
 
 
 def _rows(value: Json) -> Iterator[tuple[str, str]]:

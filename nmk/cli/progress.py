@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from threading import Lock
 
+from nmk.cli.output import say, say_raw
+from nmk.core.text import plain
+
 _UP, _END_OF_LINE = "\x1b[{}A", "\x1b[K"
 
 
@@ -23,19 +26,18 @@ class Progress:
         self._live = live and fits and sys.stderr.isatty()
         self._lock = Lock()
         if self._live:
-            sys.stderr.write(self._block())
+            say_raw(self._block())
 
     def show(self, name: str, step: str) -> None:
         """The step that a thing is at now."""
         with self._lock:
             if self._live:
                 self._steps[name] = step
-                sys.stderr.write(_UP.format(len(self._steps)) + self._block())
+                say_raw(_UP.format(len(self._steps)) + self._block())
             else:
-                sys.stderr.write(f"{name}: {step}\n")
-            sys.stderr.flush()
+                say(f"{name}: {step}")
 
     def _block(self) -> str:
         columns = shutil.get_terminal_size().columns
-        lines = (f"{name:{self._width}}  {step}" for name, step in self._steps.items())
+        lines = (plain(f"{name:{self._width}}  {step}") for name, step in self._steps.items())
         return "".join(f"{line[: columns - 1]}{_END_OF_LINE}\n" for line in lines)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from nmk.cli.output import put_text
+
 PERIOD = 2.0  # seconds
 _CLEAR, _HOME, _END_OF_LINE, _BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
 
@@ -20,11 +22,10 @@ def watch(render: Callable[[], str], wait: Callable[[float], None] = time.sleep)
     terminal = sys.stdout.isatty()
     with suppress(KeyboardInterrupt):
         if terminal:
-            sys.stdout.write(_CLEAR)
+            put_text(_CLEAR)
         while True:
             text = render()
-            sys.stdout.write(_redraw(text) if terminal else f"{text}\n")
-            sys.stdout.flush()
+            put_text(_redraw(text) if terminal else f"{text}\n")
             wait(PERIOD)
 
 

@@ -17,6 +17,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from nmk.core.parse import quote
+from nmk.core.text import parse_json
 from nmk.errors import BadInput, NmkError, NotFound, TooLarge, Unauthorized
 from nmk.server.admin import Admin
 from nmk.server.edits import Edit, Json
@@ -216,10 +217,7 @@ def _add_ext_clients(app: Flask, clients: ExtClients) -> None:
 
 
 def _body() -> Json:
-    try:
-        body = json.loads(request.get_data())
-    except (ValueError, RecursionError):
-        raise BadInput("the request's body is no JSON") from None
+    body = parse_json(request.get_data(), "the request's body")
     if not isinstance(body, dict):
         raise BadInput("the request's body is no JSON object")
     return body

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import datetime, timezone
 
+from nmk.core.text import plain
+
 _LOGGER = logging.getLogger("nmk")
 
 
@@ -43,7 +45,7 @@ class _Formatter(logging.Formatter):
         pairs = (
             f"{k}={json.dumps(str(v)) if _needs_quotes(str(v)) else v}" for k, v in fields.items()
         )
-        return " ".join([f"{time} {record.getMessage()}", *pairs])
+        return " ".join([f"{time} {plain(record.getMessage())}", *pairs])
 
 
 def start_log(log_format: str) -> None:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from ipaddress import ip_interface
 from pathlib import Path
 
+from nmk.core.text import plain
 from nmk.errors import NotRoot
 
 MOST_ADDRESSES = 32
@@ -19,8 +20,11 @@ _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
 
 
 def host_name() -> str:
-    """The machine's name as it calls itself; a node's name is made from it."""
-    return socket.gethostname()
+    """The machine's name as it calls itself; a node's name is made from it.
+
+    The kernel takes any bytes, so those that are no text are escaped.
+    """
+    return plain(socket.gethostname())
 
 
 def check_root(command: str) -> None:

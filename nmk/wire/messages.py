@@ -24,6 +24,7 @@ from nmk.core.parse import (
 from nmk.core.peers import Reply, read_reply
 from nmk.core.records import Facts
 from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.text import parse_json, parse_plain, plain
 from nmk.errors import (
     AddressTaken,
     BadInput,
@@ -118,7 +119,7 @@ def parse_join(body: bytes, identity: bytes) -> JoinRequest:
         key_id=_text(data, "key"),
         secret=secret,
         name=_optional(data, "name"),
-        host_name=_text(data, "host"),
+        host_name=_printable(data, "host"),
         address=_optional(data, "address"),
         facts=parse_facts(data.get("facts")),
     )
@@ -233,20 +234,14 @@ def _json(value: object) -> bytes:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadInput("a message is no JSON") from None
+    data = parse_json(body, "a message")
     if not isinstance(data, dict):
         raise BadInput("a message is no JSON object")
     return data
 
 
 def _text(data: dict[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        raise BadInput(f"{quote(value)} cannot be the {name} of a message")
-    return value
+    return parse_plain(data.get(name), _LONGEST_TEXT, f"{name} of a message")
 
 
 def _optional(data: dict[str, Any], name: str) -> str | None:
@@ -254,7 +249,8 @@ def _optional(data: dict[str, Any], name: str) -> str | None:
 
 
 def _printable(data: dict[str, Any], name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in str(data.get(name, ""))[:_LONGEST_TEXT])
+    """A text that is only read by people, whatever it is."""
+    return plain(str(data.get(name, ""))[:_LONGEST_TEXT])
 
 
 def _number(value: object, what: str) -> int:

@@ -140,7 +140,9 @@ def test_an_error_is_a_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> No
 def test_json_is_handed_on_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with answering(200, json.dumps([evil_client()]).encode()) as server:
         assert run(["extclient", "list", "-n", "home", "--server", server, "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [evil_client()]
+    told = capsys.readouterr().out
+    assert json.loads(told) == [evil_client()]
+    assert told.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("door", ["socket", "port"])
