@@ -27,8 +27,16 @@ from nmk.wire.envelope import (
     seal_request,
     seal_to,
 )
-from nmk.wire.messages import CheckIn, encode_check_in, encode_join, parse_error, parse_reply
+from nmk.wire.messages import (
+    CheckIn,
+    encode_check_in,
+    encode_join,
+    encode_leave,
+    parse_error,
+    parse_reply,
+)
 
+_HIGHEST_SEQ = 2**53
 PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
 
 
@@ -44,6 +52,14 @@ class Answer:
         if self.error is not None:
             raise self.error
         return self.reply
+
+    @property
+    def stored_seq(self) -> int:
+        """Of a StaleSequence: the last number that the controller took in. Raises BadReply."""
+        seq = self.reply.head.get("seq")
+        if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < _HIGHEST_SEQ:
+            raise BadReply("the controller does not say which report it took in last")
+        return seq
 
 
 class NodeApi:
@@ -77,9 +93,9 @@ class NodeApi:
         """Say where we stand; what changed since, or a full view."""
         return self._exchange(*self._seal(Kind.CHECK_IN, epoch, encode_check_in(message)))
 
-    def leave(self, epoch: bytes) -> Answer:
+    def leave(self, epoch: bytes, seq: int) -> Answer:
         """Say that this node is no more."""
-        return self._exchange(*self._seal(Kind.LEAVE, epoch, b"{}"))
+        return self._exchange(*self._seal(Kind.LEAVE, epoch, encode_leave(seq)))
 
     def _seal(self, kind: Kind, epoch: bytes, body: bytes) -> tuple[Header, bytes]:
         return seal_request(self._keys, kind, self._identity.public, epoch, self._network, body)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from nmk.agent import interface, liveness, patience, state
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.tick import api_of
-from nmk.errors import NmkError, NodeDeleted, NodeUnknown
+from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence, StateUnwritable
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH
 
@@ -34,8 +36,13 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
 
 
 def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
+    # The number is used up on disk before it is sent, and a report follows where the machine stays:
+    # else a leave that was held back somewhere would still be taken in later.
+    me = replace(me, seq=me.seq + 1, reported=None)
+    with suppress(StateUnwritable):  # a disk that is full keeps nobody in the network
+        state.save(me)
     try:
-        api_of(me).leave(me.known.epoch if me.known else NO_EPOCH).result()
+        _send(me)
     except (NodeDeleted, NodeUnknown):
         return  # under seal: the controller has no such node, as we wish
     except NmkError as error:
@@ -46,3 +53,12 @@ def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
             raise
         name = me.known.view.name if me.known else "NODE"
         say(f"{error.message}; on the controller: nmk node delete -n {me.remote_name} {name}")
+
+
+def _send(me: Membership) -> None:
+    """Send the leave, once more with the number after the last one that was taken in."""
+    api, epoch = api_of(me), me.known.epoch if me.known else NO_EPOCH
+    answer = api.leave(epoch, me.seq)
+    if isinstance(answer.error, StaleSequence):
+        answer = api.leave(epoch, answer.stored_seq + 1)
+    answer.result()

@@ -18,18 +18,16 @@ from nmk.agent.membership import Membership, take_in
 from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
-from nmk.core.records import Facts
+from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
-from nmk.errors import BadReply, BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
+from nmk.errors import BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
 from nmk.system import sysctl, wireguard
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner, has_tool
 from nmk.wire.envelope import NO_EPOCH
 from nmk.wire.messages import CheckIn
-
-_HIGHEST_SEQ = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +151,7 @@ def collect_facts(me: Membership, local: Local) -> Facts:
         interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
         endpoint=me.wishes.endpoint,
         instance=machine_instance(),
+        protocol=PROTOCOL,
     )
 
 
@@ -169,7 +168,7 @@ def check_in(
     news = facts != me.reported
     answer = _ask(me, api, facts if news else None, told)
     if isinstance(answer.error, StaleSequence):
-        me = replace(me, seq=_stored_seq(answer))
+        me = replace(me, seq=answer.stored_seq)
         answer = _ask(me, api, facts, told)
     after = _take_in(me, api, answer, told)
     asked = answer.reply.head.get("report") is True
@@ -225,10 +224,3 @@ def _take_in(me: Membership, api: NodeApi, answer: Answer, told: Told) -> Member
         if reply.head.get("full") is True:
             raise
         return take_in(me, _ask(replace(me, known=None), api, None, told).result())
-
-
-def _stored_seq(answer: Answer) -> int:
-    stored = answer.reply.head.get("seq")
-    if not isinstance(stored, int) or isinstance(stored, bool) or not 0 <= stored < _HIGHEST_SEQ:
-        raise BadReply("the controller does not say which report it took in last")
-    return stored

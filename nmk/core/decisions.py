@@ -43,6 +43,7 @@ from nmk.errors import (
 )
 
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
+NUMBERED_LEAVE = 2  # the protocol's version from which on a leave has a number
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 _TEN = ip_network("10.0.0.0/8")
 Addressed = TypeVar("Addressed", Node, ExtClient)
@@ -307,12 +308,31 @@ def report(
     so can no report be played again.
     """
     node = mesh.nodes[identity]
+    check_number(node, seq)
+    _check_wg_key(mesh, identity, facts)
+    facts = replace(facts, protocol=max(facts.protocol, node.facts.protocol))
+    return [replace(node, facts=facts, observed=observed, seq=seq)]
+
+
+def leave(mesh: Mesh, identity: str, seq: int | None, now: int) -> list[Record]:
+    """The tombstone of a node that says it is no more.
+
+    Its number is judged like a report's, so that none that was held back undoes a machine that
+    has gone on. One without a number is taken from nodes that have never been able to give one.
+    """
+    node = mesh.nodes[identity]
+    if seq is None and node.facts.protocol < NUMBERED_LEAVE:
+        return [replace(node, deleted_at=now)]
+    check_number(node, seq or 0)
+    return [replace(node, deleted_at=now, seq=seq or 0)]
+
+
+def check_number(node: Node, seq: int) -> None:
+    """Raises StaleSequence where a report or leave is not newer than the last one taken in."""
     if seq <= node.seq:
-        stale = StaleSequence(f"report {seq} came after report {node.seq}")
+        stale = StaleSequence(f"number {seq} came after number {node.seq}")
         stale.stored = node.seq
         raise stale
-    _check_wg_key(mesh, identity, facts)
-    return [replace(node, facts=facts, observed=observed, seq=seq)]
 
 
 def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | None) -> Node:

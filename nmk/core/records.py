@@ -13,6 +13,9 @@ from typing import Literal
 
 from nmk.core.gateways import NO_GATEWAY, Gateway
 
+PROTOCOL = 2
+"""The version of the protocol that this nmk speaks; agents up to nmk 0.2.0 speak 1."""
+
 ClientState = Literal["enabled", "disabled", "expired"]
 
 
@@ -50,7 +53,8 @@ class Facts:
 
     `lan` holds the machine's own addresses with prefix lengths ("192.168.1.7/24"), `interval`
     the seconds between its check-ins, `endpoint` what its owner pinned. `instance` is another one
-    after each boot and on each machine, so that a copied identity shows.
+    after each boot and on each machine, so that a copied identity shows. `protocol`: the version
+    that its agent speaks, of a stored node the highest that it ever has.
     """
 
     wg_key: str
@@ -59,6 +63,7 @@ class Facts:
     interval: int = 60
     endpoint: str | None = None
     instance: str = ""
+    protocol: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Node:
     """One machine's membership. `identity` is the machine's X25519 public key, in base64.
 
     `observed` holds the addresses that check-ins came from, one a family; `endpoint` is what an
-    admin pinned, `gateway` the roles that one gave it; `seq` numbers the agent's reports.
+    admin pinned, `gateway` the roles that one gave it; `seq`: the last number of a report or leave.
     """
 
     identity: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import cast
 
@@ -31,7 +31,7 @@ from nmk.wire.envelope import (
     parse_request,
     seal_reply,
 )
-from nmk.wire.messages import encode_error, parse_check_in, parse_join
+from nmk.wire.messages import encode_error, parse_check_in, parse_join, parse_leave
 
 STRANGER_RATE = 5.0  # requests a second and address, in the long run
 STRANGER_BURST = 300.0  # a rack of machines behind one address may join at once
@@ -99,12 +99,14 @@ class Agents:
         """The reply to a LEAVE: the node is gone."""
         header, sealed = parse_request(body, Kind.LEAVE)
         session = self._session(header, remote)
-        open_request(session.keys, header, sealed)
+        plain = open_request(session.keys, header, sealed)
 
         def answer() -> bytes:
+            seq = parse_leave(plain)
+
             def decide(_: object) -> list[Record]:
-                node = self._node(header, session.identity)
-                return [replace(node, deleted_at=self._controller.now())]
+                mesh = self._mesh_of(header, session.identity)
+                return decisions.leave(mesh, session.identity, seq, self._controller.now())
 
             actor = f"node:{session.identity}"
             [node] = self._controller.commit(actor, (header.network,), decide)

@@ -103,5 +103,7 @@ GATEWAYS = (
         WHERE deleted_at IS NULL""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GATEWAYS)
+PROTOCOL = ("ALTER TABLE nodes ADD COLUMN protocol BIGINT NOT NULL DEFAULT 1",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GATEWAYS, PROTOCOL)
 """Step n leads from version n to version n + 1."""

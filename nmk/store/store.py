@@ -221,13 +221,9 @@ class Store:
         return int(self._meta("schema")) if "meta" in self._engine.tables() else 0
 
     def _migration(self, version: int) -> list[Statement]:
-        """The step up from a version; the second of two who take it at once collides.
-
-        A new database takes all of them in one.
-        """
-        to = version + 1 if version else len(MIGRATIONS)
-        steps: list[Statement] = [(sql, ()) for step in MIGRATIONS[version:to] for sql in step]
-        now = self._insert(MetaRow, {"name": "schema", "value": str(to)})
+        """All steps up from a version; the second of two who take them at once collides."""
+        steps: list[Statement] = [(sql, ()) for step in MIGRATIONS[version:] for sql in step]
+        now = self._insert(MetaRow, {"name": "schema", "value": str(len(MIGRATIONS))})
         if version == 0:
             epoch = self._insert(MetaRow, {"name": "epoch", "value": secrets.token_hex(8)})
             return [*steps, epoch, now]

@@ -91,6 +91,7 @@ class NodeRow(Model):
     observed = TextField()
     endpoint = TextField(null=True)
     gateway = TextField()
+    protocol = BigIntegerField()
     seq = BigIntegerField()
     key_id = TextField()
     created_at = BigIntegerField()
@@ -158,6 +159,7 @@ def to_row(record: Record) -> dict[str, Any]:
                 "interval": facts.interval,
                 "pinned": facts.endpoint,
                 "instance": facts.instance,
+                "protocol": facts.protocol,
                 "observed": json.dumps(record.observed),
                 "gateway": json.dumps(gateway_json(record.gateway), sort_keys=True),
             }
@@ -190,6 +192,7 @@ def from_row(kind: type[Record], row: Row) -> Record:
         interval=values.pop("interval"),
         endpoint=values.pop("pinned"),
         instance=values.pop("instance"),
+        protocol=values.pop("protocol"),
     )
     observed = tuple(json.loads(values["observed"]))
     gateway = parse_gateway(json.loads(values["gateway"]))

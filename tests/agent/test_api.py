@@ -59,7 +59,7 @@ def test_a_real_controller_answers_under_seal(controller: RealController) -> Non
     api = api_for(*token.urls, key=token.controller_key)
     assert api.join(request(token)).result().head["full"] is True
     assert api.check_in(NO_EPOCH, ASK).result().head["network"]["name"] == "home"
-    assert api.leave(NO_EPOCH).result().head == {}
+    assert api.leave(NO_EPOCH, 1).result().head == {}
 
 
 def test_its_refusals_come_under_seal(controller: RealController) -> None:

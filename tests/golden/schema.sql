@@ -50,7 +50,7 @@ CREATE TABLE nodes (
         key_id TEXT NOT NULL,
         created_at BIGINT NOT NULL,
         deleted_at BIGINT,
-        revision BIGINT NOT NULL, gateway TEXT NOT NULL DEFAULT '{}',
+        revision BIGINT NOT NULL, gateway TEXT NOT NULL DEFAULT '{}', protocol BIGINT NOT NULL DEFAULT 1,
         PRIMARY KEY (network, identity),
         CHECK (address4 IS NOT NULL OR address6 IS NOT NULL)
     );

@@ -31,7 +31,7 @@ from nmk.wire.envelope import (
     seal_request,
     seal_to,
 )
-from nmk.wire.messages import CheckIn, encode_check_in, encode_join
+from nmk.wire.messages import CheckIn, encode_check_in, encode_join, encode_leave
 from nmk.wire.token import Token, parse_token
 
 EDIT = Edit("test")
@@ -81,7 +81,7 @@ class Machine:
         self._send(Kind.CHECK_IN, encode_check_in(message))
 
     def leave(self) -> None:
-        self._send(Kind.LEAVE, b"{}")
+        self._send(Kind.LEAVE, encode_leave(99))
 
     def _send(self, kind: Kind, body: bytes) -> None:
         header, message = seal_request(

@@ -182,7 +182,7 @@ class Agent:
 
     def leave(self) -> None:
         """Leave the network."""
-        self._api.leave(self.at[0]).result()
+        self._api.leave(self.at[0], 2**40).result()
 
     def try_join(self) -> bool:
         """Join; whether the controller lived to answer."""

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from nmk.core.decisions import JoinRequest
-from nmk.core.records import Facts, node_id
+from nmk.core.records import PROTOCOL, Facts, node_id
 from nmk.errors import NmkError
 from nmk.wire.envelope import (
     NO_EPOCH,
@@ -26,6 +26,7 @@ from nmk.wire.messages import (
     CheckIn,
     encode_check_in,
     encode_join,
+    encode_leave,
     parse_error,
 )
 from nmk.wire.token import Token
@@ -41,7 +42,12 @@ _numbers = count(1)
 
 def new_facts() -> Facts:
     """A machine that there has not been before."""
-    return Facts(wg_key=key32(next(_numbers), kind=9), listen_port=51821, lan=("192.168.1.7/24",))
+    return Facts(
+        wg_key=key32(next(_numbers), kind=9),
+        listen_port=51821,
+        lan=("192.168.1.7/24",),
+        protocol=PROTOCOL,
+    )
 
 
 @dataclass
@@ -83,7 +89,8 @@ class Agent:
         return self._take(self._exchange(Kind.CHECK_IN, encode_check_in(message)))
 
     def leave(self) -> Json:
-        return self._exchange(Kind.LEAVE, b"{}")
+        self.seq += 1
+        return self._exchange(Kind.LEAVE, encode_leave(self.seq))
 
     def say(self, kind: Kind, body: object, path: str | None = None) -> Json:
         """Anything, sealed as it should be: JSON, or bytes in its place; at any path."""

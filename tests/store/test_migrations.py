@@ -23,7 +23,7 @@ from nmk.core.gateways import NO_GATEWAY
 from nmk.core.records import AccessKey, Network, Node
 from nmk.errors import StoreUnavailable
 from nmk.store.engine import open_engine
-from nmk.store.migrations import FIRST, MIGRATIONS
+from nmk.store.migrations import FIRST, GATEWAYS, MIGRATIONS
 from nmk.store.store import Commit, Store
 from tests.core.made import made_node
 
@@ -88,6 +88,7 @@ def test_everything_is_there_afterwards(path: Path) -> None:
     migrate(path).close()
     after = rows(path)
     assert [row.pop("gateway") for row in after["nodes"]] == ["{}"] * 4
+    assert [row.pop("protocol") for row in after["nodes"]] == [1] * 4  # of agents of that time
     assert {row["name"]: row["value"] for row in after["meta"]} == {
         **{str(row["name"]): row["value"] for row in before["meta"]},
         "schema": str(len(MIGRATIONS)),
@@ -219,7 +220,7 @@ sys.exit(3)
 
 
 @pytest.mark.parametrize(
-    ("moment", "number"), [("copy", 0), *(("write", number) for number in range(11))]
+    ("moment", "number"), [("copy", 0), *(("write", number) for number in range(12))]
 )
 def test_killed_at_any_moment_it_goes_on(path: Path, moment: str, number: int) -> None:
     before = rows(path)
@@ -234,6 +235,30 @@ def test_killed_at_any_moment_it_goes_on(path: Path, moment: str, number: int) -
     store.close()
     assert rows(copy_of(path)) == before
     assert {p.name for p in path.parent.iterdir()} == {path.name, copy_of(path).name}
+
+
+def test_a_database_of_0_2_0_comes_up_with_its_nodes(tmp_path: Path) -> None:
+    """It cannot say which of their agents number their leaves: none does."""
+    path = tmp_path / "nmk.db"
+    with closing(sqlite3.connect(path)) as database:
+        for statement in (*FIRST, *GATEWAYS):
+            database.execute(statement)
+        database.execute("INSERT INTO meta VALUES ('epoch', ?), ('schema', '2')", (EPOCH,))
+        database.execute(
+            "INSERT INTO networks VALUES ('home', '10.20.0.0/16', NULL, '{}', 1, NULL, 1)"
+        )
+        columns = "network, identity, name, address4, wg_key, listen_port, lan, interval, instance"
+        database.execute(
+            f"INSERT INTO nodes ({columns}, observed, seq, key_id, created_at, revision) "
+            "VALUES ('home', 'i', 'web', '10.20.0.1', 'k', 1, '[]', 60, 'b', '[]', 3, '', 1, 1)"
+        )
+        database.commit()
+    store = migrate(path)
+    [_, node] = store.records_since("home", 0)
+    assert isinstance(node, Node)
+    assert (node.name, node.seq, node.facts.protocol, node.gateway) == ("web", 3, 1, NO_GATEWAY)
+    store.close()
+    assert path.with_name("nmk.db.schema2").exists()
 
 
 @pytest.fixture
