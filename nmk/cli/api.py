@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from nmk.cli.output import check_output
 from nmk.core.parse import quote
 from nmk.errors import (
     Ambiguous,
@@ -76,7 +77,12 @@ class AdminApi:
         revision: int | None = None,
         dry_run: bool = False,
     ) -> Json:
-        """The object that is answered. `path` is under /v1."""
+        """The object that is answered. `path` is under /v1.
+
+        Nothing is changed where the answer could not be printed.
+        """
+        if method != "GET":
+            check_output()
         found = self._ask(method, path, body, revision, dry_run=dry_run)
         if not isinstance(found, dict):
             raise self._bad_reply("no object where there should be one")

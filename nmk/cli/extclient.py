@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
-from nmk.cli.handing import Handing, drafted, hand_out, parse_handing
+from nmk.cli.handing import Handing, check_fits, drafted, hand_out, made_good, parse_handing
 from nmk.cli.hub import import_
 from nmk.cli.key import is_private
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
@@ -81,10 +81,14 @@ def create(
     body = {"name": name, "full_tunnel": full_tunnel, **asked}
     path = f"/networks/{segment(api.network(network))}/extclients"
 
-    def ask(public_key: str) -> Any:  # noqa: ANN401  # JSON
+    def ask(public_key: str, *, dry_run: bool) -> Json:
         return api.call("POST", path, body | {"public_key": public_key}, dry_run=dry_run)
 
-    _issue(ask, handing, output, dry_run=dry_run, what="create")
+    def undo() -> str:
+        api.delete(f"{path}/{segment(name)}")
+        return f"the ext client {name} was deleted again"
+
+    _issue(ask, undo, handing, output, dry_run=dry_run, what="create")
 
 
 @extclient.command(epilog="Example: nmk extclient rotate phone --qr-file phone.png")
@@ -102,10 +106,13 @@ def rotate(
     handing = parse_handing(output, **files)
     path = f"{_path(api, network, name)}/rotate"
 
-    def ask(public_key: str) -> Any:  # noqa: ANN401  # JSON
+    def ask(public_key: str, *, dry_run: bool) -> Json:
         return api.call("POST", path, {"public_key": public_key}, dry_run=dry_run)
 
-    _issue(ask, handing, output, dry_run=dry_run, what="rotate")
+    def undo() -> str:
+        return f"the new key of {name} is lost with its config, and the old one is void"
+
+    _issue(ask, undo, handing, output, dry_run=dry_run, what="rotate")
 
 
 @extclient.command("list", epilog="Example: nmk extclient list -o json | jq -r '.[].name'")
@@ -212,23 +219,44 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
         _say_when(seen)
 
 
+class _Ask(Protocol):
+    """What has a public key taken in; the ext client as it is then, with its config."""
+
+    def __call__(self, public_key: str, *, dry_run: bool) -> Json: ...
+
+
 def _issue(
-    ask: Callable[[str], Any], handing: Handing, output: str, *, dry_run: bool, what: str
+    ask: _Ask,
+    undo: Callable[[], str],
+    handing: Handing,
+    output: str,
+    *,
+    dry_run: bool,
+    what: str,
 ) -> None:
-    """Make a key, have it taken in, and hand out the config."""
+    """Make a key, have it taken in, and hand out the config.
+
+    `undo` makes good that it was taken in for nothing, and says how.
+    """
     from nmk.core.client_config import parse_client_config, render_client_config
     from nmk.system.keys import generate_private_key, public_key
 
     private_key = None if handing.public_key else generate_private_key()
+    key = handing.public_key or public_key(private_key or "")
     with drafted(handing) as drafts:
-        made = ask(handing.public_key or public_key(private_key or ""))
+        if handing.qr_file and not dry_run:
+            config = parse_client_config(ask(key, dry_run=True)["config"])
+            check_fits(handing, render_client_config(config, private_key))
+        made = ask(key, dry_run=dry_run)
         parsed = parse_client_config(made["config"])
         del made["config"]  # as `show` has it
         if dry_run:
             _show(made, output)
             say(f"would {what} ext client {made['name']}")
             return
-        hand_out(made, render_client_config(parsed, private_key), handing, drafts, output)
+        config_text = render_client_config(parsed, private_key)
+        with made_good(undo, f"nmk extclient {what} again, with --config-file FILE"):
+            hand_out(made, config_text, handing, drafts, output)
     addresses = ", ".join(made["addresses"])
     say(f"ext client {made['name']} has {addresses}, by {made['gateway']} at {parsed.endpoint}")
     _say_when(made)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import get_terminal_size
 
 from nmk.cli.api import Json
-from nmk.cli.output import put, put_json, put_text
-from nmk.cli.qr import parse_qr_file, render_picture, render_terminal
+from nmk.cli.output import is_shown, put, put_json, put_text, say, takes_unicode
+from nmk.cli.qr import parse_qr_file, render_picture, render_terminal, terminal_width
 from nmk.core.parse import parse_key, quote
-from nmk.errors import BadInput, NmkError
+from nmk.errors import BadInput, NmkError, OutputFailed
 from nmk.files import Keep, draft
 
 _PRIVATE = 0o600
+
+
+class HandedOver(OutputFailed):
+    """A config went to standard output, as its file could not be written."""
+
+    default_hint = "keep what was printed: it has the only copy of the private key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,18 @@ def drafted(handing: Handing) -> Iterator[Drafts]:
         yield Drafts(config, picture)
 
 
+def check_fits(handing: Handing, config: str) -> None:
+    """Raises BadInput where the QR code that was asked for could not hold such a config."""
+    if handing.qr_file:
+        render_picture(handing.qr_file, config)
+
+
 def hand_out(made: Json, config: str, handing: Handing, drafts: Drafts, output: str) -> None:
-    """The config to where it was asked for. Raises BadInput with the way to another one."""
+    """The config to where it was asked for.
+
+    To standard output instead where its file cannot be written, which then raises HandedOver.
+    Raises OutputFailed where it is not handed over at all.
+    """
     try:
         picture = handing.qr_file and render_picture(handing.qr_file, config)
         if drafts.config:
@@ -80,19 +95,59 @@ def hand_out(made: Json, config: str, handing: Handing, drafts: Drafts, output: 
             drafts.picture(picture)
     except (OSError, NmkError) as error:
         reason = error.message if isinstance(error, NmkError) else str(error)
-        raise BadInput(
-            f"the ext client is there, and its config could not be written: {reason}",
-            f"nmk extclient rotate -n {made['network']} {made['name']}",
+        _print(made, config, replace(handing, qr_file=None, config_file=None), output, "table")
+        raise HandedOver(
+            f"the ext client {made['name']} is there, and its config is on standard output, as "
+            f"its file could not be written: {reason}"
         ) from None
-    if output == "json":
-        shown = made if handing.to_files else {**made, "config": config}
-        put_json(shown)
-    elif output == "name":
+    _print(made, config, handing, output, "name")
+
+
+@contextmanager
+def made_good(undo: Callable[[], str], hint: str) -> Iterator[None]:
+    """A block that hands over a secret; where it cannot, what was made for it is undone.
+
+    `undo` says what became of it. Raises OutputFailed with that and the hint.
+    """
+    try:
+        yield
+    except HandedOver:
+        raise
+    except OutputFailed as error:
+        try:
+            done = undo()
+        except NmkError as trouble:
+            done = f"what was made is there still: {trouble.message}"
+        raise OutputFailed(f"{error.message}; {done}", hint) from None
+
+
+def _print(made: Json, config: str, handing: Handing, output: str, names: str) -> None:
+    """What goes to standard output; `names`: the form that `-o name` has."""
+    form = names if output == "name" else output
+    if form == "json":
+        put_json(made if handing.to_files else {**made, "config": config})
+    elif form == "name":
         put(made["name"])
     elif not handing.to_files:
-        put_text(config)
-        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not handing.public_key:
-            put_text(f"\n{render_terminal(config)}\n")
+        code = _render_code(config, made) if is_shown() and not handing.public_key else ""
+        put_text(config + code)
+
+
+def _render_code(config: str, made: Json) -> str:
+    """The QR code below a config; "" where the terminal cannot show it, which is said."""
+    try:
+        columns, lines = get_terminal_size().columns, render_terminal(config)
+        width = terminal_width(config)
+        reason = f"it takes {width} columns, and this terminal has {columns}"
+        if not takes_unicode():
+            reason = "this terminal has no UTF-8"
+        elif width <= columns:
+            return f"\n{lines}\n"
+    except BadInput as error:
+        reason = error.message
+    again = f"nmk extclient rotate -n {made['network']} {made['name']} --qr-file {made['name']}.png"
+    say(f"no QR code: {reason}", f"  a new key and its code in a file: {again}")
+    return ""
 
 
 def _parse_config_file(text: str) -> Path:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
+from nmk.cli.handing import made_good
 from nmk.cli.nouns import Noun, dry_run_option
 from nmk.cli.output import output_option, put, say, show
 
@@ -51,26 +52,34 @@ def create(
     """
     name = api.network(network)
     body = {"uses": None if unlimited else uses, "expires": expires}
-    made = api.call("POST", f"/networks/{segment(name)}/keys", body, dry_run=dry_run)
-    if output == "table" and not dry_run:
-        put(made["token"])
-    else:
-        show(made, output, COLUMNS, "id")
+    path = f"/networks/{segment(name)}/keys"
+    made = api.call("POST", path, body, dry_run=dry_run)
     if dry_run:
+        show(made, output, COLUMNS, "id")
         say(f"would create an access key of {name}")
-    else:
-        _explain(made)
+        return
+
+    def undo() -> str:
+        api.delete(f"{path}/{segment(made['id'])}")
+        return "the access key was revoked again"
+
+    with made_good(undo, "nmk key create again, to a terminal or a file with room"):
+        if output == "table":
+            put(made["token"])
+        else:
+            show(made, output, COLUMNS, "id")
+    _explain(made, is_shown=output == "json")
 
 
-def _explain(made: Json) -> None:
-    """What to do with the token, and who can use it."""
+def _explain(made: Json, *, is_shown: bool) -> None:
+    """What to do with the token, and who can use it. `is_shown`: all of it has been printed."""
     times = {None: "any number of machines", 1: "one machine"}.get(
         made["uses_max"], f"{made['uses_max']} machines"
     )
     say(f"access key {made['id']} lets {times} join {made['network']}"
         + (f" until {made['expires_at']}" if made["expires_at"] else ""))  # fmt: skip
     say("on a machine that has nmk:  nmk join -   (paste the token, then Ctrl-D)")
-    if made["install"]:
+    if made["install"] and not is_shown:  # it has the token in it
         say("on a machine that has nothing, paste this line:", "", made["install"], "")
     warning = reach_warning(made["urls"])
     if warning:

@@ -39,12 +39,11 @@ def create(api: AdminApi, name: str, cidrs: tuple[str, ...], dry_run: bool, outp
     Without ranges a free IPv4 /16 and a random IPv6 /64 (ULA) are picked.
     """
     made = api.call("POST", "/networks", {"name": name, "cidrs": list(cidrs)}, dry_run=dry_run)
-    show(made, output, COLUMNS, "name")
     ranges = " and ".join(c for c in (made["cidr4"], made["cidr6"]) if c)
-    if dry_run:
-        say(f"would create network {name} with {ranges}")
-    else:
-        say(f"created network {name} with {ranges}", f"  next: nmk key create -n {name}")
+    say(f"{'would create' if dry_run else 'created'} network {name} with {ranges}")
+    show(made, output, COLUMNS, "name")
+    if not dry_run:
+        say(f"  next: nmk key create -n {name}")
 
 
 @network.command("list", epilog="Example: nmk network list -o json | jq -r '.[].name'")

@@ -75,7 +75,7 @@ def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns; headings only where there are rows or a person looks."""
-    if not rows and not sys.stdout.isatty():
+    if not rows and not (sys.stdout and sys.stdout.isatty()):
         return
     put_text(f"{render_table(headings, rows)}\n")
 
@@ -143,6 +143,11 @@ def takes_unicode() -> bool:
 def is_watched() -> bool:
     """Whether a person reads what goes to standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def is_shown() -> bool:
+    """Whether standard output is a terminal that knows colours."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def open_streams() -> None:

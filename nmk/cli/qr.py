@@ -39,6 +39,11 @@ def render_terminal(text: str) -> str:
     return "\n".join(f"{_WHITE_ON_BLACK}{line}{_RESET}" for line in blocks.getvalue().splitlines())
 
 
+def terminal_width(text: str) -> int:
+    """The columns that the code takes on a terminal. Raises BadInput as that does."""
+    return int(_encode(text).symbol_size(border=_NARROW)[0])
+
+
 def render_picture(path: Path, text: str) -> bytes:
     """The text's QR code as a file of that name holds it: PNG or SVG.
 
