@@ -116,14 +116,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@key.command("list", epilog="Example: nmk key list -n home")
+@key.command("list", epilog="Example: nmk key list --all -n home")
+@click.option("--all", "every", is_flag=True, help="Those that were revoked, too.")
 @network_option
 @output_option
 @server_options
-def list_(api: AdminApi, network: str | None, output: str) -> None:
+def list_(api: AdminApi, network: str | None, every: bool, output: str) -> None:
     """List a network's access keys and who used them."""
-    name = api.network(network)
-    show(api.call_list(f"/networks/{segment(name)}/keys"), output, COLUMNS, "id")
+    path = f"/networks/{segment(api.network(network))}/keys" + "?all=true" * every
+    show(api.call_list(path), output, COLUMNS, "id")
 
 
 @key.command("show", epilog="Example: nmk key show 4f2a91c3")
@@ -132,7 +133,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 @output_option
 @server_options
 def show_(api: AdminApi, network: str | None, key_id: str, output: str) -> None:
-    """Show an access key. Its secret is not known any more."""
+    """Show an access key, also a revoked one. Its secret is not known any more."""
     path = f"/networks/{segment(api.network(network))}/keys/{segment(key_id)}"
     show(api.call("GET", path), output, COLUMNS, "id")
 

@@ -160,11 +160,11 @@ def live_network(mesh: Mesh) -> Network:
     return mesh.network
 
 
-def find_key(mesh: Mesh, key_id: str) -> AccessKey:
-    """A live access key by its id."""
+def find_key(mesh: Mesh, key_id: str, *, revoked: bool = False) -> AccessKey:
+    """An access key by its id; one that was revoked only if asked for. Raises NotFound."""
     key = mesh.keys.get(key_id)
-    if key is None or key.deleted_at is not None:
-        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list")
+    if key is None or (key.deleted_at is not None and not revoked):
+        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list --all")
     return key
 
 

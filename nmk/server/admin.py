@@ -134,21 +134,22 @@ class Admin:
         install = pasted_line(urls[0], self._script_sha256, token) if self._script_sha256 else None
         return {**shown, "token": token, "urls": list(urls), "install": install}
 
-    def list_keys(self, network: str) -> list[Json]:
-        """A network's access keys that were not revoked, the newest last."""
+    def list_keys(self, network: str, *, revoked: bool) -> list[Json]:
+        """A network's access keys, the newest last, with those that were revoked or without."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
             keys = sorted(mesh.keys.values(), key=lambda k: k.created_at)
             used_by: dict[str, list[str]] = {}
             for node in mesh.nodes.values():
                 used_by.setdefault(node.key_id, []).append(node.name)
-        return [self._key_json(k, used_by.get(k.id, [])) for k in keys if k.deleted_at is None]
+        shown = [k for k in keys if revoked or k.deleted_at is None]
+        return [self._key_json(k, used_by.get(k.id, [])) for k in shown]
 
     def show_key(self, network: str, key_id: str) -> Json:
-        """One key."""
+        """One key, also where it was revoked."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            key = decisions.find_key(mesh, key_id)
+            key = decisions.find_key(mesh, key_id, revoked=True)
             return self._key_json(key, [n.name for n in mesh.nodes.values() if n.key_id == key_id])
 
     def delete_key(self, edit: Edit, network: str, key_id: str) -> None:
@@ -209,6 +210,7 @@ class Admin:
             "uses_max": key.uses_max,
             "expires_at": iso_time(key.expires_at),
             "created_at": iso_time(key.created_at),
+            "revoked_at": iso_time(key.deleted_at),
             "nodes": sorted(nodes),
             "revision": key.revision,
         }
@@ -254,6 +256,8 @@ def _is_live(network: Network | None) -> bool:
 
 
 def _key_state(key: AccessKey, now: int) -> str:
+    if key.deleted_at is not None:
+        return "revoked"
     if key.expires_at is not None and key.expires_at <= now:
         return "expired"
     if key.uses_max is not None and key.uses >= key.uses_max:

@@ -30,7 +30,7 @@ MAX_BODY = 1024 * 1024  # bytes
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 _REVISION = re.compile(r'"([0-9]{1,18})"', re.ASCII)
 _LOCAL_ACTOR = "nmk.actor"
-_QUERY = {"remove_gateway": ("range",)}  # what may stand in it, by the route
+_QUERY = {"remove_gateway": ("range",), "list_keys": ("all",)}  # what may stand in it, by the route
 _CHANGING = {"POST", "PATCH", "DELETE"}
 
 
@@ -127,7 +127,7 @@ def _add_networks(app: Flask, admin: Admin) -> None:
 def _add_keys(app: Flask, admin: Admin) -> None:
     @app.get("/v1/networks/<network>/keys")
     def list_keys(network: str) -> Response:
-        return _json(admin.list_keys(network))
+        return _json(admin.list_keys(network, revoked=_flag("all")))
 
     @app.post("/v1/networks/<network>/keys")
     def create_key(network: str) -> Response:
@@ -225,10 +225,15 @@ def _body() -> Json:
 
 def _edit() -> Edit:
     """The request's actor, `If-Match` and `?dry-run=true`."""
-    dry_run = request.args.get("dry-run", "false")
-    if dry_run not in {"true", "false"}:
-        raise BadInput(f"{quote(dry_run)} cannot be dry-run", "use true or false")
-    return Edit(g.actor, _if_match(), dry_run == "true")
+    return Edit(g.actor, _if_match(), _flag("dry-run"))
+
+
+def _flag(name: str) -> bool:
+    """A flag in the query, `true` or `false`."""
+    text = request.args.get(name, "false")
+    if text not in {"true", "false"}:
+        raise BadInput(f"{quote(text)} cannot be {name}", "use true or false")
+    return text == "true"
 
 
 def _if_match() -> int | None:
