@@ -136,7 +136,7 @@ def test_a_reboot_kills_all_and_keeps_disk_and_links(lab: Lab) -> None:
 
 def test_a_bare_python_has_only_its_standard_library(lab: Lab) -> None:
     count = "from importlib.metadata import distributions; print(len(list(distributions())))"
-    command = ("/usr/bin/python3", "-c", count)
+    command = ("/usr/bin/python3", "-s", "-c", count)
     outside = subprocess.run(command, env={}, cwd="/", check=True, capture_output=True, text=True)
     assert lab.host("full").run(*command).stdout == outside.stdout
     bare = lab.host("bare", bare_python=True)
@@ -144,19 +144,53 @@ def test_a_bare_python_has_only_its_standard_library(lab: Lab) -> None:
     assert bare.run("sh", "-c", "command -v python3").stdout == "/usr/bin/python3\n"
 
 
-def test_what_the_machine_has_of_nmk_is_hidden(lab: Lab) -> None:
+OF_THE_MACHINE = (
+    "/etc/cron.d/nmk",
+    "/etc/crontab",
+    "/etc/init.d/nmk-agent",
+    "/etc/nmk/agent.toml",
+    "/etc/systemd/system/multi-user.target.wants/nmk-agent.service",
+    "/etc/systemd/system/nmk-agent.service",
+    "/etc/wireguard/wg0.conf",
+    "/root/.ssh/config",
+    "/run/nmk/home.answered",
+    "/tmp/capture.pcap",
+    "/usr/local/bin/nmk",
+    "/var/cache/nmk/build/file",
+    "/var/lib/nmk/home.json",
+    "/var/log/nmk-agent.log",
+    "/var/spool/cron/crontabs/root",
+)
+
+
+def test_what_the_machine_is_used_for_is_hidden(lab: Lab) -> None:
     machine = lab.host("machine")
     library = machine.run("sh", "-c", "echo /usr/lib/python3*").stdout.split()[0]
-    machine.write("/etc/nmk/machine", "")
-    machine.write(f"{library}/dist-packages/extra.py", "")
+    for path in (*OF_THE_MACHINE, f"{library}/dist-packages/extra.py"):
+        machine.write(path, "machine's")
+    machine.run("sysctl", "-w", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.ip_forward=1")
+    before = machine.run("sh", "-c", 'ls -lR "$@"', "sh", *OF_THE_MACHINE).stdout
     ending = (
-        "a = lab.host('b', bare_python=True);"
-        f"a.run('test', '!', '-e', '{library}/dist-packages');"
-        "a.write('/etc/nmk/own', '');"
-        "assert a.run('ls', '/etc/nmk').stdout == 'own\\n'"
+        "b = lab.host('b', bare_python=True);"
+        f"found = b.run('ls', '-d', *{OF_THE_MACHINE}, check=False).stdout;"
+        "assert not found, found;"
+        f"b.run('test', '!', '-e', '{library}/dist-packages');"
+        f"[b.write(path, 'own') for path in {OF_THE_MACHINE}];"
+        "told = b.run('sysctl', '-n', 'net.ipv4.conf.all.rp_filter', 'net.ipv4.ip_forward').stdout;"
+        "assert told == '0\\n0\\n', told;"
+        "b.run('sysctl', '-w', 'net.ipv4.ip_forward=1')"
     )
-    assert use_lab(machine, ending).wait() == 0
-    assert machine.run("ls", "/etc/nmk").stdout == "machine\n"
+    used = use_lab(machine, ending)
+    assert used.wait() == 0, used.output
+    assert machine.run("sh", "-c", 'ls -lR "$@"', "sh", *OF_THE_MACHINE).stdout == before
+
+
+def test_a_host_cannot_change_what_the_kernel_keeps_once(lab: Lab) -> None:
+    host = lab.host("a")
+    for setting in ("fs/protected_regular", "kernel/pid_max", "net/ipv4/ip_forward"):
+        value = host.read(f"/proc/sys/{setting}")
+        written = host.run("sh", "-c", f"echo {value.strip()} >/proc/sys/{setting}", check=False)
+        assert (written.returncode == 0) == setting.startswith("net/"), setting
 
 
 # Networks
@@ -364,10 +398,11 @@ def test_namespaces_that_cannot_be_made_are_an_error(lab: Lab) -> None:
         lab._lifeline.hold(["--net"], "cat /no/such/file")
 
 
-def test_poll_gives_the_value_or_says_what_never_came() -> None:
+def test_poll_gives_the_value_or_says_what_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.lab.polling.SPARE_SECONDS", 0)
     values = iter(["", "", "value"])
     assert poll(lambda: next(values), 5, "value") == "value"
-    with pytest.raises(TimeoutError, match=r"no rain within 0.01 s; last seen: \[\]"):
+    with pytest.raises(TimeoutError, match=r"no rain within 0.03 s; last seen: \[\]"):
         poll(list, 0.01, "rain")
 
 
@@ -470,5 +505,4 @@ def traces(machine: Host) -> dict[str, str]:
         what: machine.run("sh", "-c", command, check=False).stdout
         for what, command in commands.items()
     }
-    disk = machine._disk.directory / "upper"
-    return found | {"disk": "\n".join(sorted(map(str, disk.rglob("*"))))}
+    return found | {"disk": "\n".join(sorted(map(str, machine.disk.written())))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.lab import Host
 
@@ -34,8 +33,4 @@ def traces(host: Host, *, program: bool = False) -> set[str]:
 
 def own_files(host: Host) -> Iterator[str]:
     """All that is on the host's own layer of disk: what it wrote, and did not remove again."""
-    upper = host._disk.directory / "upper"
-    for path in upper.rglob("*"):
-        below = Path("/", path.relative_to(upper))
-        if not (path.is_dir() and below.is_dir()):  # copied up for what is, or was, in it
-            yield str(below)
+    return map(str, host.disk.written())

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import count
 
 from tests.lab import Host, Process, poll
 
-FILE = "/tmp/capture.pcap"
+_numbers = count(1)
 _COUNTS = re.compile(r"(\d+) packets? captured, (\d+) packets? received by filter")
 _LINE = re.compile(r"(\d+\.\d+) IP6? (\S+?)(?:\.(\d+))? > (\S+?)(?:\.(\d+))?: (.*)")
 
@@ -42,6 +43,8 @@ class Capture:
 @contextmanager
 def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
     """All that the interface of a host sees while the block runs, ARP left out."""
+    # tcpdump gives a file to its own user, and not even root may write to that again in /tmp.
+    file = f"/run/capture-{next(_numbers)}.pcap"
     dump = host.start(
         "tcpdump",
         "--immediate-mode",
@@ -50,7 +53,7 @@ def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
         "-i",
         interface,
         "-w",
-        FILE,
+        file,
         *(expression or ("not arp",)),
     )
     dump.wait_for("listening on")
@@ -61,7 +64,8 @@ def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
     finally:
         dump.terminate()
         dump.wait()
-        text = host.run("tcpdump", "-tt", "-nn", "-r", FILE).stdout
+        text = host.run("tcpdump", "-tt", "-nn", "-r", file).stdout
+        host.run("rm", file)
         found.packets = [p for p in map(parse_packet, text.splitlines()) if p]
 
 

@@ -16,7 +16,7 @@ from .host import Host, Link
 from .lab import Lab
 from .nat import Nat
 from .network import Network
-from .polling import poll
+from .polling import patient, poll
 from .process import Process
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "Nat",
     "Network",
     "Process",
+    "patient",
     "poll",
 ]

@@ -1,4 +1,10 @@
-"""A host's disk: the machine's files as they are, with a layer of its own over them."""
+"""A host's disk: the system's files as they are, and nothing of what this machine does with them.
+
+A host sees what Debian's packages have put into /etc, /opt, /usr and /var, with a layer of its own
+over it. What people and running programs keep there is hidden, and where they keep nothing else,
+as in /root and /tmp, a host has an empty directory of its own. So a test finds the same on every
+machine, whatever is installed, joined or left over there.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,39 @@ import os
 import shlex
 import shutil
 import stat
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # All of the root that a host may write to; the rest is mounted read-only.
-WRITABLE = ("etc", "home", "opt", "root", "srv", "tmp", "usr", "var")
+LAYERED = ("etc", "opt", "usr", "var")
+OWN = ("home", "root", "srv", "tmp")
 
-# An nmk of the machine's own is not there for hosts.
-HIDDEN = ("etc/nmk", "usr/local/bin/nmk", "var/cache/nmk", "var/lib/nmk")
+# These are there and empty.
+EMPTY = ("etc/cron.d", "etc/wireguard", "var/spool/cron", "var/tmp")
+
+# These are not there, also when they come later. An nmk that is in use writes all the time, and a
+# layer over files that change is undefined.
+ABSENT = (
+    "etc/crontab",
+    "etc/crontabs",
+    "etc/nmk",
+    "usr/local/bin/nmk",
+    "var/cache/nmk",
+    "var/lib/nmk",
+)
+SERVICES = (
+    "etc/init.d/nmk-*",
+    "etc/runlevels/*/nmk-*",
+    "etc/systemd/system/nmk-*",
+    "etc/systemd/system/*/nmk-*",
+    "var/log/nmk-*",
+)
 
 PYTHON_LIBRARIES = (
-    "root/.local/lib/python3*/site-packages",
     "usr/lib*/python3*/dist-packages",
     "usr/lib*/python3*/site-packages",
     "usr/local/lib/python3*/dist-packages",
@@ -35,45 +61,55 @@ FILES = {
 
 
 class Disk:
-    """The upper layers of one host, in a directory that outlives its reboots."""
+    """What one host writes, in a directory that outlives its reboots."""
 
     def __init__(self, directory: Path, hostname: str, bare_python: bool) -> None:
         self.directory = directory
         self._upper = directory / "upper"
-        self._tops = [
-            top for top in WRITABLE if Path("/", top).is_dir() and not Path("/", top).is_symlink()
-        ]
+        self._layered = list(filter(_is_directory, LAYERED))
+        self._own = list(filter(_is_directory, OWN))
         self._upper.mkdir(parents=True)
-        for top in self._tops:
+        for top in (*self._layered, *self._own):
             self._make_like_below(Path(top))
         for path, text in FILES.items():
             (self._upper / path).write_text(text.format(name=hostname))
-        hidden = [Path("/", path) for path in HIDDEN]
-        if bare_python:
-            hidden += [found for glob in PYTHON_LIBRARIES for found in Path("/").glob(glob)]
-        for below in hidden:
-            if below.exists():
-                self._hide(below.relative_to("/"))
+        for empty in EMPTY:
+            self._make_like_below(Path(empty))
+            os.setxattr(self._upper / empty, "trusted.overlay.opaque", b"y")
+        globs = SERVICES + (PYTHON_LIBRARIES if bare_python else ())
+        found = {path.relative_to("/") for glob in globs for path in Path("/").glob(glob)}
+        self._absent = found | set(map(Path, ABSENT))
+        for absent in self._absent:
+            self._hide(absent)
 
     def mount_script(self) -> str:
         """Shell commands that put this disk in place, in a mount namespace of its own."""
         # A volatile overlay neither syncs nor can be mounted again with its old work directory.
         work = Path(mkdtemp(prefix="work-", dir=self.directory))
-        overlays = []
-        for top in self._tops:
+        mounts = []
+        for top in self._layered:
             (work / top).mkdir()
             layers = f"lowerdir=/{top},upperdir={self._upper / top},workdir={work / top}"
-            overlays.append(f"mount -n -t overlay -o volatile,{layers} overlay /{top}")
-        # The checkout stays as it is, wherever it lies: never a layer of its own over it.
-        kept, checkout = shlex.quote(str(work / "checkout")), shlex.quote(str(CHECKOUT))
-        (work / "checkout").mkdir()
-        before = f"mount -n --bind {checkout} {kept}"
-        after = (
-            f"mount -n --bind {kept} {checkout}",
-            f"mount -n -o remount,bind,ro {checkout}",
-        )
+            mounts.append(f"mount -n -t overlay -o volatile,{layers} overlay /{top}")
+        mounts += [f"mount -n --bind {self._upper / top} /{top}" for top in self._own]
+        before, after = [], []
+        for number, path in enumerate(_kept()):
+            kept, place = shlex.quote(str(work / f"kept-{number}")), shlex.quote(str(path))
+            before.append(f"mkdir {kept}; mount -n --bind {place} {kept}")
+            after.append(
+                f"[ -d {place} ] || mkdir -p {place}; mount -n --bind {kept} {place};"
+                f" mount -n -o remount,bind,ro {place}"
+            )
         # /run comes last: it hides the lab's own directory.
-        return "\n".join([before, *overlays, *after, *MOUNTS])
+        return "\n".join([*before, *mounts, *after, *MOUNTS])
+
+    def written(self) -> Iterator[Path]:
+        """What the host wrote and did not remove again, and what it removed of the system's."""
+        for above in self._upper.rglob("*"):
+            path = above.relative_to(self._upper)
+            copied_up = above.is_dir() and Path("/", path).is_dir()  # for what is, or was, in it
+            if not copied_up and not (path in self._absent and _is_whiteout(above)):
+                yield Path("/", path)
 
     def _make_like_below(self, path: Path) -> None:
         """Make a directory of the upper layer with the mode and owner of the one below."""
@@ -82,13 +118,31 @@ class Disk:
             return
         self._make_like_below(path.parent)
         above.mkdir()
-        shutil.copystat(below, above)
-        os.chown(above, below.stat().st_uid, below.stat().st_gid)
+        if below.is_dir():
+            shutil.copystat(below, above)
+            os.chown(above, below.stat().st_uid, below.stat().st_gid)
 
     def _hide(self, path: Path) -> None:
         """Make a path of the layer below look absent, by overlayfs's whiteout."""
         self._make_like_below(path.parent)
         os.mknod(self._upper / path, stat.S_IFCHR, os.makedev(0, 0))
+
+
+def _is_whiteout(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISCHR(status.st_mode) and not status.st_rdev
+
+
+def _is_directory(top: str) -> bool:
+    return Path("/", top).is_dir() and not Path("/", top).is_symlink()
+
+
+def _kept() -> Iterator[Path]:
+    """What the tests themselves run from stays in sight, wherever it lies, and read-only."""
+    yield CHECKOUT
+    for path in {Path(sys.prefix), Path(sys.base_prefix)}:
+        if path.parts[1] in OWN and not path.is_relative_to(CHECKOUT):
+            yield path
 
 
 MOUNTS = (

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 from .disk import Disk
 from .errors import LabError
 from .lifeline import Lifeline
+from .polling import patient
 from .process import Process, enter, run
 
 if TYPE_CHECKING:
     from .network import Network
 
 NAMESPACES = ("mount", "uts", "ipc", "net", "pid")
+
+PATIENCE_SECONDS = patient(60)
 
 CLONE_NEWNET = 0x40000000
 
@@ -61,7 +64,7 @@ class Host:
         self.name = name
         self.links: list[Link] = []
         self._lifeline = lifeline
-        self._disk = disk
+        self.disk = disk
         self._logs = logs
         self._processes: list[Process] = []
         self._startup = startup
@@ -76,7 +79,7 @@ class Host:
         check: bool = True,
         input: str | None = None,  # noqa: A002 - named as in subprocess.run
         env: dict[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = PATIENCE_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root in `/` and wait for its end.
 
@@ -118,7 +121,7 @@ class Host:
         self._holder = self._lifeline.hold(
             [f"--{name}" for name in NAMESPACES]
             + ["--fork", "--kill-child", "--propagation=private"],
-            f"{self._disk.mount_script()}\n{BOOT}",
+            f"{self.disk.mount_script()}\n{BOOT}",
             self.name,
         )
         if self._startup:
@@ -260,10 +263,25 @@ def _set_network(fd: int) -> None:
 
 
 # A new network namespace inherits IPv4 settings of the machine, such as a container engine's
-# forwarding. Duplicate address detection would hold back link-local addresses for a second.
+# forwarding or an exit node's: they are put back to the kernel's own. Duplicate address detection
+# would hold back link-local addresses for a second. What is left of /proc/sys is the machine's.
 BOOT = """\
 echo "$1" >/proc/sys/kernel/hostname
 echo 0 >/proc/sys/net/ipv4/ip_forward
+for conf in all default lo; do
+	cd /proc/sys/net/ipv4/conf/$conf
+	for name in accept_redirects secure_redirects send_redirects shared_media; do
+		echo 1 >$name
+	done
+	for name in accept_local accept_source_route arp_announce arp_filter arp_ignore log_martians \
+		proxy_arp route_localnet rp_filter src_valid_mark; do
+		echo 0 >$name
+	done
+done
+cd /
 if [ -d /proc/sys/net/ipv6 ]; then echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; fi
 ip link set lo up
+mount -n --bind /proc/sys /proc/sys
+mount -n --bind /proc/sys/net /proc/sys/net
+mount -n -o remount,bind,ro /proc/sys
 """

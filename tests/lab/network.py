@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .errors import LabError
 from .lifeline import Lifeline
+from .polling import patient
 from .process import enter, run
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Network:
             check=check,
             stdin=stdin,
             env=None,
-            timeout=10,
+            timeout=patient(10),
         )
 
 

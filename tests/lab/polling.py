@@ -1,4 +1,4 @@
-"""Waiting for a condition under a deadline."""
+"""Waiting for a condition, for as long as a busy machine may need."""
 
 from __future__ import annotations
 
@@ -10,16 +10,31 @@ T = TypeVar("T")
 
 PAUSE_SECONDS = 0.02
 
+# What an idle machine needs, times LOAD, and a while for what does not grow with it.
+LOAD = 3
+SPARE_SECONDS = 60
 
-def poll(condition: Callable[[], T], deadline_seconds: float, what: str) -> T:
+
+def patient(seconds: float) -> float:
+    """The deadline, in seconds, of what takes at most `seconds` on an idle machine.
+
+    Other work on the machine may stretch everything, so a deadline only ends what hangs. Nothing
+    takes longer by it but a test that fails.
+    """
+    return seconds * LOAD + SPARE_SECONDS
+
+
+def poll(condition: Callable[[], T], seconds: float, what: str) -> T:
     """The first true value of `condition()`, asked again and again.
 
-    Raises TimeoutError, naming `what` and the last value seen, when
-    `deadline_seconds` pass without one. What `condition` raises goes through.
+    `seconds` is what it takes at most on an idle machine. Raises TimeoutError, naming `what` and
+    the last value seen, when it takes longer than `patient` makes of that. What `condition`
+    raises goes through.
     """
-    deadline = time.monotonic() + deadline_seconds
+    limit = patient(seconds)
+    deadline = time.monotonic() + limit
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no {what} within {deadline_seconds:g} s; last seen: {value!r}")
+            raise TimeoutError(f"no {what} within {limit:g} s; last seen: {value!r}")
         time.sleep(PAUSE_SECONDS)
     return value

@@ -12,7 +12,9 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from .errors import CommandFailed
-from .polling import poll
+from .polling import patient, poll
+
+PATIENCE_SECONDS = patient(10)
 
 # All that a command in a host sees; nothing of the caller's environment leaks in.
 ENVIRONMENT = {
@@ -97,15 +99,18 @@ class Process:
         """Send it a signal; nothing happens when it has ended."""
         _signal(self._process, number)
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = PATIENCE_SECONDS) -> int:
         """Its exit status (negative: the signal). Raises CommandFailed after `timeout` seconds."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise CommandFailed(self.host, self.command, None, self.output, "") from None
 
-    def wait_for(self, text: str, timeout: float = 10) -> None:
-        """Wait until its output contains `text`. Raises CommandFailed if it ends before."""
+    def wait_for(self, text: str, seconds: float = 10) -> None:
+        """Wait, as `poll` does, until its output contains `text`.
+
+        Raises CommandFailed if it ends before.
+        """
 
         def seen() -> bool:
             ended = not self.running
@@ -115,7 +120,7 @@ class Process:
                 raise CommandFailed(self.host, self.command, self.wait(), self.output, "")
             return False
 
-        poll(seen, timeout, f"{text!r} in the output of {self.command[0]} on {self.host}")
+        poll(seen, seconds, f"{text!r} in the output of {self.command[0]} on {self.host}")
 
 
 def _spawn(
