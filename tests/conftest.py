@@ -1,21 +1,31 @@
-"""What all tests share: the lab, databases, and how hard hypothesis tries."""
+"""What all tests share: the lab, databases, tiers, and a place for nmk that is no machine's."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.engines.plugin", "tests.lab.plugin"]
+pytest_plugins = [
+    "tests.engines.plugin",
+    "tests.lab.plugin",
+    "tests.sharing",
+    "tests.tiers",
+]
 
-settings.register_profile(
-    "quick",
-    max_examples=40,
-    deadline=None,  # two cores that other work shares: a slow example proves nothing
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("quick")
+# An nmk that this machine has is none of the tests' business, nor what its owner has set. Tests,
+# and all that they start, find these instead, empty.
+_NOWHERE = TemporaryDirectory(prefix="nmk-tests-")
+for variable in [name for name in os.environ if name.startswith("NMK_")]:
+    if variable != "NMK_TEST_CACHE":
+        del os.environ[variable]
+os.environ |= {
+    "NMK_CONFIG_DIR": f"{_NOWHERE.name}/etc",
+    "NMK_STATE_DIR": f"{_NOWHERE.name}/state",
+    "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
+}
 
 
 @pytest.fixture

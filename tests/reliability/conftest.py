@@ -14,16 +14,6 @@ from tests.reliability.served import Served
 STOPPED = "stopped at"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="every kill point, not some of them")
-
-
-@pytest.fixture
-def full(pytestconfig: pytest.Config) -> bool:
-    """Whether to try all that there is, however long it takes."""
-    return bool(pytestconfig.getoption("full"))
-
-
 @pytest.fixture
 def stopped(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
     """Tells how many kill points a test has tried, for the summary at the end."""

@@ -45,9 +45,8 @@ class Answer:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without settings for nmk, and with these."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("NMK_")}
-    return {**kept, "PYTHONPATH": str(REPOSITORY), "NMK_CONFIG_DIR": "/nonexistent", **more}
+    """What tests have set for nmk, with these settings."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
 
 
 def free_port() -> int:

@@ -1,0 +1,68 @@
+"""How much is tried: `--quick`, the default, or `--full`; the summary says what was left out.
+
+A test that takes the fixture `full` tries a sample, unless that is true. A test with the mark
+`full` is for that tier alone. What needs a lab or a virtual machine is not quick.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_SAMPLED = "tried a sample"
+_NOT_QUICK = "needs namespaces"
+_ONLY_FULL = "only with --full"
+_SLOW_FIXTURES = {"lab", "machine_root"}
+_HINTS = {_NOT_QUICK: "scripts/test", _ONLY_FULL: "scripts/test --full"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what needs namespaces")
+    parser.addoption("--full", action="store_true", help="all that there is, however long it takes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: a test that only --full runs")
+    for name, examples in (("default", 40), ("full", 1000)):
+        settings.register_profile(
+            name,
+            max_examples=examples,
+            deadline=None,  # a machine that other work shares: a slow example proves nothing
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+    settings.load_profile("full" if config.getoption("full") else "default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("full") and not config.getoption("full"):
+            item.add_marker(pytest.mark.skip(reason=_ONLY_FULL))
+        elif config.getoption("quick") and _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.skip(reason=_NOT_QUICK))
+
+
+@pytest.fixture
+def full(pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> bool:
+    """Whether to try all that there is, however long it takes; else a sample."""
+    if pytestconfig.getoption("full"):
+        return True
+    record_property(_SAMPLED, True)
+    return False
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = Counter(
+        reason
+        for report in terminalreporter.getreports("skipped")
+        for reason in _HINTS
+        if reason in str(report.longrepr)
+    )
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"left out: {number} tests, {reason} ({_HINTS[reason]})")
+    passed = terminalreporter.getreports("passed")
+    sampled = sum((_SAMPLED, True) in report.user_properties for report in passed)
+    if sampled:
+        terminalreporter.write_line(f"left out: all but a sample in {sampled} tests (--full)")
