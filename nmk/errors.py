@@ -290,6 +290,20 @@ class BadView(NmkError):
     default_hint = "the mesh stays as it was; look at the controller's network settings"
 
 
+class RangesChanged(BadView):
+    """The controller gives the network other ranges than those that this machine joined with."""
+
+    code = "ranges-changed"
+    default_hint = "nmk leave, then join again"
+
+
+class RangesRefused(NmkError):
+    """A network's ranges that this machine must not lead into a tunnel unless its owner says so."""
+
+    code = "ranges-refused"
+    default_hint = "nmk join - --range CIDR, if that is wanted"
+
+
 class Ambiguous(NmkError):
     """More than one fits, and none was named."""
 

@@ -55,11 +55,10 @@ def apply(
             f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
             f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
         )
-    cidrs = me.known.view.cidrs
     me = with_usable_port(me, local, live)
     wish = desired(me, local, lan)
     want = wish.tunnel
-    changes = diff_tunnel(want, live, cidrs, me.endpoints)
+    changes = diff_tunnel(want, live, me.endpoints)
     work = surroundings.plan(me, wish.surroundings, run)
     with history.recording(me, reason, [*changes, *work.changes], run):
         me, unable = _try(surroundings.begin, me, work, run)

@@ -7,7 +7,7 @@ a failing run made; the identity stays until the controller refuses it under sea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from nmk.agent import interface, state
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
+from nmk.agent.fitness import check_ranges
 from nmk.agent.history import Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
@@ -60,12 +61,14 @@ def join(
     *,
     called: str | None = None,
     new_identity: bool = False,
+    ranges: Collection[str] = (),
 ) -> Membership:
     """Make this machine a node of the token's network; `say` is told each step.
 
     `called`: what this machine shall call the network, where that is not what its controller does.
     `new_identity`: what it was in this network before is forgotten, here and without a word to
     the controller, where another machine has that identity.
+    `ranges`: those of the network's ranges that the owner wants, whatever they hold.
     In it already, at this controller: checks in and puts the interface in place once more. A dry
     run asks the controller nothing: it would use up the key.
     """
@@ -74,7 +77,7 @@ def join(
     with _state_locked(run, say):
         network = name_here(token, called)
         joining = _Joining(
-            network, token, wishes, run, local_settings(network, state.find(network)), say
+            network, token, wishes, run, local_settings(network, state.find(network)), say, ranges
         )
         before = state.find(network)
         if new_identity and before is not None:
@@ -142,6 +145,7 @@ class _Joining:
     run: Runner
     local: Local
     say: Say
+    ranges: Collection[str] = ()
 
     def again(self, before: Membership) -> Membership | None:
         """A machine that is in the network already; None when its node has been deleted."""
@@ -207,7 +211,7 @@ class _Joining:
         """The commands that would run, as far as they are known before the controller answers."""
         mtu = self.local.get("mtu", NETWORK_SETTINGS["mtu"].default)
         want = Tunnel(me.interface, me.private_key, me.listen_port, mtu, (), {})
-        interface.execute(self.run, me, want, None, diff_tunnel(want, None, (), {}))
+        interface.execute(self.run, me, want, None, diff_tunnel(want, None, {}))
         self.say(
             f"{me.urls[0]} would be asked to let this machine into {me.remote_name}; "
             "addresses and peers come with its answer"
@@ -241,7 +245,10 @@ class _Joining:
             if me.phase != "joined" and error.exit_code != EXIT_TEMPORARY:
                 state.remove(me.network)
             raise error
+        agreed = me.ranges
         me = take_in(replace(me, known=None), answer.reply)
+        if not agreed:
+            check_ranges(me, self.ranges, self.run)
         self.say(f"{me.remote_name} has it as {_name(me)}")
         reported = None if answer.reply.head.get("again") is True else facts
         return check_in(replace(me, reported=reported, urls=api.urls), api, facts)

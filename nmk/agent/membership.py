@@ -19,11 +19,11 @@ from nmk.core.parse import (
     parse_port,
     quote,
 )
-from nmk.core.peers import Json, Reply, View, merge_view, parse_view, view_json
+from nmk.core.peers import Json, Reply, View, merge_view, parse_ranges, parse_view, view_json
 from nmk.core.problems import Problem, parse_problems, problems_json
 from nmk.core.records import Facts, node_id
 from nmk.core.settings import parse_local
-from nmk.errors import BadInput, BadView, NmkError, StateDamaged, StateNewer
+from nmk.errors import BadInput, BadView, NmkError, RangesChanged, StateDamaged, StateNewer
 from nmk.system.keys import parse_private_key, public_key
 from nmk.wire.envelope import EPOCH_BYTES, Identity
 from nmk.wire.messages import facts_json, parse_facts
@@ -69,6 +69,9 @@ class Membership:
     report that the controller took in, `reported` its facts. `endpoints`: the ones last given to
     WireGuard, by peers' keys. `down`: the owner wants the interface gone until `nmk up`.
 
+    `ranges`: those of the network, as they were agreed on when the machine joined; a view with
+    others is refused. Empty before the first view.
+
     `network` is its name on this machine, `remote_name` the one that its controller calls it by.
     Where two networks of this machine overlap, the one with the lower `order` joined earlier and
     keeps its addresses.
@@ -93,6 +96,7 @@ class Membership:
     seq: int = 0
     reported: Facts | None = None
     known: Known | None = None
+    ranges: tuple[str, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     order: int = 0
     preshared: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -118,11 +122,17 @@ def take_in(me: Membership, reply: Reply) -> Membership:
             raise BadView("the controller says that nothing changed since a view we do not have")
         return me
     view = merge_view(me.known.view if me.known else None, reply, me.remote_name)
+    if me.ranges and view.cidrs != me.ranges:
+        raise RangesChanged(
+            f"the controller says that {me.network} has {', '.join(view.cidrs)}, and this machine "
+            f"has joined it with {', '.join(me.ranges)}",
+            f"if that is to be so: nmk leave -n {me.network}, then join again",
+        )
     known = _known(head.get("epoch"), head.get("at"), view, me)
     own_key = public_key(me.private_key)
     if any(other.key == own_key for other in known.view.others):
         raise BadView("the controller gives this node's own key to another one as well")
-    return replace(me, known=known, seq=_count(head["self"].get("seq"), "seq"))
+    return replace(me, known=known, ranges=view.cidrs, seq=_count(head["self"].get("seq"), "seq"))
 
 
 def encode(me: Membership) -> bytes:
@@ -149,6 +159,7 @@ def encode(me: Membership) -> bytes:
                 "listen_port": me.wishes.listen_port,
                 "settings": dict(me.wishes.settings),
             },
+            "ranges": me.ranges,
             "seq": me.seq,
             "reported": facts_json(me.reported) if me.reported else None,
             "endpoints": dict(me.endpoints),
@@ -219,7 +230,12 @@ def _parse(data: Json, network: str) -> Membership:
         if me.phase == "joined":
             raise BadInput("it has no view")
         return me
-    return replace(me, known=_parse_known(known, me))
+    view = _parse_known(known, me)
+    # Files of nmk before 0.3.0 have no ranges beside the view: those that it holds are agreed on.
+    ranges = parse_ranges(data["ranges"]) if "ranges" in data else view.view.cidrs
+    if ranges != view.view.cidrs:
+        raise BadInput(f"its view has other ranges than {', '.join(ranges)}")
+    return replace(me, known=view, ranges=ranges)
 
 
 def _parse_wishes(data: Json) -> Wishes:

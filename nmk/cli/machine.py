@@ -68,6 +68,14 @@ def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
     envvar="NMK_AS",
     help="What this machine calls the network, where another controller's has its name.",
 )
+@click.option(
+    "--range",
+    "ranges",
+    metavar="CIDR",
+    multiple=True,
+    envvar="NMK_RANGE",
+    help="Take this range of the network although it is public, or holds what this machine uses.",
+)
 @dry_run_option
 @talk_options
 def join(
@@ -78,6 +86,7 @@ def join(
     dry_run: bool,
     quiet: bool,
     verbose: bool,
+    ranges: tuple[str, ...],
     **wished: str | None,
 ) -> None:
     """Join a network with a token from `nmk key create`.
@@ -86,12 +95,12 @@ def join(
     where other users of this machine cannot see it. A join that was cut short is simply repeated.
     """
     from nmk.agent.join import join as join_network
-    from nmk.core.parse import parse_interface, parse_network_name
+    from nmk.core.parse import parse_interface, parse_network_name, parse_range
     from nmk.wire.token import parse_token
 
     found = parse_token(read_token(token, token_file))
     interface, called = wished.pop("interface"), wished.pop("called")
-    wishes = parse_wishes(**wished)
+    wishes, named = parse_wishes(**wished), {str(parse_range(text)) for text in ranges}
     if interface:
         parse_interface(interface)
     if called:
@@ -101,7 +110,14 @@ def join(
     talk = talker(quiet=quiet)
     run = runner(dry_run, verbose)
     me = join_network(
-        found, wishes, interface, run, talk, called=called or None, new_identity=new_identity
+        found,
+        wishes,
+        interface,
+        run,
+        talk,
+        called=called or None,
+        new_identity=new_identity,
+        ranges=named,
     )
     if not dry_run:
         start_daemon(daemon, run, quiet=quiet)

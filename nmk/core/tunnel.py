@@ -2,7 +2,7 @@
 
 `compile_tunnel` says what is wanted, `diff_tunnel` names each difference to the live interface,
 `plan_changes` turns the differences into as few commands as can be. Only what we own is compared:
-addresses outside the network's ranges and an endpoint that has roamed are left alone.
+an endpoint that has roamed is left alone.
 """
 
 from __future__ import annotations
@@ -147,9 +147,7 @@ def host_ranges(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(f"{a}/128" if ":" in a else f"{a}/32" for a in addresses))
 
 
-def diff_tunnel(
-    want: Tunnel, live: Tunnel | None, cidrs: tuple[str, ...], set_before: Mapping[str, str]
-) -> list[Change]:
+def diff_tunnel(want: Tunnel, live: Tunnel | None, set_before: Mapping[str, str]) -> list[Change]:
     """The changes that turn `live` (None: no such interface) into `want`; empty when they agree.
 
     `set_before`: the endpoint that we last gave each peer. WireGuard follows a peer that roams, so
@@ -166,7 +164,7 @@ def diff_tunnel(
     ):
         changes.append(Change("configure", f"listen on UDP {want.listen_port}"))
     changes += diff_peers(want.peers, live.peers, set_before)
-    changes += diff_addresses(want.addresses, live.addresses, cidrs)
+    changes += diff_addresses(want.addresses, live.addresses)
     if live.mtu != want.mtu or not live.up:
         changes.append(Change("link", f"set MTU {want.mtu}, up"))
     return changes
@@ -190,17 +188,13 @@ def diff_peers(
     return added + changed + [Change("remove-peer", f"remove peer {k}", k) for k in gone]
 
 
-def diff_addresses(
-    want: tuple[str, ...], live: tuple[str, ...], cidrs: tuple[str, ...]
-) -> list[Change]:
-    """Addresses to add, and those in the network's ranges to remove."""
-    ranges = [ip_network(c) for c in cidrs]
+def diff_addresses(want: tuple[str, ...], live: tuple[str, ...]) -> list[Change]:
+    """Addresses to add, and all others to remove: each leads its whole range into the tunnel.
+
+    But for link-local ones, which the kernel gives.
+    """
     missing = sorted(set(want) - set(live))
-    extra = [
-        text
-        for text in sorted(set(live) - set(want))
-        if any(ip_interface(text).ip in r for r in ranges)
-    ]
+    extra = [a for a in sorted(set(live) - set(want)) if not ip_interface(a).is_link_local]
     return [Change("address", f"add address {a}", a) for a in missing] + [
         Change("remove-address", f"remove address {a}", a) for a in extra
     ]

@@ -65,6 +65,16 @@ def look(run: Runner, interface: str) -> Dump:
     return parse_dump(text)
 
 
+def endpoints(run: Runner) -> dict[str, str]:
+    """Where peers of any interface of this machine are called, and the interface of each."""
+    try:
+        lines = run.read(["wg", "show", "all", "endpoints"]).splitlines()
+    except CommandFailed:  # of one interface that cannot be read
+        return {}
+    fields = [line.split("\t") for line in lines]
+    return {f[2]: f[0] for f in fields if len(f) == 3 and f[2] != "(none)"}
+
+
 def creations(interface: str) -> list[Command]:
     """The commands that may make a WireGuard interface, the likeliest to work first."""
     kernel = Command(("ip", "link", "add", "dev", interface, "type", "wireguard"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nmk.agent.membership import Membership, Wishes, decode, encode
 from nmk.core.tunnel import NO_KEY
-from nmk.errors import BadView, StateDamaged, StateNewer
+from nmk.errors import BadView, RangesChanged, StateDamaged, StateNewer
 from nmk.system.keys import public_key
 from tests.agent.memberships import full_view, joined, joining, peer, told
 from tests.core.made import key32
@@ -29,7 +29,7 @@ GATEWAY = replace(
     },
 )
 WRITTEN = encode(JOINED)
-SINCE_0_1_0 = {"problems", "preshared", "laid", "found"}
+SINCE_0_1_0 = {"ranges", "problems", "preshared", "laid", "found"}
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,45 @@ def test_a_delta_adds_changes_and_removes() -> None:
     assert after.known
     assert sorted(p.name for p in after.known.view.peers.values()) == ["peer-4", "renamed"]
     assert (after.known.revision, after.known.commit_id, after.seq) == (9, "beef", 3)
+
+
+def test_the_ranges_of_the_first_view_are_agreed_on() -> None:
+    assert joining().ranges == ()
+    assert JOINED.ranges == ("10.77.0.0/24",)
+
+
+def test_a_file_of_0_2_0_agrees_on_the_ranges_that_it_holds() -> None:
+    content = json.loads(WRITTEN)
+    del content["ranges"]
+    assert decode(json.dumps(content).encode(), "home", "home.json").ranges == JOINED.ranges
+
+
+def test_a_view_in_a_file_has_the_ranges_agreed_on() -> None:
+    content = json.loads(WRITTEN)
+    content["ranges"] = ["10.78.0.0/24"]
+    with pytest.raises(StateDamaged, match="other ranges than 10"):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize(
+    ("cidrs", "address"),
+    [
+        (["203.0.0.0/8"], "203.0.0.1"),
+        (["10.77.0.0/16"], "10.77.0.1"),
+        (["10.77.0.0/25"], "10.77.0.1"),
+        (["10.77.0.0/24", "2000::/32"], "10.77.0.1"),
+    ],
+)
+def test_a_view_with_other_ranges_is_refused_and_named(
+    cidrs: list[str], address: str, *, full: bool
+) -> None:
+    view = full_view(JOINED) | {"full": full, "at": [9, "beef"]}
+    view["network"]["cidrs"], view["self"]["addresses"] = cidrs, [address]
+    with pytest.raises(RangesChanged, match="joined it with 10") as raised:
+        told(joined(), view)
+    assert ", ".join(cidrs) in raised.value.message
+    assert "nmk leave -n home" in raised.value.hint
 
 
 def test_unchanged_changes_nothing() -> None:

@@ -7,12 +7,12 @@ from hypothesis import given
 from nmk.core.hooks import Event, environment_of, events_of
 from nmk.core.tunnel import Tunnel, diff_tunnel
 from tests.core.made import key32
-from tests.core.test_tunnel import CIDRS, endpoints, peer, tunnel, tunnels, view
+from tests.core.test_tunnel import endpoints, peer, tunnel, tunnels, view
 
 
 def events(want: Tunnel, live: Tunnel | None) -> list[Event]:
     set_before = endpoints(live) if live else {}
-    return events_of(want, live, diff_tunnel(want, live, CIDRS, set_before))
+    return events_of(want, live, diff_tunnel(want, live, set_before))
 
 
 def test_an_interface_that_comes_up_is_one_event() -> None:

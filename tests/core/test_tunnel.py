@@ -34,7 +34,6 @@ from tests.core.made import (
     made_view,
 )
 
-CIDRS = ("10.20.0.0/16", "fd20::/64")
 FOREIGN = "192.0.2.1/24"
 OWN = Own("nmk-home", key32(99), 51821)
 SHARED = key32(1, kind=3)
@@ -74,7 +73,7 @@ def apply(
 ) -> list[Command]:
     """One tick's commands, run on the machine."""
     before = set_before or {}
-    changes = diff_tunnel(want, machine.live, CIDRS, before)
+    changes = diff_tunnel(want, machine.live, before)
     commands = plan_changes(want, machine.live, changes, before, CREATE)
     for command in commands:
         machine.run(command)
@@ -114,7 +113,7 @@ def test_applying_a_plan_makes_the_diff_empty(first: Tunnel, second: Tunnel) -> 
     for want in (first, second, first):
         assert len(apply(machine, want, set_before)) <= 4
         set_before = endpoints(want)
-        assert diff_tunnel(want, machine.live, CIDRS, set_before) == []
+        assert diff_tunnel(want, machine.live, set_before) == []
         assert machine.live
         assert set(machine.live.peers) == set(want.peers)
         assert machine.live.mark == MARK
@@ -161,13 +160,6 @@ def test_an_endpoint_is_set_when_our_choice_changes() -> None:
     assert machine.live.peers[key32(1)].endpoint == "192.168.1.7:51821"
 
 
-def test_only_addresses_of_the_network_are_removed() -> None:
-    machine = Machine(tunnel(addresses=(FOREIGN, "10.20.0.7/16", "fd20::7/64", "fe80::1/64")))
-    apply(machine, tunnel())
-    assert machine.live
-    assert set(machine.live.addresses) == {FOREIGN, "fe80::1/64", "10.20.0.1/16"}
-
-
 def test_an_interface_of_0_1_0_gets_its_mark_and_loses_no_peer() -> None:
     machine = Machine(tunnel(1, 2, mark=0))
     [command] = apply(machine, tunnel(1, 2), endpoints(tunnel(1, 2)))
@@ -188,6 +180,14 @@ def test_a_shared_key_that_is_gone_is_taken_from_the_peer(others: tuple[int, ...
     assert any(f"PresharedKey = {NO_KEY}\n" in (c.stdin or "") for c in commands)
 
 
+def test_addresses_that_nobody_wants_go_wherever_they_are_from() -> None:
+    """Each of them leads its whole range into the tunnel."""
+    machine = Machine(replace(tunnel(1), addresses=("203.0.0.5/8", "fe80::1/64", "10.20.0.7/16")))
+    apply(machine, tunnel(1))
+    assert machine.live
+    assert set(machine.live.addresses) == {*tunnel(1).addresses, "fe80::1/64"}
+
+
 def test_a_peer_that_never_shared_a_key_has_no_line_of_one() -> None:
     commands = apply(Machine(), tunnel(1, 2))
     assert not any("PresharedKey" in (c.stdin or "") for c in commands)
@@ -195,7 +195,7 @@ def test_a_peer_that_never_shared_a_key_has_no_line_of_one() -> None:
 
 def test_shared_keys_are_shown_to_nobody() -> None:
     want = tunnel(peers={key32(1): peer(1, preshared_key=SHARED)})
-    changes = diff_tunnel(want, tunnel(1), CIDRS, {})
+    changes = diff_tunnel(want, tunnel(1), {})
     commands = plan_changes(want, tunnel(1), changes, {}, CREATE)
     own = replace(OWN, preshared={key32(1): SHARED})
     shown = [str(c) for c in commands] + [repr(c) for c in commands]
@@ -205,7 +205,7 @@ def test_shared_keys_are_shown_to_nobody() -> None:
 
 
 def test_changes_say_what_happens_and_commands_hide_secrets() -> None:
-    changes = diff_tunnel(tunnel(1), tunnel(2, mtu=1280, listen_port=1), CIDRS, {})
+    changes = diff_tunnel(tunnel(1), tunnel(2, mtu=1280, listen_port=1), {})
     lines = [c.line for c in changes]
     assert [line.split()[0] for line in lines] == ["listen", "add", "remove", "set"]
     assert "198.51.100.1:51821" in lines[1]

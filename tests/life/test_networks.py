@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab import Host, Lab
-from tests.mesh import Mesh, failure, live_addresses, live_peers, reaches
+from tests.mesh import Failure, Mesh, failure, live_addresses, live_peers, reaches
 
 RANGE = "10.20.0.0/16"
 
@@ -147,7 +147,14 @@ def test_of_two_networks_that_overlap_the_earlier_one_keeps_its_addresses(
     host = mesh.join(mesh.machine("between"))
     address = mesh.address("near")
     office.join(mesh.machine("thief"), "--address", address, token=token)
-    done = host.run("nmk", "join", "-", input=token)
+    refusal = failure(host, "join", "-q", "-", input=token)
+    assert refusal == Failure(
+        1,
+        f"of the ranges of alpha, {RANGE} is refused, as network home has {RANGE}",
+        f"nmk join - --range {RANGE}, if that is wanted, else: nmk leave -n alpha",
+    )
+    assert host.run("ip", "link", "show", "nmk-alpha", check=False).returncode == 1
+    done = host.run("nmk", "join", "-", "--range", RANGE, input=token)
     assert f"warning: left out, as network home has {RANGE}: " in done.stderr
     near.run("nmk", "checkin")
     for _ in range(2):
@@ -169,13 +176,42 @@ def test_of_two_networks_that_overlap_the_earlier_one_keeps_its_addresses(
     near.run("nmk", "leave")
 
 
+def test_a_public_range_comes_only_where_the_owner_names_it(mesh: Mesh, office: Mesh) -> None:
+    """A token of one use: a join that was refused is the same node when it is repeated."""
+    host = mesh.machine("careful")
+    for name, cidr, reason in (
+        ("bank", "198.51.100.0/24", "it is public address space"),
+        ("all", "203.0.0.0/8", f"the controller at {office.urls[0]}"),
+    ):
+        office.admin("network", "create", name, cidr)
+        token = office.admin("key", "create", "-n", name).strip()
+        refusal = failure(host, "join", "-q", "-", input=token)
+        assert reason in refusal.message
+        assert leaves_by(host, "198.51.100.7") == "eth0"
+    host.run("nmk", "leave", "-n", "all")
+    assert office.admin("node", "list", "-n", "all", "-o", "name") == ""
+    token = office.admin("key", "create", "-n", "bank").strip()
+    host.run("nmk", "join", "-", input=token, env={"NMK_RANGE": "198.51.100.0/24"})
+    assert leaves_by(host, "198.51.100.7") == "nmk-bank"
+    [node] = json.loads(office.admin("node", "list", "-n", "bank", "-o", "json"))
+    assert node["addresses"] == status(host, "bank")["addresses"]
+
+    host.run("ip", "address", "add", "203.0.0.5/8", "dev", "nmk-bank")
+    assert leaves_by(host, "203.7.7.7") == "nmk-bank"
+    host.run("nmk", "checkin")
+    assert leaves_by(host, "203.7.7.7") == "eth0"
+    host.run("nmk", "leave", "-n", "bank")
+
+
 def test_a_lan_inside_the_network_stays_reachable(mesh: Mesh) -> None:
     den = mesh.lab.lan("den", "10.20.200.0/24", nat="port-restricted", behind=mesh.internet)
     nas = mesh.lab.host("nas", on=den)
     far = mesh.join(mesh.machine("far"), "--address", "10.20.7.7")
     mesh.join(mesh.machine("twin"), "--address", nas.address)
     box = mesh.machine("box", on=den)
-    mesh.join(box, "--address", "10.20.5.1")
+    refusal = failure(box, "join", "-q", "-", "--address", "10.20.5.1", input=mesh.token())
+    assert "it holds 10.20.200.0/24 of eth0" in refusal.message
+    mesh.join(box, "--address", "10.20.5.1", "--range", RANGE)
     far.run("nmk", "checkin")
 
     reaches(box, nas.address)
@@ -201,7 +237,7 @@ def test_a_lan_inside_the_network_stays_reachable(mesh: Mesh) -> None:
 def test_an_address_that_is_the_routers_does_not_cut_the_machine_off(mesh: Mesh) -> None:
     den = mesh.lab.lan("cellar", "10.20.201.0/24", nat="port-restricted", behind=mesh.internet)
     host = mesh.machine("mole", on=den)
-    mesh.join(host, "--address", "10.20.201.1")
+    mesh.join(host, "--address", "10.20.201.1", "--range", RANGE)
     host.run("nmk", "checkin")
     assert live_addresses(host) == []
     [left] = status(host, "home")["left_out"]

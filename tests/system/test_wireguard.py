@@ -82,7 +82,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(host: Host) -> None:
             return Tunnel("nmk-home", private, port, mtu, addresses, {p.key: p for p in peers})
 
         private, keys = generate_private_key(), [generate_private_key() for _ in range(40)]
-        cidrs, given, left, commands = ("10.1.0.0/16", "fd00::/64"), {}, [], []
+        given, left, commands = {}, [], []
         for want in (
             tunnel(5, 51821, 1420, ("10.1.0.1/16", "fd00::1/64")),
             tunnel(40, 51821, 1420, ("10.1.0.1/16", "fd00::1/64")),
@@ -92,7 +92,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(host: Host) -> None:
             live = wireguard.probe(run, "nmk-home")
             ways = wireguard.creations("nmk-home")
             plan = plan_changes(
-                want, live, diff_tunnel(want, live, cidrs, given), given, ways[0].argv
+                want, live, diff_tunnel(want, live, given), given, ways[0].argv
             )
             for command in plan:
                 if command == ways[0]:
@@ -101,7 +101,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(host: Host) -> None:
                     run.change(command)
             given = {p.key: p.endpoint for p in want.peers.values() if p.endpoint}
             live = wireguard.probe(run, "nmk-home")
-            left += [c.line for c in diff_tunnel(want, live, cidrs, given)]
+            left += [c.line for c in diff_tunnel(want, live, given)]
             commands.append(len(plan))
         show(left=left, commands=commands)
         """,

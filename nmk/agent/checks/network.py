@@ -37,7 +37,7 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
         return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]
     want = desired(me, local, collect_facts(me, local).lan).tunnel
     there = wireguard.probe(run, me.interface)
-    lines = [c.line for c in diff_tunnel(want, there, _view(me).cidrs, me.endpoints)]
+    lines = [c.line for c in diff_tunnel(want, there, me.endpoints)]
     if lines:
         reason = f"{me.interface} is not as it should be: {_some(lines)}"
         return [Finding("interface", "broken", reason, f"nmk checkin -n {me.network}", me.network)]
