@@ -27,7 +27,7 @@ class RateLimit:
 
     def spend(self, address: str) -> None:
         """One request of that address. Raises RateLimited."""
-        site = _site(address)
+        site = site_of(address)
         with self._lock:
             now = self._monotonic()
             level, at = self._buckets.pop(site, (self._burst, now))
@@ -39,7 +39,7 @@ class RateLimit:
             raise RateLimited(f"too many requests from {address}")
 
 
-def _site(address: str) -> str:
+def site_of(address: str) -> str:
     """What one host cannot change: its IPv4 address, or the /64 of its IPv6 address."""
     if ":" not in address:
         return address

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from datetime import datetime, timezone
+from math import inf
 
 from nmk.core.text import plain
 
 _LOGGER = logging.getLogger("nmk")
+_QUIET_SECONDS = 60
+_told: dict[tuple[str, object], tuple[float, int]] = {}
 
 
 def log_event(event: str, **fields: object) -> None:
@@ -20,6 +24,21 @@ def log_event(event: str, **fields: object) -> None:
 def log_trouble(event: str, **fields: object) -> None:
     """Write one event that somebody should look at."""
     _LOGGER.warning(event, extra={"fields": fields})
+
+
+def log_seldom(event: str, **fields: object) -> None:
+    """Write one event that others can cause as often as they like: one line a minute and reason.
+
+    `more` counts those that were left out since the last line.
+    """
+    kind = (event, fields.get("reason"))
+    at, more = _told.get(kind, (-inf, 0))
+    now = time.monotonic()
+    if now - at < _QUIET_SECONDS:
+        _told[kind] = (at, more + 1)
+        return
+    _told[kind] = (now, 0)
+    log_trouble(event, **fields, **({"more": more} if more else {}))
 
 
 def iso_time(at: float | None) -> str | None:
@@ -38,14 +57,18 @@ class _Formatter(logging.Formatter):
         fields: dict[str, object] = getattr(record, "fields", {})
         if record.exc_info:
             fields = {**fields, "traceback": self.formatException(record.exc_info)}
-        time = iso_time(record.created)
+        created = iso_time(record.created)
         if self._as_json:
-            line = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+            line = {
+                "time": created,
+                "level": record.levelname.lower(),
+                "event": record.getMessage(),
+            }
             return json.dumps(line | fields, default=str)
         pairs = (
             f"{k}={json.dumps(str(v)) if _needs_quotes(str(v)) else v}" for k, v in fields.items()
         )
-        return " ".join([f"{time} {plain(record.getMessage())}", *pairs])
+        return " ".join([f"{created} {plain(record.getMessage())}", *pairs])
 
 
 def start_log(log_format: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 from nmk.errors import NmkError, NotFound, TooLarge
@@ -47,6 +48,9 @@ class NodeApi:
             status, body = problem(NmkError("the controller made a mistake; its log has more"))
         headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
         start_response(status, headers)
+        if environ["PATH_INFO"] in self._downloads.pages:  # the same bytes for all
+            shared: Iterable[bytes] = environ["wsgi.file_wrapper"](BytesIO(body))
+            return shared
         return [body]
 
     def _answer(self, environ: Environ) -> tuple[str, bytes]:

@@ -13,6 +13,7 @@ from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
 from nmk.server.agents import Agents
 from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
+from nmk.server.crowd import most_connections
 from nmk.server.datadir import DataDir
 from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
@@ -30,7 +31,7 @@ SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
 FORGET_SECONDS = 86400
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
-_RESERVED = 16  # connections of admins, whatever agents take
+_ADMIN_PLACES = 40  # connections at each of the two listeners for admins
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,14 @@ def run_server(
     node_api = NodeApi(Agents(controller), downloads)
     local = as_local(admin_api, "root")
     listeners = [
-        Listener(node_api, open_tcp(options.listen), MAX_REQUEST, _NODE_THREADS),
-        Listener(local, [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS, 2 * _RESERVED),
+        Listener(
+            node_api, open_tcp(options.listen), MAX_REQUEST, _NODE_THREADS, most_connections()
+        ),
+        Listener(local, [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES),
     ]
     if options.admin_listen != "off":
         sockets = open_tcp(options.admin_listen)
-        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS, _RESERVED))
+        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
     with Chores(_periods(controller)):

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,11 +19,17 @@ from waitress.server import create_server
 
 from nmk.core.parse import parse_address, parse_port, quote
 from nmk.errors import BadInput, NmkError
-from nmk.server.connections import NEARLY, most_connections, sweep, tame
+from nmk.server.connections import MAX_HEAD, STALL_SECONDS, Connection
+from nmk.server.crowd import Crowd
+from nmk.server.log import log_seldom
 
 _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was asked for
 _BACKLOG = 1024
-_SWEEP_SECONDS = 1
+_LOOP_SECONDS = 1
+_REST_SECONDS = 1  # without a descriptor
+_PATIENCE_SECONDS = 1  # after a stop was asked for, with clients that take nothing
+_NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_SEND_BUFFER = 64 * 1024  # of the kernel, which takes twice as much for a connection
 _HELD_BYTES = 16 * 1024  # of a reply until it is complete, so that head and body leave as one
 
 
@@ -56,6 +63,7 @@ def open_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        _bound_buffers(listener)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
     finally:
@@ -70,6 +78,9 @@ def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _bound_buffers(listener)
+        unacknowledged = 2 * STALL_SECONDS * 1000  # also after a connection was closed (tcp(7))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unacknowledged)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -79,65 +90,112 @@ def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
     return listener
 
 
+def _bound_buffers(listener: socket.socket) -> None:
+    """Set what the kernel keeps of replies; connections have it from their listener."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application and the sockets it is served on. `body_limit`: bytes of one request.
+    """An application and the sockets it is served on.
 
-    `reserved`: the connections that it may have when the other listeners have taken all places.
+    `body_limit`: bytes of one request. `places`: connections at a time, of all its sockets.
     """
 
     app: Any
     sockets: list[socket.socket]
     body_limit: int
     threads: int
-    reserved: int = 0
+    places: int
 
 
 def serve(listeners: list[Listener]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests that are under way."""
     channels: dict[int, Any] = {}
-    most = most_connections()
-    own = 2 * sum(len(listener.sockets) for listener in listeners)  # entries that a server makes
-    servers: list[Any] = [
-        create_server(
-            listener.app,
-            map=channels,
-            sockets=[s],
-            threads=listener.threads,
-            max_request_body_size=listener.body_limit,
-            backlog=_BACKLOG,
-            connection_limit=most + own + listener.reserved,
-            clear_untrusted_proxy_headers=False,  # nothing here reads such headers
-            ident="nmk",
-        )
-        for listener in listeners
-        for s in listener.sockets
-    ]
-    for server in servers:
-        server.adj.send_bytes = _HELD_BYTES
-        tame(server)
-    sweep_at = 0.0
+    crowds = [(crowd := Crowd(li.places), _servers(li, crowd, channels)) for li in listeners]
+    servers = [server for _, own in crowds for server in own]
     with _stop_signals(servers[0].pull_trigger) as received:
         while not received:
-            wasyncore.loop(timeout=_SWEEP_SECONDS, map=channels, use_poll=True, count=1)
-            if time.monotonic() >= sweep_at:
-                sweep_at = time.monotonic() + _SWEEP_SECONDS
-                sweep(
-                    servers, list(channels.values()), crowded=len(channels) - own >= most * NEARLY
-                )
+            wasyncore.loop(timeout=_LOOP_SECONDS, map=channels, use_poll=True, count=1)
+            now = time.monotonic()
+            for crowd, own in crowds:
+                has_room = crowd.settle()
+                for server in own:
+                    server.accepting = has_room and now >= server.rests_until
     for server in servers:
         server.del_channel()
         server.socket.close()
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    while any(_busy(c) for c in list(channels.values())) and time.monotonic() < deadline:
-        wasyncore.loop(timeout=0.1, map=channels, use_poll=True, count=1)
+    _drain([crowd for crowd, _ in crowds], channels)
     for server in servers:
         server.task_dispatcher.shutdown()
 
 
-def _busy(channel: object) -> bool:
-    """Whether a connection has a request under way or a reply to send."""
-    return bool(getattr(channel, "requests", None) or getattr(channel, "total_outbufs_len", 0))
+def _servers(listener: Listener, crowd: Crowd, channels: dict[int, Any]) -> list[Any]:
+    """A server a socket. Each limit of theirs that could stop a thread or fill a disk is lifted.
+
+    What those are for is held by `crowd`, and by how connections read.
+    """
+    made: list[Any] = []
+    for listening in listener.sockets:
+        server: Any = create_server(
+            listener.app,
+            map=channels,
+            sockets=[listening],
+            threads=listener.threads,
+            max_request_header_size=MAX_HEAD,
+            max_request_body_size=listener.body_limit,
+            inbuf_overflow=sys.maxsize,  # files in /tmp
+            outbuf_overflow=sys.maxsize,
+            outbuf_high_watermark=sys.maxsize,  # at which a worker would wait for the client
+            connection_limit=sys.maxsize,
+            channel_timeout=sys.maxsize,
+            backlog=_BACKLOG,
+            log_socket_errors=False,  # a traceback each time
+            clear_untrusted_proxy_headers=False,  # nothing here reads such headers
+            ident="nmk",
+        )
+        server.adj.send_bytes = _HELD_BYTES
+        server.channel_class = Connection
+        server.crowd = crowd
+        _rest_when_empty(server)
+        made.append(server)
+    return made
+
+
+def _rest_when_empty(server: Any) -> None:  # noqa: ANN401  # waitress's
+    """Let a server rest when no descriptor is left.
+
+    waitress would try again at once and for ever, and log each time. Who waits is not lost: the
+    kernel keeps them.
+    """
+    accept = server.accept
+    server.rests_until = 0.0
+
+    def accept_or_rest() -> Any:  # noqa: ANN401  # waitress's
+        try:
+            return accept()
+        except OSError as error:
+            if error.errno not in _NONE_LEFT:
+                raise
+            server.rests_until = time.monotonic() + _REST_SECONDS
+            log_seldom("no-descriptor-left", reason=error.strerror)
+            return None
+
+    server.accept = accept_or_rest
+
+
+def _drain(crowds: list[Crowd], channels: dict[int, Any]) -> None:
+    """Finish what is under way, for clients that take it."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while time.monotonic() < deadline:
+        clients: list[Any] = [client for crowd in crowds for client in crowd.clients()]
+        for client in clients:
+            stalled = time.time() - client.last_activity > _PATIENCE_SECONDS
+            if not client.busy and (stalled or not client.total_outbufs_len):
+                client.cut()
+        if not any(crowds):
+            return
+        wasyncore.loop(timeout=0.1, map=channels, use_poll=True, count=1)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,139 @@
+"""Who has to go when there are too many clients, or they hold too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.server import crowd as crowds
+from nmk.server.crowd import LEAST, MAX_HELD, Crowd
+from nmk.server.limits import site_of
+
+PLACES = 40
+NOW = 1000.0
+PIECE = MAX_HELD // 8
+
+
+@dataclass(eq=False)
+class Client:
+    crowd: Crowd
+    site: str = "a"
+    waiting_since: float = NOW
+    busy: bool = False
+    held: int = 0
+    late: bool = False
+    gone: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.crowd.enter(self)
+
+    def overdue(self, now: float) -> str:
+        assert now == NOW
+        return "late" if self.late else ""
+
+    def cut(self) -> None:
+        self.gone = True
+        self.crowd.leave(self)
+        self.crowd.leave(self)
+
+
+def made(places: int = PLACES) -> Crowd:
+    return Crowd(places, lambda: NOW)
+
+
+def test_whose_time_is_over_goes() -> None:
+    crowd = made()
+    late, fine = Client(crowd, late=True), Client(crowd)
+    assert crowd.settle()
+    assert (late.gone, fine.gone, len(crowd)) == (True, False, 1)
+
+
+def test_above_an_addresss_share_its_slowest_goes() -> None:
+    crowd = made()
+    other = Client(crowd, "b", waiting_since=NOW - 100)
+    slow = Client(crowd, waiting_since=NOW - 20)
+    busy = Client(crowd, waiting_since=NOW - 30, busy=True)
+    rest = [Client(crowd, waiting_since=NOW - 10) for _ in range(crowd.share - 1)]
+    crowd.settle()
+    assert slow.gone
+    assert not any(c.gone for c in (other, busy, *rest))
+
+
+def test_where_all_of_an_address_have_just_come_the_newest_goes() -> None:
+    crowd = made()
+    clients = [Client(crowd) for _ in range(crowd.share + 1)]
+    crowd.settle()
+    assert [c.gone for c in clients] == [False] * crowd.share + [True]
+
+
+def test_a_full_house_makes_room_for_one_more() -> None:
+    crowd = made()
+    for number in range(PLACES):
+        Client(crowd, f"site-{number % 8}", waiting_since=NOW - 5 - number)
+    greedy = Client(crowd, "site-0", waiting_since=NOW - 2)
+    assert crowd.settle()
+    assert len(crowd) == PLACES - 1
+    assert not greedy.gone  # of its address another one was slower
+
+
+def test_a_full_house_of_clients_that_have_just_come_waits() -> None:
+    crowd = made()
+    clients = [Client(crowd, f"site-{number}") for number in range(PLACES)]
+    assert not crowd.settle()
+    assert not any(c.gone for c in clients)
+    clients[0].cut()
+    assert crowd.settle()
+
+
+def test_who_holds_the_most_goes_first() -> None:
+    crowd = made()
+    greedy = [Client(crowd, "a", held=PIECE, waiting_since=NOW - 9 + n) for n in range(8)]
+    modest = [Client(crowd, "b", held=PIECE, waiting_since=NOW - 99) for _ in range(2)]
+    crowd.replies.append(MAX_HELD + 1)
+    crowd.settle()
+    assert [c.gone for c in greedy] == [True] * 6 + [False] * 2
+    assert not any(c.gone for c in modest)
+
+
+def test_what_came_and_went_is_no_reason() -> None:
+    crowd = made()
+    client = Client(crowd, held=PIECE)
+    crowd.grown += 100 * MAX_HELD
+    crowd.settle()
+    assert not client.gone
+    assert crowd.grown == PIECE
+
+
+CLIENTS = st.tuples(
+    st.sampled_from("abcdefgh"),
+    st.floats(0, NOW),
+    st.booleans(),
+    st.integers(0, MAX_HELD // 2),
+    st.booleans(),
+)
+
+
+@given(st.lists(CLIENTS, max_size=60), st.integers(LEAST, 50))
+def test_every_bound_holds(
+    described: list[tuple[str, float, bool, int, bool]], places: int
+) -> None:
+    crowd = made(places)
+    clients = [Client(crowd, *what) for what in described]
+    crowd.replies.append(sum(c.held for c in clients))
+    has_room = crowd.settle()
+    left = [c for c in clients if not c.gone]
+    assert len(left) == len(crowd)
+    assert has_room == (len(left) < places)
+    assert not any(c.gone for c in clients if c.busy and not c.late)
+    movable = [c for c in left if not c.busy]
+    assert sum(c.held for c in left) <= MAX_HELD or not any(c.held for c in movable)
+    for site in {c.site for c in movable}:
+        assert sum(c.site == site for c in left) <= crowd.share
+    assert has_room or not any(NOW - c.waiting_since > crowds.GRACE_SECONDS for c in movable)
+
+
+def test_sites() -> None:
+    assert site_of("203.0.113.7") == "203.0.113.7"
+    assert site_of("2001:db8:1:2:3:4:5:6") == site_of("2001:db8:1:2::1%eth0") == "2001:db8:1:2::/64"
