@@ -178,6 +178,13 @@ class Locked(NmkError):
     default_hint = "wait for the other run to end"
 
 
+class Overtaken(Locked):
+    """Another run of nmk left the network, or joined it anew, while this one waited."""
+
+    code = "overtaken"
+    default_hint = "nmk status"
+
+
 class StoreUnavailable(NmkError):
     """The database cannot be read or written at the moment."""
 

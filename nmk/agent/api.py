@@ -7,10 +7,11 @@ Unreachable, BadReply, RateLimited and Unreadable, none of which may cost the ma
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from nmk.agent.http import Response, post
+from nmk.agent.http import EXCHANGE_TIMEOUT, Response, post
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
 from nmk.core.peers import Reply
@@ -37,6 +38,7 @@ from nmk.wire.messages import (
 )
 
 _HIGHEST_SEQ = 2**53
+MOST_SECONDS = 60.0  # that a machine waits for its controller, whatever it has to ask
 PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
 
 
@@ -66,7 +68,8 @@ class NodeApi:
     """A controller, as one identity talks to it about one network.
 
     `urls` are tried in order; one that answered comes first from then on. `source` says, in
-    errors, where the controller's key is from.
+    errors, where the controller's key is from. `seconds` are for all that is ever asked here: each
+    URL that is left gets its share of what is left, so that none keeps the others from answering.
     """
 
     def __init__(
@@ -76,8 +79,11 @@ class NodeApi:
         identity: Identity,
         network: str,
         source: str,
+        seconds: float = MOST_SECONDS,
     ) -> None:
         self.urls = urls
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
         self._controller_key = controller_key
         self._identity = identity
         self._network = network
@@ -103,9 +109,14 @@ class NodeApi:
     def _exchange(self, header: Header, message: bytes) -> Answer:
         """The first sealed answer at any of the URLs; else the most telling failure."""
         failures: list[NmkError] = []
-        for url in self.urls:
+        for tried, url in enumerate(self.urls):
+            left = self._deadline - time.monotonic()
+            share = min(left / (len(self.urls) - tried), EXCHANGE_TIMEOUT)
+            if share <= 0:
+                failures.append(Unreachable(f"cannot reach {url}: {self._seconds:g} s are over"))
+                break
             try:
-                response = post(url, PATHS[header.kind], message, MAX_REPLY, MAGIC)
+                response = post(url, PATHS[header.kind], message, MAX_REPLY, MAGIC, share)
                 answer = self._open(header, url, response)
             except NmkError as error:
                 failures.append(error)

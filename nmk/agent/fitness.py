@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from socket import getaddrinfo
+from socket import SOCK_STREAM
 from urllib.parse import urlsplit
 
 from nmk.agent import state
 from nmk.agent.claims import own_lans
 from nmk.agent.membership import Membership
+from nmk.agent.resolver import resolve
 from nmk.core.claims import Claim
 from nmk.core.fitness import find_objections
 from nmk.errors import RangesRefused
 from nmk.system import wireguard
 from nmk.system.runner import Runner
+
+_SECONDS = 5.0  # to resolve a controller's name
 
 
 def check_ranges(me: Membership, wanted: Collection[str], run: Runner) -> None:
@@ -39,7 +42,7 @@ def _controllers(networks: Iterable[Membership]) -> Iterator[tuple[str, str]]:
     """The addresses of the controllers of these networks, as far as they can be told."""
     for url in dict.fromkeys(url for one in networks for url in one.urls):
         with suppress(OSError, UnicodeError):
-            for *_, address in getaddrinfo(urlsplit(url).hostname, None):
+            for *_, address in resolve(urlsplit(url).hostname or "", 0, SOCK_STREAM, _SECONDS):
                 yield str(address[0]).partition("%")[0], f"the controller at {url}"
 
 

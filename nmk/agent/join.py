@@ -7,23 +7,29 @@ a failing run made; the identity stays until the controller refuses it under sea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from nmk.agent import interface, state
+from nmk.agent import interface, last_check_in, state
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
 from nmk.agent.fitness import check_ranges
 from nmk.agent.history import Reason
-from nmk.agent.lock import machine_lock
+from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
-from nmk.agent.places import state_directory
+from nmk.agent.places import forget_runtime, state_directory
 from nmk.agent.settings import local_settings
-from nmk.agent.tick import api_of, check_in, collect_facts, keep, tick
+from nmk.agent.tick import (
+    adopt,
+    check_in,
+    check_in_network,
+    collect_facts,
+    keep,
+    still_there,
+)
 from nmk.core.claims import summarize
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
@@ -74,25 +80,28 @@ def join(
     """
     for tool in TOOLS:
         find_tool(tool)
-    with _state_locked(run, say):
+    _make_state(run, say)
+    with machine_lock(run):
         network = name_here(token, called)
-        joining = _Joining(
-            network, token, wishes, run, local_settings(network, state.find(network)), say, ranges
-        )
         before = state.find(network)
+        local = local_settings(network, before)
+        joining = _Joining(network, token, wishes, run, local, say, ranges)
         if new_identity and before is not None:
             interface.remove(before, run)
             before = None
-        if before is not None and before.phase == "joined":
-            again = joining.again(before)
-            if again is not None:
-                return again
-            before = None
-        me = joining.prepare(before, wished_interface or interface_for(network))
-        if run.dry:
-            joining.show_plan(me)
-            return me
-        return joining.enter(me)
+        is_member = before is not None and before.phase == "joined"
+        name = wished_interface or interface_for(network)
+        me = joining.renew(before) if before and is_member else joining.prepare(before, name)
+    if is_member:
+        again = joining.again(me)
+        if again is not None:
+            return again
+        with machine_lock(run):
+            me = joining.prepare(None if run.dry else state.find(network), name)
+    if run.dry:
+        joining.show_plan(me)
+        return me
+    return joining.enter(me)
 
 
 def name_here(token: Token, called: str | None) -> str:
@@ -118,21 +127,16 @@ def interface_for(network: str) -> str:
     return f"{name[: LONGEST_INTERFACE - 5]}-{digest}"
 
 
-@contextmanager
-def _state_locked(run: Runner, say: Say) -> Iterator[None]:
-    """The state directory made and locked, with a warning where it does not last."""
+def _make_state(run: Runner, say: Say) -> None:
+    """The state directory, with a warning where it does not last."""
     directory = state_directory()
     if filesystem.is_volatile(directory):
         say(
             f"warning: {directory} is on a tmpfs, so this machine will have forgotten the network "
             "after a reboot; set NMK_STATE_DIR to a directory that lasts"
         )
-    if run.dry:
-        yield
-        return
-    state.make_directory()
-    with machine_lock(run):
-        yield
+    if not run.dry:
+        state.make_directory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,8 @@ class _Joining:
     say: Say
     ranges: Collection[str] = ()
 
-    def again(self, before: Membership) -> Membership | None:
-        """A machine that is in the network already; None when its node has been deleted."""
+    def renew(self, before: Membership) -> Membership:
+        """A machine that is in the network already, with what it wishes anew, on disk."""
         if before.controller_key != self.token.controller_key:
             raise AlreadyJoined(
                 f"this machine is in a network named {quote(before.network)} "
@@ -162,8 +166,13 @@ class _Joining:
             wishes=replace(before.wishes, **_given(self.wishes)),
         )
         keep(before, me, self.run)
+        return me
+
+    def again(self, me: Membership) -> Membership | None:
+        """Its check-in; None when its node has been deleted."""
+        dry_me = me if self.run.dry else None
         try:
-            return tick(me, api_of(me), self.run, self.local)
+            return check_in_network(self.network, self.run, PERSON_SECONDS, dry_me=dry_me)
         except NodeDeleted:
             self.say("its node was deleted on the controller: joining as a new one")
             return None
@@ -219,13 +228,15 @@ class _Joining:
 
     def enter(self, me: Membership) -> Membership:
         """Registered at the controller, in the mesh, and known with all its facts."""
-        me = self.settle(self.register(me))
-        if collect_facts(me, self.local) == me.reported:
-            return me
-        return tick(me, api_of(me), self.run, self.local)
+        registered = self.register(me)
+        with machine_lock(self.run, RETURN_SECONDS):
+            settled = self.settle(adopt(still_there(me), me, registered))
+        if collect_facts(settled, self.local) == settled.reported:
+            return settled
+        return check_in_network(self.network, self.run, PERSON_SECONDS)
 
     def register(self, me: Membership) -> Membership:
-        """The membership as the controller knows it now, with its first view."""
+        """The membership as the controller knows it now, with its first view. Hold no lock."""
         api = NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, "the join token")
         facts = collect_facts(me, self.local)
         self.say(f"asking {me.urls[0]} to let this machine into {me.remote_name}")
@@ -242,16 +253,22 @@ class _Joining:
         )
         error = answer.error
         if error is not None:
-            if me.phase != "joined" and error.exit_code != EXIT_TEMPORARY:
-                state.remove(me.network)
+            if error.exit_code != EXIT_TEMPORARY:
+                self._forget(me)
             raise error
         agreed = me.ranges
-        me = take_in(replace(me, known=None), answer.reply)
+        joined = take_in(replace(me, known=None), answer.reply)
         if not agreed:
-            check_ranges(me, self.ranges, self.run)
-        self.say(f"{me.remote_name} has it as {_name(me)}")
+            check_ranges(joined, self.ranges, self.run)
+        self.say(f"{me.remote_name} has it as {_name(joined)}")
         reported = None if answer.reply.head.get("again") is True else facts
-        return check_in(replace(me, reported=reported, urls=api.urls), api, facts)
+        return check_in(replace(joined, reported=reported, urls=api.urls), api, facts)
+
+    def _forget(self, me: Membership) -> None:
+        """An identity that was refused, unless another run has been let in with it."""
+        with machine_lock(self.run, RETURN_SECONDS):
+            if still_there(me).phase != "joined":
+                state.remove(me.network)
 
     def settle(self, me: Membership) -> Membership:
         """The interface in place and the state on disk, or neither."""
@@ -262,10 +279,12 @@ class _Joining:
         try:
             member = replace(me, phase="joined")
             applied = interface.apply(member, self.run, self.local, lan, Reason("join"))
+            applied = last_check_in.worked(applied)
             keep(me, applied, self.run)
         except BaseException:
             if first:
                 interface.remove(me, self.run)
+                forget_runtime(me.network)
             raise
         peers = len(applied.known.view.peers) if applied.known else 0
         self.say(f"{me.interface} is up, peers: {peers}")

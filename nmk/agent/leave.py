@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import interface, liveness, patience, state
-from nmk.agent.lock import machine_lock
+from nmk.agent import interface, state
+from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.tick import api_of
+from nmk.agent.tick import api_of, still_there
 from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence, StateUnwritable
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH
@@ -22,25 +22,28 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
 
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
     then the node stays on the controller until an admin deletes it. Cut short, it can be repeated.
+    Raises Overtaken where the machine has joined anew meanwhile.
     """
     with machine_lock(run):
         me = state.load(network)
-        if me.phase != "deleted" and not run.dry:
-            _tell_controller(me, say, force=force)
+        is_told = me.phase != "deleted" and not run.dry
+        if is_told:
+            # The number is used up on disk before it is sent, and a report follows where the
+            # machine stays: else a leave that was held back would still be taken in later.
+            me = replace(me, seq=me.seq + 1, reported=None)
+            with suppress(StateUnwritable):  # a disk that is full keeps nobody in the network
+                state.save(me)
+    if is_told:
+        _tell_controller(me, say, force=force)
+    with machine_lock(run, RETURN_SECONDS):
+        me = me if run.dry else still_there(me)
         interface.remove(me, run)
         if not run.dry:
             state.remove(network)
-            patience.over(network)
-            liveness.forget(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
 
 
 def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
-    # The number is used up on disk before it is sent, and a report follows where the machine stays:
-    # else a leave that was held back somewhere would still be taken in later.
-    me = replace(me, seq=me.seq + 1, reported=None)
-    with suppress(StateUnwritable):  # a disk that is full keeps nobody in the network
-        state.save(me)
     try:
         _send(me)
     except (NodeDeleted, NodeUnknown):

@@ -27,7 +27,13 @@ Say = Callable[[str], None]
 
 @contextmanager
 def machine_lock(run: Runner, seconds: float = PERSON_SECONDS) -> Iterator[None]:
-    """The lock of this machine's state, as a person's command takes it. As `locked`."""
+    """The lock of this machine's state, as a person's command takes it; as `locked`.
+
+    Not of a dry run, which finds whole files all the same.
+    """
+    if run.dry:
+        yield
+        return
     with locked(state_directory(), seconds, run.note):
         yield
 

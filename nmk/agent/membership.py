@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from nmk.core.check_in_health import UNKNOWN, CheckInHealth, health_json, parse_health
 from nmk.core.parse import (
     parse_address,
     parse_endpoint,
@@ -79,7 +80,8 @@ class Membership:
     `preshared`: keys shared with ext clients of a hub that was taken over, by their public keys.
     `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
     they were before nmk changed them, in the order of the changes.
-    `problems`: what of the view could not be applied.
+    `problems`: what of the view could not be applied; `health`: how check-ins went when that was
+    written down last.
     """
 
     network: str
@@ -103,6 +105,7 @@ class Membership:
     laid: frozenset[Kind] = frozenset()
     found: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    health: CheckInHealth = UNKNOWN
 
     @property
     def id(self) -> str:
@@ -167,6 +170,7 @@ def encode(me: Membership) -> bytes:
             "laid": sorted(me.laid),
             "found": dict(me.found),
             "problems": problems_json(me.problems),
+            "health": health_json(me.health),
             "known": known
             and {
                 "epoch": known.epoch.hex(),
@@ -221,7 +225,9 @@ def _parse(data: Json, network: str) -> Membership:
         preshared={parse_key(k): parse_key(p) for k, p in data.get("preshared", {}).items()},
         laid=frozenset(kind for kind in get_args(Kind) if kind in data.get("laid", ())),
         found={str(k): _found(k, v) for k, v in data.get("found", {}).items()},
-        problems=parse_problems(data.get("problems", [])),  # not in files of nmk 0.2.0
+        # What follows is not in files of nmk 0.2.0.
+        problems=parse_problems(data.get("problems", [])),
+        health=parse_health(data["health"]) if "health" in data else UNKNOWN,
     )
     if not me.urls:
         raise BadInput("it names no controller")

@@ -40,6 +40,15 @@ def make_runtime_directory() -> Path:
     return directory
 
 
+def forget_runtime(network: str) -> None:
+    """Remove what is there of a network that is left, and the directory with the last."""
+    directory = runtime_directory()
+    with suppress(OSError):
+        for path in directory.glob(f"{network}.*"):  # no name of a network has a dot
+            path.unlink(missing_ok=True)
+        directory.rmdir()
+
+
 def config_directory() -> Path:
     """What the machine's owner wishes: `NMK_CONFIG_DIR`, else /etc/nmk."""
     return Path(os.environ.get("NMK_CONFIG_DIR") or "/etc/nmk")

@@ -9,9 +9,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from nmk.agent import history, stamp
+from nmk.agent import history
 from nmk.agent.membership import Membership, decode, encode
-from nmk.agent.places import state_directory
+from nmk.agent.places import forget_runtime, state_directory
 from nmk.core.parse import parse_label, quote
 from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateUnwritable
 from nmk.files import temporary_of, write_private
@@ -95,7 +95,7 @@ def save(me: Membership) -> None:
 def remove(network: str) -> None:
     """Remove the network's files, and the directory with the last one. Raises StateUnwritable."""
     path = file_of(network)
-    stamp.forget(network)
+    forget_runtime(network)
     try:
         history.forget(network)
         temporary_of(path).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlsplit
 
-from nmk.agent import liveness, stamp, state
+from nmk.agent import last_check_in, liveness, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
 from nmk.agent.exits import WayOut, find_way_out
@@ -94,7 +94,7 @@ def status(
         "problem": problem,
         "next": cure and cure.format(network),
         "listen_port": dump.listen_port if dump else listen_port(me, local),
-        "last_check_in": stamp.age(network, now),
+        "last_check_in": last_check_in.age(network, me, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
         "offered": list(offered),

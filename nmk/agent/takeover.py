@@ -14,10 +14,9 @@ from typing import Any
 from nmk.agent import interface, state
 from nmk.agent.desired import desired_when_down
 from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
-from nmk.agent.lock import machine_lock
+from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.settings import local_settings
-from nmk.agent.tick import api_of, keep, tick
+from nmk.agent.tick import check_in_network, still_there
 from nmk.core.quick import Hub
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, NmkError, NotJoined, PortTaken
@@ -52,10 +51,13 @@ def take_over(
         own = _is_up(file, hub, run)
         if not own and me.private_key != hub.private_key:
             _check_port(file, hub, run)
-        answer = ask(me.remote_name, request_of(me.known.view.name, hub))
-        if run.dry:
-            _tell(file, say, own=own)
-            return answer
+        asked = request_of(me.known.view.name, hub)
+    answer = ask(me.remote_name, asked)
+    if run.dry:
+        _tell(file, say, own=own)
+        return answer
+    with machine_lock(run, RETURN_SECONDS):
+        me = still_there(me)
         if me.private_key != hub.private_key:
             me = interface.remove(me, run, keep=desired_when_down(me))
         taken = replace(
@@ -70,9 +72,8 @@ def take_over(
         if own:
             say(f"taking down {file.interface}")
             _take_down(file, run)
-        after = tick(taken, api_of(taken), run, local_settings(network, taken))
-        keep(taken, after, run)
-        _call_clients(after, endpoints, run)
+    after = check_in_network(network, run, PERSON_SECONDS)
+    _call_clients(after, endpoints, run)
     if not file.aside:
         _put_aside(file, say)
     return answer

@@ -7,27 +7,39 @@ changes anything and writes no file.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 
-from nmk.agent import interface, liveness, stamp, state, surroundings
+from nmk.agent import interface, last_check_in, liveness, state, surroundings
 from nmk.agent.api import Answer, NodeApi
 from nmk.agent.desired import Local, desired_when_down, listen_port
 from nmk.agent.history import Reason
-from nmk.agent.lock import locked
+from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, take_in
-from nmk.agent.places import state_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
+from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
-from nmk.errors import BadView, NmkError, NodeDeleted, NotJoined, StaleSequence
+from nmk.errors import (
+    BadView,
+    Locked,
+    NmkError,
+    NodeDeleted,
+    NotJoined,
+    Overtaken,
+    StaleSequence,
+)
 from nmk.system import sysctl, wireguard
+from nmk.system.dump import Dump
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner, has_tool
 from nmk.wire.envelope import NO_EPOCH
 from nmk.wire.messages import CheckIn
+
+_STILL_TRUE = 1.0  # seconds that what was looked at is taken to be so
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +54,78 @@ class Told:
 NOTHING_TOLD = Told()
 
 
-def check_in_network(network: str, run: Runner) -> Membership:
-    """One tick of a network that this machine is in, under the lock.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a check-in has to begin with: the machine as it was `at` that time, and what it tells.
 
-    Raises Locked, NotJoined, and whatever `tick` does.
+    `dump`: what WireGuard said; `news`: of gateways, a line each; `at`: monotonic.
     """
-    with locked(state_directory()):
-        me = state.load(network)
-        if me.phase == "joining":
-            raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
-        if me.phase == "deleted":
-            keep(me, interface.remove(me, run, keep=desired_when_down(me)), run)
-            raise NodeDeleted(
-                f"this machine's node in {network} was deleted on the controller",
-                f"nmk leave -n {network}, then join again with a new token",
-            )
-        after = tick(me, api_of(me), run, local_settings(network, me))
+
+    me: Membership
+    local: Local
+    facts: Facts
+    told: Told
+    dump: Dump | None
+    news: tuple[str, ...]
+    at: float
+
+
+def check_in_network(
+    network: str, run: Runner, seconds: float = 0.0, *, dry_me: Membership | None = None
+) -> Membership:
+    """One tick of a network that this machine is in: one check-in, and what follows from it here.
+
+    The lock is held before and after, not while the controller is waited for: whatever was done to
+    the machine meanwhile stays done. `seconds`: as `locked`. `dry_me`: what a dry run goes by in
+    the place of what is on disk. How it went is noted, but for Locked and NotJoined.
+
+    Raises these; NodeDeleted, which only ever comes under seal and takes the interface down for
+    good; and any other NmkError, where the interface has been put in place from disk.
+    """
+    try:
+        with machine_lock(run, seconds):
+            asking = _begin(dry_me or _member(network, run), run)
+        outcome = _outcome(asking, run)
+        with machine_lock(run, RETURN_SECONDS):
+            return _end(asking, outcome, run)
+    except (Locked, NotJoined):
+        raise
+    except NmkError as error:
         if not run.dry:
-            stamp.renew(network)
-        return after
+            with suppress(NmkError), machine_lock(run, RETURN_SECONDS):
+                last_check_in.failed(network, problem_of(error))
+        raise
+
+
+def still_there(before: Membership) -> Membership:
+    """The membership as it is now that the network has been waited for. Raises Overtaken.
+
+    Hold the lock.
+    """
+    now = state.find(before.network)
+    if now is None or now.identity.public != before.identity.public:
+        raise Overtaken(f"{before.network} was left, or joined anew, by another run of nmk")
+    return now
+
+
+def adopt(now: Membership, asked: Membership, after: Membership) -> Membership:
+    """`now` with what the controller told a run that began with `asked`, and made `after` of it.
+
+    `now` as it is, where it has gone on from where that run began: then it is of no use.
+    """
+    if _standing(now) != _standing(asked):
+        return now
+    names = [f.name for f in fields(after)]
+    told = {n: getattr(after, n) for n in names if getattr(after, n) != getattr(asked, n)}
+    if "urls" in told:
+        told["urls"] = tuple(dict.fromkeys((*told["urls"][:1], *now.urls)))
+    return replace(now, **told)
+
+
+def _standing(me: Membership) -> tuple[object, ...]:
+    known = me.known
+    point = known and (known.epoch, known.revision, known.commit_id)
+    return me.phase, me.private_key, me.seq, me.reported, point
 
 
 def watch_gateways(network: str, run: Runner) -> bool:
@@ -68,7 +133,7 @@ def watch_gateways(network: str, run: Runner) -> bool:
 
     Whether there is anything to watch. Needs no controller.
     """
-    with locked(state_directory()):
+    with machine_lock(run, 0):
         me = state.load(network)
         if me.phase != "joined" or me.down or not liveness.matters(me):
             return False
@@ -88,7 +153,7 @@ def watch_gateways(network: str, run: Runner) -> bool:
 
 def restore_network(network: str, run: Runner) -> None:
     """After a reboot: what is on disk is put in place, before any controller is asked."""
-    with locked(state_directory()):
+    with machine_lock(run, 0):
         me = state.load(network)
         local = local_settings(network, me)
         if me.phase == "joined":
@@ -108,37 +173,73 @@ def api_of(me: Membership) -> NodeApi:
     return NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, source)
 
 
-def tick(me: Membership, api: NodeApi, run: Runner, local: Local) -> Membership:
-    """One check-in, and what follows from it on this machine.
+def _member(network: str, run: Runner) -> Membership:
+    """The membership on disk. Raises NotJoined, NodeDeleted."""
+    me = state.load(network)
+    if me.phase == "joining":
+        raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
+    if me.phase == "deleted":
+        keep(me, interface.remove(me, run, keep=desired_when_down(me)), run)
+        raise NodeDeleted(
+            f"this machine's node in {network} was deleted on the controller",
+            f"nmk leave -n {network}, then join again with a new token",
+        )
+    return me
 
-    What is on disk is put in place first (after a reboot nothing is up), and once more where the
-    check-in fails. NodeDeleted, which only ever comes under seal, takes the interface down for
-    good.
-    """
+
+def _begin(me: Membership, run: Runner) -> Asking:
+    """What is on disk put in place (after a reboot nothing is up), and all that is to be told."""
+    local = local_settings(me.network, me)
     facts = collect_facts(me, local)
-    up = restore(me, run, local, facts)
+    up = me
+    with suppress(NmkError):  # it is tried again in the end, and the controller may know better
+        up = restore(me, run, local, facts)
+        keep(me, up, run)
     facts = replace(facts, listen_port=listen_port(up, local))
     dump = interface.look(up, run)
     news = liveness.look(up, dump)
     now = time.time()
-    told = Told(interface.traffic(up, dump, now), interface.callers(up, dump, now), serves(up))
-    before = up.known.view if up.known else None
+    told = Told(
+        interface.traffic(up, dump, now),
+        interface.callers(up, dump, now),
+        serves(up),
+    )
+    return Asking(up, local, facts, told, dump, news, time.monotonic())
+
+
+def _outcome(asking: Asking, run: Runner) -> Membership | NmkError:
+    """What the controller says. No lock is held."""
     try:
-        after = check_in(up, api, facts, told, dry=run.dry)
-    except NodeDeleted:
-        gone = replace(up, phase="deleted")
+        return check_in(asking.me, api_of(asking.me), asking.facts, asking.told, dry=run.dry)
+    except NmkError as error:
+        return error
+
+
+def _end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Membership:
+    """Take in what the controller said, and make the machine so. Raises what it refused."""
+    me = asking.me if run.dry else still_there(asking.me)
+    if isinstance(outcome, NodeDeleted):
+        gone = replace(me, phase="deleted")
         keep(me, gone, run)
         kept = desired_when_down(gone)
         keep(gone, interface.remove(gone, run, Reason("deleted"), kept), run)
-        raise
-    except NmkError:
-        reason = Reason("failed-check-in", before, news)
-        keep(me, interface.apply(up, run, local, facts.lan, reason, dump), run)
-        raise
+        raise outcome
+    local, lan, dump = asking.local, asking.facts.lan, asking.dump
+    if me != asking.me or time.monotonic() - asking.at > _STILL_TRUE:
+        local = local_settings(me.network, me)
+        lan, dump = collect_facts(me, local).lan, interface.look(me, run)
+    before = me.known.view if me.known else None
+    if isinstance(outcome, NmkError):
+        reason = Reason("failed-check-in", before, asking.news)
+        keep(me, interface.apply(me, run, local, lan, reason, dump), run)
+        raise outcome
+    after = adopt(me, asking.me, outcome)
     keep(me, after, run)
-    applied = interface.apply(after, run, local, facts.lan, Reason("check-in", before, news), dump)
-    keep(after, applied, run)
-    return applied
+    reason = Reason("check-in", before, asking.news)
+    applied = interface.apply(after, run, local, lan, reason, dump)
+    noted = applied if run.dry else last_check_in.worked(applied)
+    keep(after, noted, run)
+    return noted
 
 
 def collect_facts(me: Membership, local: Local) -> Facts:

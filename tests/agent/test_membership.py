@@ -29,7 +29,7 @@ GATEWAY = replace(
     },
 )
 WRITTEN = encode(JOINED)
-SINCE_0_1_0 = {"ranges", "problems", "preshared", "laid", "found"}
+SINCE_0_1_0 = {"ranges", "problems", "health", "preshared", "laid", "found"}
 
 
 @pytest.mark.parametrize(

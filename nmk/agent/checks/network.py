@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from nmk.agent import stamp, state
+from nmk.agent import last_check_in, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
@@ -67,7 +67,7 @@ def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
     """Whether check-ins happen: something starts them, and the last one is not long ago."""
     settings = {**(me.known.view.settings if me.known else {}), **local}
     interval = settings.get("interval", NETWORK_SETTINGS["interval"].default)
-    age = stamp.age(me.network, now)
+    age = last_check_in.age(me.network, me, now)
     last = f"the last one was {show_ago(age)}"
     if age is None:  # a machine that has just joined has not had one
         age = int(now - state.file_of(me.network).stat().st_mtime)

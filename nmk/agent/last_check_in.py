@@ -1,0 +1,90 @@
+"""How check-ins go, from one to the next.
+
+Kept where nothing outlives a reboot, and in the state file when more has changed than a time: a
+check-in without news writes to no disk, and a disk that takes nothing shows all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from nmk.agent import state
+from nmk.agent.membership import Membership
+from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.core.check_in_health import (
+    UNKNOWN,
+    CheckInHealth,
+    after_failure,
+    after_success,
+    health_json,
+    is_other_kind,
+    parse_health,
+)
+from nmk.core.problems import Problem
+from nmk.errors import BadInput, StateDamaged, StateUnwritable
+from nmk.files import write_private
+
+_MOST_BYTES = 64 * 1024
+
+
+def load(network: str, me: Membership | None) -> CheckInHealth:
+    """How check-ins go. `me`: the state, None where it cannot be read."""
+    found = _read(network)
+    if found is None:
+        found = me.health if me else UNKNOWN
+        if found.failure is None:
+            found = replace(found, worked=None)  # since then there were others
+    return replace(found, problems=me.problems) if me else found
+
+
+def worked(me: Membership) -> Membership:
+    """Note that a check-in has done all that it shall; the membership, to be saved if it changed.
+
+    Hold the lock.
+    """
+    revision = me.known.revision if me.known else 0
+    health = after_success(time.time(), revision, me.problems)
+    _write(me.network, health)
+    return replace(me, health=health) if is_other_kind(health, me.health) else me
+
+
+def failed(network: str, problem: Problem) -> None:
+    """Note that one failed. Hold the lock."""
+    me = None
+    with suppress(StateDamaged):
+        me = state.find(network)
+        if me is None:
+            return  # it was left meanwhile
+    health = after_failure(load(network, me), time.time(), problem)
+    _write(network, health)
+    if me and is_other_kind(health, me.health):
+        with suppress(StateUnwritable):
+            state.save(replace(me, health=health))
+
+
+def age(network: str, me: Membership | None, now: float) -> int | None:
+    """Seconds since one worked; None where that is not known."""
+    at = load(network, me).worked
+    return None if at is None else max(0, int(now) - at)
+
+
+def _write(network: str, health: CheckInHealth) -> None:
+    with suppress(OSError):
+        make_runtime_directory()
+        write_private(_file(network), json.dumps(health_json(health)).encode())
+
+
+def _read(network: str) -> CheckInHealth | None:
+    try:
+        with _file(network).open("rb") as file:
+            return parse_health(json.loads(file.read(_MOST_BYTES)))
+    except (OSError, ValueError, RecursionError, BadInput):
+        return None
+
+
+def _file(network: str) -> Path:
+    return runtime_directory() / f"{network}.health"

@@ -1,0 +1,106 @@
+"""How long a machine waits for its controller, and what it does with an answer that comes late."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nmk.agent.api import NodeApi
+from nmk.agent.http import EXCHANGE_TIMEOUT, post
+from nmk.agent.membership import take_in
+from nmk.agent.tick import adopt
+from nmk.core.peers import Reply, read_reply
+from nmk.core.records import Facts
+from nmk.errors import BadReply, Unreachable
+from nmk.wire.envelope import NO_EPOCH, Identity
+from nmk.wire.messages import CheckIn
+from tests.agent.memberships import full_view, joined, peer
+from tests.hostile.door import Door
+
+
+def api_at(*urls: str, seconds: float) -> NodeApi:
+    key = Identity.generate().public
+    return NodeApi(urls, key, Identity.generate(), "home", "the state file", seconds)
+
+
+def told_by(reply: dict[str, Any]) -> Reply:
+    return read_reply(json.dumps(reply).encode())
+
+
+def test_urls_that_drip_leave_the_others_their_time() -> None:
+    """All of them together have so long, however many there are."""
+    with Door(lambda _: b"") as slow, Door(lambda _: b"no HTTP") as last:
+        slow.script = lambda _: slow.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 900, 0.05)
+        urls = [f"{slow.url}/{number}" for number in range(5)]
+        api = api_at(*urls, last.url, seconds=1.5)
+        began = time.monotonic()
+        with pytest.raises(BadReply, match=last.url):
+            api.check_in(NO_EPOCH, CheckIn(0, ""))
+        assert time.monotonic() - began < EXCHANGE_TIMEOUT
+        assert len(slow.asked) == len(urls)
+
+
+def test_no_second_question_when_the_time_is_over() -> None:
+    with Door(lambda _: b"no HTTP") as door:
+        api = api_at(door.url, seconds=0)
+        with pytest.raises(Unreachable, match="0 s are over"):
+            api.check_in(NO_EPOCH, CheckIn(0, ""))
+        assert not door.asked
+
+
+def test_a_name_that_nobody_resolves_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """getaddrinfo(3) cannot be interrupted: with three silent servers it takes half a minute."""
+    over, asked = threading.Event(), []
+
+    def silent(host: str, _port: int, **options: int) -> list[object]:
+        if options.get("flags"):
+            raise socket.gaierror(socket.EAI_NONAME, "no number")
+        asked.append(host)
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    try:
+        for _ in range(3):
+            with pytest.raises(Unreachable, match="was not resolved in"):
+                post("http://mesh.example:50051", "/", b"", 1000, b"", timeout=0.1)
+        assert asked == ["mesh.example"], "one look-up at a time"
+    finally:
+        over.set()
+
+
+def test_what_came_is_taken_in_beside_what_was_done_meanwhile() -> None:
+    asked = joined(peer(2))
+    now = replace(asked, down=True, wishes=replace(asked.wishes, settings={"mtu": 1380}))
+    told = take_in(asked, told_by(full_view(asked, peer(3), seq=4)))
+    reported = replace(told, reported=Facts("k", 1), urls=asked.urls[::-1])
+    after = adopt(now, asked, reported)
+    assert (after.known, after.seq, after.urls) == (told.known, 4, asked.urls[::-1])
+    assert after.reported == Facts("k", 1)
+    assert (after.down, after.wishes) == (True, now.wishes)
+
+
+def test_nothing_came_and_nothing_changes() -> None:
+    asked = joined(peer(2))
+    now = replace(asked, down=True)
+    assert adopt(now, asked, asked) == now
+
+
+@pytest.mark.parametrize("faster", ["another check-in", "a hub's key"])
+def test_what_came_too_late_is_left(faster: str) -> None:
+    """It was said to a machine that stood elsewhere, or had another key."""
+    asked = joined(peer(2))
+    told = take_in(asked, told_by(full_view(asked, peer(3), seq=4)))
+    if faster == "another check-in":
+        now = take_in(asked, told_by(full_view(asked, peer(5), seq=5) | {"at": [9, "beef"]}))
+    else:
+        now = replace(asked, private_key=joined().private_key)
+    assert adopt(now, asked, told) == now
