@@ -11,6 +11,7 @@ Nothing of it reaches the machine's own network or files, and nothing of it is l
 however the process that made it ends. Standard library only; needs root and Linux.
 """
 
+from .disk import SHARED
 from .errors import CommandFailed, LabError
 from .host import Host, Link
 from .lab import Lab
@@ -20,6 +21,7 @@ from .polling import patient, poll
 from .process import Process
 
 __all__ = [
+    "SHARED",
     "CommandFailed",
     "Host",
     "Lab",

@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # All of the root that a host may write to; the rest is mounted read-only.
 LAYERED = ("etc", "opt", "usr", "var")
 OWN = ("home", "root", "srv", "tmp")
+SHARED = "/mnt"  # where hosts see the lab's directory `shared`; they cannot write to it
 
 # These are there and empty.
 EMPTY = ("etc/cron.d", "etc/wireguard", "var/spool/cron", "var/tmp")
@@ -39,6 +40,7 @@ ABSENT = (
 SERVICES = (
     "etc/init.d/nmk-*",
     "etc/runlevels/*/nmk-*",
+    "etc/ssh/ssh_host_*",
     "etc/systemd/system/nmk-*",
     "etc/systemd/system/*/nmk-*",
     "var/log/nmk-*",
@@ -63,8 +65,9 @@ FILES = {
 class Disk:
     """What one host writes, in a directory that outlives its reboots."""
 
-    def __init__(self, directory: Path, hostname: str, bare_python: bool) -> None:
+    def __init__(self, directory: Path, shared: Path, hostname: str, bare_python: bool) -> None:
         self.directory = directory
+        self._shared = shared
         self._upper = directory / "upper"
         self._layered = list(filter(_is_directory, LAYERED))
         self._own = list(filter(_is_directory, OWN))
@@ -92,6 +95,8 @@ class Disk:
             layers = f"lowerdir=/{top},upperdir={self._upper / top},workdir={work / top}"
             mounts.append(f"mount -n -t overlay -o volatile,{layers} overlay /{top}")
         mounts += [f"mount -n --bind {self._upper / top} /{top}" for top in self._own]
+        mounts += [f"mount -n --bind {self._shared} {SHARED}"]
+        mounts += [f"mount -n -o remount,bind,ro {SHARED}"]
         before, after = [], []
         for number, path in enumerate(_kept()):
             kept, place = shlex.quote(str(work / f"kept-{number}")), shlex.quote(str(path))

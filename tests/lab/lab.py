@@ -37,8 +37,10 @@ class Lab:
             raise LabError("the lab makes namespaces, and so needs root")
         self.directory = Path(tempfile.mkdtemp(prefix="lab-", dir=BASE))
         self.hosts: dict[str, Host] = {}
+        self.shared = self.directory / "shared"
         self._logs = self.directory / "logs"
-        self._logs.mkdir()
+        for directory in (self.shared, self._logs):
+            directory.mkdir()
         self._lifeline = Lifeline(self.directory)
         self._network_numbers = count(1)
         atexit.register(self.close)
@@ -124,6 +126,6 @@ class Lab:
     def _host(self, name: str, *, bare_python: bool = False, startup: str = "") -> Host:
         if name in self.hosts:
             raise LabError(f"there is a host {name} already")
-        disk = Disk(self.directory / "disks" / name, name, bare_python)
+        disk = Disk(self.directory / "disks" / name, self.shared, name, bare_python)
         host = self.hosts[name] = Host(name, self._lifeline, disk, self._logs, startup)
         return host

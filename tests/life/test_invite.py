@@ -74,10 +74,10 @@ def servers(mesh: Mesh, desk: Host, archives: tuple[str, ...]) -> dict[str, Host
 
 def serve_ssh(host: Host, desk: Host, *homes: str, before: tuple[str, ...] = ()) -> str:
     """Start sshd, which lets the admin in; the line for known_hosts."""
-    host.run("useradd", "--system", "--home-dir", "/run/sshd", "sshd")
+    if host.run("id", "sshd", check=False).returncode:  # else the machine's own sshd made it
+        host.run("useradd", "--system", "--home-dir", "/run/sshd", "sshd")
     host.run("install", "-d", "/run/sshd")
     host.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", HOST_KEY)
-    host.run("rm", "-f", "/root/.bashrc")  # whatever the machine's owner has in there
     for home in homes:
         host.write(f"{home}/.ssh/authorized_keys", desk.read(f"{KEY}.pub"))
     config = "/usr/share/openssh/sshd_config"
