@@ -4,6 +4,10 @@
 # The system's own Python: the hosts of the lab have no other one in their PATH.
 PYTHON=${PYTHON:-/usr/bin/python3}
 
+# Where what is built or fetched for tests alone is kept; `tests/cache.py` has the same default.
+NMK_TEST_CACHE=${NMK_TEST_CACHE:-/var/cache/nmk-tests}
+export NMK_TEST_CACHE
+
 say() {
 	printf '%s\n' "$*" >&2
 }

