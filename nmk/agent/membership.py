@@ -17,6 +17,7 @@ from nmk.core.parse import (
     parse_interface,
     parse_key,
     parse_label,
+    parse_pinned,
     parse_port,
     quote,
 )
@@ -251,7 +252,7 @@ def _parse_wishes(data: Json) -> Wishes:
     return Wishes(
         name=None if name is None else parse_label(name, "node name"),
         address=None if address is None else str(parse_address(address)),
-        endpoint=None if endpoint is None else parse_endpoint(endpoint),
+        endpoint=None if endpoint is None else parse_pinned(endpoint),
         listen_port=None if port is None else parse_port(port),
         settings={name: parse_local(name, v) for name, v in data.get("settings", {}).items()},
     )

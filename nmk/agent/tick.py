@@ -18,6 +18,7 @@ from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, take_in
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
+from nmk.core.parse import parse_endpoint, with_port
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
@@ -245,12 +246,13 @@ def _end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Members
 def collect_facts(me: Membership, local: Local) -> Facts:
     """What the controller should know of this machine."""
     settings = {**(me.known.view.settings if me.known else {}), **local}
+    pinned, port = me.wishes.endpoint, listen_port(me, local)
     return Facts(
         wg_key=public_key(me.private_key),
-        listen_port=listen_port(me, local),
+        listen_port=port,
         lan=own_addresses(leave_out=[me.interface]),
         interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
-        endpoint=me.wishes.endpoint,
+        endpoint=pinned and parse_endpoint(with_port(pinned, port)),
         instance=machine_instance(),
         protocol=PROTOCOL,
     )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from nmk.cli.output import check_output
+from nmk.cli.output import check_output, quiet_option
 from nmk.core.parse import quote
 from nmk.errors import (
     Ambiguous,
@@ -253,6 +253,7 @@ def server_options(command: Any) -> Any:  # noqa: ANN401  # decorator
 
         return AdminApi(value, parse_api_key(os.environ.get("NMK_API_KEY", "")))
 
+    command = quiet_option(command)
     return click.option(
         "--server",
         "api",

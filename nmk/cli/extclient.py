@@ -12,7 +12,7 @@ from nmk.cli.handing import Handing, check_fits, drafted, hand_out, made_good, p
 from nmk.cli.hub import import_
 from nmk.cli.key import is_private
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 
 COLUMNS = {
@@ -216,6 +216,7 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
         confirm(f"Delete ext client {name}?", yes=yes)
     api.delete(path, revision=seen["revision"], dry_run=dry_run)
     if not dry_run:
+        report(f"deleted ext client {name}")
         _say_when(seen)
 
 

@@ -9,7 +9,7 @@ import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, yes_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, report, say, show
 from nmk.core.gateways import NATS, ROLES
 from nmk.core.parse import overlap
 
@@ -61,8 +61,9 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
 @network_option
 @click.option(
     "--endpoint",
-    metavar="HOST:PORT",
-    help="ingress: where ext clients call; else as peers do. Empty: that again.",
+    metavar="HOST[:PORT]",
+    help="ingress: where ext clients call, at the node's own port where none is given; else as "
+    "peers do. Empty: that again.",
 )
 @click.option(
     "--nat",
@@ -149,6 +150,8 @@ def remove(
     api.delete(path, dry_run=dry_run)
     if dry_run:
         say(f"would take {what}")
+    else:
+        report(f"took {what}; machines follow at their next check-in")
 
 
 def _say_what_is_amiss(row: Json) -> None:

@@ -14,7 +14,7 @@ import click
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.key import reach_warning
 from nmk.cli.nouns import dry_run_option
-from nmk.cli.output import fail, output_option, put, put_text, say, show
+from nmk.cli.output import fail, is_quiet, output_option, put, put_text, say, show
 from nmk.errors import EXIT_FAILED, BadInput, CommandFailed, NmkError
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ _KEY_LASTS = "1h"
     metavar="OPTION",
     help="As for ssh -o, such as Port=2222; may be repeated.",
 )
+@click.option(
+    "--accept-new",
+    is_flag=True,
+    help="Accept and keep the host key of a machine that ssh does not know yet, unseen.",
+)
 @dry_run_option
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless it fails.")
 @output_option
 @server_options
 def invite(
@@ -57,8 +61,8 @@ def invite(
     network: str | None,
     jobs: int,
     ssh_options: tuple[str, ...],
+    accept_new: bool,
     dry_run: bool,
-    quiet: bool,
     output: str,
 ) -> int:
     """Let machines join a network, over ssh.
@@ -66,12 +70,17 @@ def invite(
     Each gets this nmk, joins with a key that is made for this and revoked at the end, and is kept
     up to date by systemd, OpenRC or cron. USER is root, or may use sudo without a password. A
     machine that fails does not stop the others; inviting one again does no harm.
+
+    ssh compares host keys as ever: one that it does not know yet is refused, unless it can ask (one
+    machine at a time, on a terminal) or --accept-new is given; one that has changed always.
     """
     from nmk.agent.invite import Invitation, invite_all
     from nmk.cli.progress import Progress
     from nmk.core.invitation import parse_machine, render_script
     from nmk.system.ssh import check_ssh, ssh_command
 
+    if accept_new:
+        ssh_options = (*ssh_options, "StrictHostKeyChecking=accept-new")
     chosen = list(dict.fromkeys(parse_machine(m) for m in machines))
     ask = sys.stdin.isatty() and min(jobs, len(chosen)) == 1
     name = api.network(network)
@@ -83,10 +92,10 @@ def invite(
                 put(f"[#] {shlex.join(ssh_command(machine, ssh_options, ask=ask))}")
             put_text(render_script(name))
             return 0
-        if not quiet and (warning := reach_warning(key["urls"])):
+        if warning := reach_warning(key["urls"]):
             say(*warning)
-        progress = Progress([] if quiet else chosen, live=not ask)
-        told = (lambda _machine, _step: None) if quiet else progress.show
+        progress = Progress([] if is_quiet() else chosen, live=not ask)
+        told = (lambda _machine, _step: None) if is_quiet() else progress.show
         invitation = Invitation(name, key["token"], archive, ssh_options, ask)
         outcomes = invite_all(chosen, invitation, jobs, told)
     return report(outcomes, output)

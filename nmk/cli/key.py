@@ -10,7 +10,7 @@ import click
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.handing import made_good
 from nmk.cli.nouns import Noun, dry_run_option
-from nmk.cli.output import output_option, put, say, show
+from nmk.cli.output import output_option, put, report, say, show
 
 COLUMNS = {
     "ID": "id",
@@ -149,3 +149,5 @@ def delete(api: AdminApi, network: str | None, key_id: str, dry_run: bool) -> No
     api.delete(path, dry_run=dry_run)
     if dry_run:
         say(f"would revoke access key {key_id}")
+    else:
+        report(f"revoked access key {key_id}; machines that it let in stay")

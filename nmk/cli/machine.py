@@ -42,9 +42,9 @@ def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
 )
 @click.option(
     "--endpoint",
-    metavar="ADDRESS:PORT",
+    metavar="ADDRESS[:PORT]",
     envvar="NMK_ENDPOINT",
-    help="Where peers reach this machine, if nothing but you knows.",
+    help="Where peers reach this machine, if nothing but you knows; else at its own port.",
 )
 @click.option(
     "--listen-port", envvar="NMK_LISTEN_PORT", help="WireGuard's UDP port; else a free one."
@@ -224,9 +224,14 @@ def showconf(network: str | None) -> None:
 @click.command(epilog="Example: nmk version")
 def version() -> None:
     """Print the version of nmk and of the Python that runs it."""
+    put(version_line())
+
+
+def version_line() -> str:
+    """What `nmk version` prints."""
     from nmk import __version__
 
-    put(f"nmk {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+    return f"nmk {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})"
 
 
 @click.command(epilog="Example: nmk uninstall --yes")
@@ -270,12 +275,12 @@ def parse_wishes(
 ) -> Wishes:
     """What the owner asks for, each as far as it is given. Raises BadInput."""
     from nmk.agent.membership import Wishes
-    from nmk.core.parse import parse_address, parse_endpoint, parse_label, parse_port
+    from nmk.core.parse import parse_address, parse_label, parse_pinned, parse_port
 
     return Wishes(
         name=parse_label(name, "node name") if name else None,
         address=str(parse_address(address)) if address else None,
-        endpoint=parse_endpoint(endpoint) if endpoint else None,
+        endpoint=parse_pinned(endpoint) if endpoint else None,
         listen_port=parse_port(listen_port) if listen_port else None,
     )
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from nmk.cli import output
+from nmk.cli.nouns import Commands
 from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError, OutputFailed
 
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
@@ -19,7 +20,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     "Nodes": ("node", "gateway"),
     "This machine": ("set", "show", "leave", "up", "down", "showconf"),
     "Seeing": ("status", "ping", "doctor", "log"),
-    "Install": ("invite", "agent", "service", "uninstall", "version"),
+    "Install": ("invite", "agent", "service", "uninstall", "version", "help"),
 }
 COMMANDS = {
     "server": "nmk.cli.server:server",
@@ -33,6 +34,7 @@ COMMANDS = {
     "invite": "nmk.cli.invite:invite",
     "agent": "nmk.cli.service:agent",
     "service": "nmk.cli.service:service",
+    "help": "nmk.cli.help:help_",
     **{
         name: f"nmk.cli.machine:{name}"
         for name in (
@@ -50,8 +52,10 @@ ALIASES = {
 }
 
 
-class LazyCommands(click.Group):
+class LazyCommands(Commands):
     """A group that imports a command when it is used: start-up time counts for `nmk checkin`."""
+
+    aliases = ALIASES
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """All commands, in the order of the help page."""
@@ -74,11 +78,23 @@ class LazyCommands(click.Group):
                 formatter.write_dl([(n, c.get_short_help_str(80)) for n, c in commands if c])
 
 
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from nmk.cli.machine import version_line
+
+        output.put(version_line())
+        ctx.exit()
+
+
 @click.group(
     cls=LazyCommands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: nmk network create home",
 )
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def nmk() -> None:
     """Create and manage WireGuard mesh networks.
 
@@ -128,7 +144,8 @@ def _tell_usage(error: click.ClickException, ctx: click.Context | None) -> None:
         output.say_text(error.message)
     else:
         message = " ".join(error.format_message().split())  # click lists choices a line each
-        output.fail("usage", message, f"{ctx.command_path if ctx else 'nmk'} --help")
+        hint = getattr(error, "hint", f"{ctx.command_path if ctx else 'nmk'} --help")
+        output.fail("usage", message, hint)
 
 
 def _exit_code(result: Any) -> int:  # noqa: ANN401  # whatever a command returned

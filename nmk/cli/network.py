@@ -6,7 +6,7 @@ import click
 
 from nmk.cli.api import AdminApi, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import output_option, report, say, show
 from nmk.core.settings import NETWORK_SETTINGS
 
 COLUMNS = {
@@ -101,3 +101,5 @@ def delete(api: AdminApi, name: str, yes: bool, dry_run: bool) -> None:
     else:
         confirm(f"Delete {what}?", yes=yes)
     api.delete(path, revision=seen["revision"], dry_run=dry_run)
+    if not dry_run:
+        report(f"deleted {what}")

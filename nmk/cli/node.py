@@ -6,7 +6,7 @@ import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
 from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
-from nmk.cli.output import Json, output_option, say, show
+from nmk.cli.output import Json, output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 from nmk.errors import Stale
 
@@ -64,7 +64,8 @@ Change a node; machines follow at their next check-in.
 \b
   name      its name, a DNS label
   address   its address in the network, IPv4 or IPv6
-  endpoint  ADDRESS:PORT where others reach it; empty: found by itself again
+  endpoint  ADDRESS[:PORT] where others reach it, at its own port where none is given; empty: found
+            automatically again
 """,
 )
 @click.argument("name")
@@ -113,6 +114,8 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
     else:
         confirm(f"Delete {what}?", yes=yes)
     api.delete(path, dry_run=dry_run)
+    if not dry_run:
+        report(f"deleted {what}")
 
 
 def traffic_lines(traffic: Json | None) -> tuple[str, ...]:

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import click
 
+from nmk.cli.output import say
 from nmk.core.parse import quote
 from nmk.core.text import plain
-from nmk.errors import BadInput
+from nmk.errors import EXIT_FAILED, BadInput
 
 _ALIASES = {"ls": ("list",), "rm": ("delete", "remove"), "revoke": ("delete",)}
 
 
-class Noun(click.Group):
+class Commands(click.Group):
+    """A group that tells what was meant by a command that it has not."""
+
+    aliases: ClassVar[Mapping[str, object]] = {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first word. Raises NoSuchCommand."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from nmk.cli.help import NoSuchCommand, find_meant
+
+            raise NoSuchCommand(ctx, args[0], find_meant(ctx, self, args, self.aliases))
+        return super().resolve_command(ctx, args)
+
+
+class Noun(Commands):
     """`nmk NOUN VERB`; `ls`, `rm` and `revoke` work too and are not shown."""
+
+    aliases = _ALIASES
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The verb's command."""
@@ -36,12 +56,17 @@ def parse_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before what cannot be undone. Without a terminal `--yes` is needed."""
+    """Ask before what cannot be undone; a no ends the command with exit code 1.
+
+    Without a terminal `--yes` is needed.
+    """
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise BadInput(f"{question} Nobody is there to answer", "add --yes")
-    click.confirm(plain(question), abort=True, err=True)
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise BadInput(f"{question} Standard input is not a terminal", "add --yes")
+    if not click.confirm(plain(question), err=True):
+        say("nothing was changed")
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def dry_run_option(command: Any) -> Any:  # noqa: ANN401  # decorator

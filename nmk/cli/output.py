@@ -15,6 +15,7 @@ from contextlib import suppress
 from errno import EPIPE
 from io import TextIOWrapper
 from itertools import pairwise
+from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -24,6 +25,8 @@ from nmk.errors import OutputFailed
 
 Json = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
+_GAP = 2  # columns between two of a table, as tabulate has them
+_NARROWEST = 10  # characters that are left of a cell
 FORMATS = ("table", "json", "name")
 _mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same form
 
@@ -54,6 +57,29 @@ def expect_json(args: Sequence[str]) -> None:
     pairs = set(pairwise(args))
     asked = pairs & {("-o", "json"), ("--output", "json")} or {*args} & {"-ojson", "--output=json"}
     _mode["output"] = "json" if asked else ""
+    _mode["quiet"] = ""
+
+
+def quiet_option(command: Command) -> Command:
+    """`-q`, which silences `say`."""
+
+    def silence(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value:
+            _mode["quiet"] = "yes"
+
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=silence,
+        help="Say nothing unless it fails.",
+    )(command)
+
+
+def is_quiet() -> bool:
+    """Whether `-q` was given to a command with `quiet_option`."""
+    return bool(_mode.get("quiet"))
 
 
 def show(value: Json | list[Json], output: str, columns: Mapping[str, str], name: str) -> None:
@@ -85,17 +111,36 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from tabulate import tabulate
 
     cells = [[plain(text) for text in row] for row in rows]
+    if headings:
+        cells = fit_columns(list(headings), cells)
     return tabulate(cells, headings, tablefmt="plain", disable_numparse=True)
+
+
+def fit_columns(headings: list[str], rows: list[list[str]]) -> list[list[str]]:
+    """The rows with their widest columns cut so that a line fits on the terminal, if it is one."""
+    if not rows or sys.stdout is None or not sys.stdout.isatty():
+        return rows
+    room = get_terminal_size().columns - _GAP * (len(headings) - 1)
+    least = [len(h) + _GAP for h in headings]  # tabulate's least
+    widths = [max(n, *map(len, c)) for n, c in zip(least, zip(*rows, strict=True), strict=True)]
+    least = [max(n, min(w, _NARROWEST)) for n, w in zip(least, widths, strict=True)]
+    while sum(widths) > room and (wide := [i for i, w in enumerate(widths) if w > least[i]]):
+        widths[max(wide, key=lambda i: widths[i])] -= 1
+    more = "\u2026" if takes_unicode() else "~"
+    return [
+        [c if len(c) <= w else c[: w - 1] + more for c, w in zip(row, widths, strict=True)]
+        for row in rows
+    ]
 
 
 def cell(value: object) -> str:
     """A value in a table."""
-    if value is None or value == []:
+    if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(str(v) for v in value)
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value) or "-"
     return str(value)
 
 
@@ -180,6 +225,12 @@ def say_raw(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         _discard(sys.stderr)
+
+
+def report(*lines: str) -> None:
+    """What was done, for whoever sits before a terminal; scripts have the exit code."""
+    if is_watched():
+        say(*lines)
 
 
 def say_text(text: str, *, quiet: bool = False) -> None:

@@ -10,6 +10,7 @@ import click
 
 from nmk.agent.places import config_directory
 from nmk.cli.api import DATA_DIR, AdminApi, server_options
+from nmk.cli.nouns import Commands
 from nmk.cli.output import output_option, say, show
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 
 
-class _Configured(click.Group):
+class _Configured(Commands):
     """A group whose options may stand in /etc/nmk/server.toml as well."""
 
     def make_context(

@@ -24,6 +24,7 @@ from nmk.core.parse import (
     parse_network_name,
     parse_range,
     quote,
+    with_port,
 )
 from nmk.core.records import AccessKey, ExtClient, Facts, Network, Node, Record, hash_secret
 from nmk.core.settings import parse_settings
@@ -346,7 +347,8 @@ def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | 
             case "address":
                 node = move_to(mesh, node, value)
             case "endpoint":
-                node = replace(node, endpoint=parse_endpoint(value) if value else None)
+                found = parse_endpoint(with_port(value, node.facts.listen_port)) if value else None
+                node = replace(node, endpoint=found)
             case _:
                 raise BadInput(
                     f"{quote(field)} is no setting of a node", "there are: name, address, endpoint"

@@ -13,6 +13,7 @@ from nmk.core.parse import quote
 from nmk.errors import BadInput
 
 STEP = "invite: "  # how the script's own lines begin; the others are of the programs that it runs
+ANSWER = "invite: answer"  # before it stands what a shell prints by itself, such as in .bashrc
 _OWN_TALK = "Done:"  # from here on `nmk join` proposes what the script does next anyway
 SSH_FAILED = 255  # ssh's own exit code; others are the script's
 
@@ -34,6 +35,7 @@ step 'installing'
 echo "$token" | root sh "$dir/install.sh" join - --daemon off || exit
 step 'starting the agent with the machine'
 root /usr/local/bin/nmk service install agent >&2 || :
+echo '{ANSWER}'
 root /usr/local/bin/nmk service status agent -o json &&
 	root /usr/local/bin/nmk status -o json -n """
 
@@ -65,7 +67,7 @@ def render_script(network: str) -> str:
 
     On standard output it gives the two objects that `parse_answer` reads.
     """
-    return _SCRIPT + shlex.quote(network) + "\n"
+    return _SCRIPT.replace("{ANSWER}", ANSWER) + shlex.quote(network) + "\n"
 
 
 class Talk:
@@ -104,10 +106,9 @@ def explain_ssh(machine: str, lines: Sequence[str]) -> tuple[str, str]:
     if "IDENTIFICATION HAS CHANGED" in text:
         return "its host key is not the one that ssh knows", f"find out why, then: {by_hand}"
     if "Host key verification failed" in text:
-        return (
-            "its host key is not known here",
-            f"{by_hand}   (compare the key, say yes), then again",
-        )
+        unseen = f"to trust it unseen: nmk invite --accept-new {machine}"
+        hint = f"{by_hand}   (compare the key, say yes), then again; {unseen}"
+        return "its host key is not known here", hint
     if "Permission denied" in last:
         return last, f"ssh-copy-id {machine}"
     return last, by_hand
@@ -117,8 +118,9 @@ def parse_answer(machine: str, text: str) -> Outcome:
     """What a machine that has joined says of itself. Raises BadInput where it does not."""
     decoder = json.JSONDecoder()
     try:
-        [service], end = decoder.raw_decode(text.lstrip())
-        [network], _ = decoder.raw_decode(text.lstrip()[end:].lstrip())
+        said = text.rpartition(f"{ANSWER}\n")[2].lstrip()
+        [service], end = decoder.raw_decode(said)
+        [network], _ = decoder.raw_decode(said[end:].lstrip())
         return _joined(machine, service, network)
     except (ValueError, TypeError, KeyError):
         raise BadInput(f"{machine} does not say what it has become: {quote(text[:80])}") from None

@@ -188,6 +188,17 @@ def parse_endpoint(text: str) -> str:
     return join_endpoint(address, parse_port(port))
 
 
+def parse_pinned(text: str) -> str:
+    """As `parse_endpoint`, or the address alone where the node's own port is meant."""
+    found = parse_endpoint(with_port(text, MAX_PORT))
+    return found if with_port(text, MAX_PORT) == text else found.rpartition(":")[0]
+
+
+def with_port(text: str, port: int) -> str:
+    """The text of an endpoint, with this port where it is `HOST` or `[ADDRESS6]` alone."""
+    return f"{text}:{port}" if text.endswith("]") or (text and ":" not in text) else text
+
+
 def join_endpoint(address: Address | str, port: int) -> str:
     """The text form of an endpoint, as `wg` reads and prints it."""
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"

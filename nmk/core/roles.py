@@ -18,7 +18,7 @@ from nmk.core.gateways import (
     parse_egress_range,
 )
 from nmk.core.mesh import Mesh
-from nmk.core.parse import overlap, quote
+from nmk.core.parse import overlap, quote, with_port
 from nmk.core.records import Node
 from nmk.errors import BadInput, NotFound, RangeOverlaps
 
@@ -56,7 +56,8 @@ def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
     match wish.role:
         case "ingress":
             known = have.ingress.endpoint if have.ingress else None
-            gateway = replace(have, ingress=make_ingress(_given(wish.endpoint, known)))
+            asked = wish.endpoint and with_port(wish.endpoint, node.facts.listen_port)
+            gateway = replace(have, ingress=make_ingress(_given(asked, known)))
         case "egress":
             base = have.egress or Egress(())
             egress = make_egress(

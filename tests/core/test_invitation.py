@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
-from nmk.core.invitation import SSH_FAILED, Outcome, Talk, parse_answer, parse_machine
+from nmk.core.invitation import (
+    ANSWER,
+    SSH_FAILED,
+    Outcome,
+    Talk,
+    parse_answer,
+    parse_machine,
+    render_script,
+)
 from nmk.errors import BadInput
 
 REFUSED = "ssh: connect to host 192.0.2.7 port 22: Connection refused"
-ANSWER = [
+ANSWERED = [
     [{"role": "agent", "manager": "systemd", "installed": True, "active": True}],
     [{"network": "home", "name": "web", "addresses": ["10.1.0.2"]}],
 ]
@@ -72,8 +81,19 @@ def test_why_it_failed_and_what_to_do(
 
 
 def test_the_answer_is_two_lists_one_after_the_other() -> None:
-    text = "\n".join(json.dumps(part, indent=2) for part in ANSWER) + "\n"
+    text = "\n".join(json.dumps(part, indent=2) for part in ANSWERED) + "\n"
     assert parse_answer("root@web", text) == Outcome("root@web", "web", ("10.1.0.2",), "systemd")
+
+
+@pytest.mark.parametrize("noise", ["Welcome!\n", "[1]\n", "no newline ", "[{}] [{}]\n", "{\n"])
+def test_what_a_shell_says_first_is_no_answer(noise: str) -> None:
+    """As a .bashrc does that prints whatever it likes."""
+    script = render_script("home")
+    [line] = [x for x in script.splitlines() if ANSWER in x]
+    said = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    text = noise + said + "\n".join(json.dumps(part) for part in ANSWERED) + "\nlogout\n"
+    found = parse_answer("root@web", text)
+    assert found == Outcome("root@web", "web", ("10.1.0.2",), "systemd")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[1] [2]", "[{}]", "[{}] [{}]", "hello", "[[]] [[]]"])

@@ -128,7 +128,7 @@ REFUSED: list[Adding] = [
     (NO_GATEWAY, "ingress", (), {"interface": "eth0"}, BadInput, "interface"),
     (NO_GATEWAY, "ingress", (), {"metric": 5}, BadInput, "metric"),
     (NO_GATEWAY, "ingress", (), {"metric": 0}, BadInput, "metric"),
-    (NO_GATEWAY, "ingress", (), {"endpoint": "vpn.example.org"}, BadInput, "vpn.example.org"),
+    (NO_GATEWAY, "ingress", (), {"endpoint": "vpn..example.org"}, BadInput, "vpn..example"),
     (NO_GATEWAY, "exit", ("0.0.0.0/0",), {}, BadInput, "a range"),
     (NO_GATEWAY, "exit", (), {"metric": "5"}, BadInput, "metric"),
     (NO_GATEWAY, "exit", (), {"endpoint": "192.0.2.1:1"}, BadInput, "endpoint"),
