@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from nmk.agent.http import EXCHANGE_TIMEOUT, Response, post
@@ -39,6 +39,7 @@ from nmk.wire.messages import (
 
 _HIGHEST_SEQ = 2**53
 MOST_SECONDS = 60.0  # that a machine waits for its controller, whatever it has to ask
+_LONGEST_COOKIE = 64  # characters
 PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
 
 
@@ -54,6 +55,12 @@ class Answer:
         if self.error is not None:
             raise self.error
         return self.reply
+
+    @property
+    def cookie(self) -> str:
+        """Of a RateLimited: what shows, in the same request again, that it is made just now."""
+        cookie = self.reply.head.get("cookie")
+        return cookie if isinstance(cookie, str) and len(cookie) <= _LONGEST_COOKIE else ""
 
     @property
     def stored_seq(self) -> int:
@@ -92,22 +99,33 @@ class NodeApi:
 
     def join(self, request: JoinRequest) -> Answer:
         """Ask to be let in; the node, without peers yet, when it was granted."""
-        header, message = self._seal(Kind.JOIN, NO_EPOCH, encode_join(request))
-        return self._exchange(header, seal_to(self._controller_key, message))
+        return self._exchange(Kind.JOIN, NO_EPOCH, encode_join(request))
 
     def check_in(self, epoch: bytes, message: CheckIn) -> Answer:
         """Say where we stand; what changed since, or a full view."""
-        return self._exchange(*self._seal(Kind.CHECK_IN, epoch, encode_check_in(message)))
+        answer = self._exchange(Kind.CHECK_IN, epoch, encode_check_in(message))
+        if isinstance(answer.error, RateLimited) and (cookie := answer.cookie):
+            message = replace(message, cookie=cookie)
+            answer = self._exchange(Kind.CHECK_IN, epoch, encode_check_in(message))
+        return answer
 
     def leave(self, epoch: bytes, seq: int) -> Answer:
         """Say that this node is no more."""
-        return self._exchange(*self._seal(Kind.LEAVE, epoch, encode_leave(seq)))
+        return self._exchange(Kind.LEAVE, epoch, encode_leave(seq))
 
     def _seal(self, kind: Kind, epoch: bytes, body: bytes) -> tuple[Header, bytes]:
-        return seal_request(self._keys, kind, self._identity.public, epoch, self._network, body)
+        header, message = seal_request(
+            self._keys, kind, self._identity.public, epoch, self._network, body
+        )
+        if kind is Kind.JOIN:
+            message = seal_to(self._controller_key, message)
+        return header, message
 
-    def _exchange(self, header: Header, message: bytes) -> Answer:
-        """The first sealed answer at any of the URLs; else the most telling failure."""
+    def _exchange(self, kind: Kind, epoch: bytes, body: bytes) -> Answer:
+        """The first sealed answer at any of the URLs; else the most telling failure.
+
+        Sealed for each of them: a controller answers one message once.
+        """
         failures: list[NmkError] = []
         for tried, url in enumerate(self.urls):
             left = self._deadline - time.monotonic()
@@ -115,8 +133,9 @@ class NodeApi:
             if share <= 0:
                 failures.append(Unreachable(f"cannot reach {url}: {self._seconds:g} s are over"))
                 break
+            header, message = self._seal(kind, epoch, body)
             try:
-                response = post(url, PATHS[header.kind], message, MAX_REPLY, MAGIC, share)
+                response = post(url, PATHS[kind], message, MAX_REPLY, MAGIC, share)
                 answer = self._open(header, url, response)
             except NmkError as error:
                 failures.append(error)

@@ -30,6 +30,7 @@ from nmk.errors import (
     NodeDeleted,
     NotJoined,
     Overtaken,
+    RateLimited,
     StaleSequence,
 )
 from nmk.system import sysctl, wireguard
@@ -264,20 +265,28 @@ def check_in(
     """The membership after one check-in, which reports the facts where they are news.
 
     The controller may have taken in other reports than we know of, because its disk or ours was
-    rolled back; then ours is repeated, with the number after its last. `dry` reports nothing.
+    rolled back; then ours is repeated, with the number after its last. One that it takes in no more
+    for the moment is left for the next check-in. `dry` reports nothing.
     """
     if dry:
         facts, told = me.reported or facts, NOTHING_TOLD
-    news = facts != me.reported
+    news = facts != me.reported and not dry
     answer = _ask(me, api, facts if news else None, told)
     if isinstance(answer.error, StaleSequence):
         me = replace(me, seq=answer.stored_seq)
         answer = _ask(me, api, facts, told)
+    held_back = news and isinstance(answer.error, RateLimited)
+    if held_back:
+        answer = _ask(me, api, None, told)
     after = _take_in(me, api, answer, told)
     asked = answer.reply.head.get("report") is True
     if (asked or after.seq != me.seq) and not news and not dry:
-        after = _take_in(after, api, _ask(after, api, facts, told), told)
-    return replace(after, reported=facts, urls=api.urls)
+        answer = _ask(after, api, facts, told)
+        held_back = isinstance(answer.error, RateLimited)
+        if not held_back:
+            after = _take_in(after, api, answer, told)
+    reported = None if held_back else facts
+    return replace(after, reported=reported, urls=api.urls)
 
 
 def serves(me: Membership) -> str:

@@ -218,7 +218,7 @@ def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
     A machine that is a node already comes in again whatever has become of its key since.
     """
     key = mesh.keys.get(request.key_id)
-    if key is None or not compare_digest(key.secret_hash, hash_secret(request.secret)):
+    if key is None or not opens(mesh, request):
         raise KeyRefused("the access key is not one of this network's")
     if request.identity in mesh.nodes:
         return key
@@ -229,6 +229,12 @@ def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
     if key.uses_max is not None and key.uses >= key.uses_max:
         raise KeyUsedUp(f"the access key has been used {key.uses} of {key.uses_max} times")
     return key
+
+
+def opens(mesh: Mesh, request: JoinRequest) -> bool:
+    """Whether the request has the id and the secret of a key, whatever has become of that."""
+    key = mesh.keys.get(request.key_id)
+    return key is not None and compare_digest(key.secret_hash, hash_secret(request.secret))
 
 
 def free_name(mesh: Mesh, request: JoinRequest) -> str:

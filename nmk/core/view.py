@@ -36,7 +36,7 @@ def pack_view(
     here = (epoch, mesh.revision, mesh.commit_id)
     if at == here:
         return pack(_json({"at": here[1:], **more}))
-    known = at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
+    known = is_known(mesh, epoch, at)
     head: dict[str, object] = {
         "epoch": epoch,
         "at": here[1:],
@@ -60,6 +60,11 @@ def pack_view(
             deflate(b"]}", last=True),
         ]
     )
+
+
+def is_known(mesh: Mesh, epoch: str, at: tuple[str, int, str]) -> bool:
+    """Whether these name a point in this mesh's history, from which a delta leads on."""
+    return at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
 
 
 def pack_welcome(mesh: Mesh, node: Node, epoch: str, *, again: bool) -> bytes:

@@ -13,14 +13,23 @@ from ipaddress import ip_address
 from typing import cast
 
 from nmk.core import decisions
+from nmk.core.decisions import JoinRequest
 from nmk.core.mesh import Mesh
-from nmk.core.records import Facts, Node, Record
-from nmk.core.view import pack, pack_view, pack_welcome
-from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence
+from nmk.core.records import Facts, Node, Record, node_id
+from nmk.core.view import is_known, pack, pack_view, pack_welcome
+from nmk.errors import (
+    NmkError,
+    NodeDeleted,
+    NodeUnknown,
+    RateLimited,
+    StaleSequence,
+    TooLarge,
+)
 from nmk.server.controller import Controller
-from nmk.server.limits import RateLimit
-from nmk.server.log import log_event
+from nmk.server.limits import DELTA, FULL_VIEW, Allowance, AskAgain, LongReplies, site_of
+from nmk.server.log import log_event, log_seldom
 from nmk.wire.envelope import (
+    MAX_JOIN,
     REPLY_TO,
     Header,
     Kind,
@@ -33,8 +42,10 @@ from nmk.wire.envelope import (
 )
 from nmk.wire.messages import encode_error, parse_check_in, parse_join, parse_leave
 
-STRANGER_RATE = 5.0  # requests a second and address, in the long run
-STRANGER_BURST = 300.0  # a rack of machines behind one address may join at once
+STRANGER_RATE, STRANGER_BURST = 5.0, 300.0  # check-ins of unknown identities, of an address
+JOIN_RATE, JOIN_BURST = 5.0, 300.0  # new nodes by one access key: a rack may join at once
+REPORT_RATE, REPORT_BURST = 1 / 60, 120.0  # commits that one node causes by its reports
+_MOST_REPORTERS = 100_000  # nodes; each costs about 200 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +62,22 @@ class Agents:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._sessions: dict[bytes, _Session] = {}
-        self._strangers = RateLimit(STRANGER_RATE, STRANGER_BURST, controller.clock.monotonic)
+        clock = controller.clock.monotonic
+        self._strangers = Allowance(STRANGER_RATE, STRANGER_BURST, clock)
+        self._joins = Allowance(JOIN_RATE, JOIN_BURST, clock)
+        self._reports = Allowance(REPORT_RATE, REPORT_BURST, clock, _MOST_REPORTERS)
+        self._long = LongReplies(clock)
         self._sightings: dict[str, str] = {}
         self._unchanged: dict[str, tuple[int, bytes]] = {}
 
     def join(self, body: bytes, remote: str) -> bytes:
-        """The reply to a JOIN: the node that it is now, or why not."""
-        self._strangers.spend(remote)
+        """The reply to a JOIN: the node that it is now, or why not.
+
+        It is opened whoever sends it: that costs less than its HTTP, and only what is in it tells
+        a machine with a key from somebody at the same address who has none.
+        """
+        if len(body) > MAX_JOIN:
+            raise TooLarge(f"a JOIN of {len(body)} bytes")
         message = open_sealed_to(self._controller.identity, body)
         header, sealed = parse_request(message, Kind.JOIN)
         keys = controller_keys(self._controller.identity, header.identity)
@@ -65,6 +85,7 @@ class Agents:
 
         def answer() -> bytes:
             request = parse_join(plain, header.identity)
+            self._limit_join(header, request)
             stored = self._controller.commit(
                 f"node:{request.identity}",
                 (header.network,),
@@ -79,6 +100,7 @@ class Agents:
                 mesh = self._mesh_of(header, request.identity)
                 node = mesh.nodes[request.identity]
                 again = not stored  # what it says of itself now has to come as a report
+                self._long.admit(f"join {node.identity}", header.nonce, "", DELTA)
                 view = pack_welcome(mesh, node, self._controller.epoch, again=again)
             self._controller.presence.hear(node.identity)
             log_event("joined", network=mesh.name, node=node.name, remote=remote, again=again)
@@ -126,6 +148,7 @@ class Agents:
         controller.presence.hear(identity, message.traffic, callers, message.serves)
         if mesh.next_expiry <= controller.now():
             controller.expire_clients(header.network)
+        recordable = message.facts is None  # a report has a number, which is taken in once
         if message.facts is not None:
             self._take_report(header, node, message.seq, message.facts, remote)
         asks = message.facts is None and self._is_elsewhere(node, remote)
@@ -137,14 +160,36 @@ class Agents:
             controller.catch_up()  # another replica has told the agent more than we know
         with controller.lock:
             mesh = self._mesh_of(header, identity)
-            if asks:
-                return pack_view(mesh, mesh.nodes[identity], controller.epoch, at, report=True)
-            if at == (controller.epoch, mesh.revision, mesh.commit_id):
+            is_here = at == (controller.epoch, mesh.revision, mesh.commit_id)
+            if is_here and not asks:
                 return self._unchanged_reply(mesh, node, at)
-            return pack_view(mesh, mesh.nodes[identity], controller.epoch, at)
+            if recordable and not is_here:
+                cost = DELTA if is_known(mesh, controller.epoch, at) else FULL_VIEW
+                self._long.admit(identity, header.nonce, message.cookie, cost)
+            more = {"report": True} if asks else {}
+            return pack_view(mesh, mesh.nodes[identity], controller.epoch, at, **more)
+
+    def _limit_join(self, header: Header, request: JoinRequest) -> None:
+        """Charge an access key for a new node. Raises RateLimited.
+
+        Whoever has no right key is refused and charged nothing, as nothing is stored for it.
+        """
+        with self._controller.lock:
+            mesh = self._controller.meshes.get(header.network)
+            is_new = mesh is not None and request.identity not in mesh.nodes
+            opens = mesh is not None and decisions.opens(mesh, request)
+        if is_new and opens and not self._joins.take(f"{header.network} {request.key_id}"):
+            log_seldom("joins-held-back", network=header.network, key=request.key_id)
+            raise RateLimited("the access key lets in no more machines for the moment")
 
     def _take_report(self, header: Header, node: Node, seq: int, facts: Facts, remote: str) -> None:
-        """Store a report and where it came from: a number makes it fresh, so both are true."""
+        """Store a report and where it came from: a number makes it fresh, so both are true.
+
+        One that was sent before is refused for that, and charged to nobody.
+        """
+        if seq > node.seq and not self._reports.take(node.identity):
+            log_seldom("reports-held-back", network=header.network, node=node.name)
+            raise RateLimited(f"{node.name} reports more changes than are taken in")
         self._controller.commit(
             f"node:{node.identity}",
             (header.network,),
@@ -173,6 +218,9 @@ class Agents:
             return seal_reply(keys, REPLY_TO[header.kind], header, answer())
         except StaleSequence as error:
             body = encode_error(error, seq=error.stored)
+        except AskAgain as error:
+            log_seldom("views-held-back", network=header.network, node=_id_of(header))
+            body = encode_error(error, cookie=error.cookie)
         except NmkError as error:
             body = encode_error(error)
         return seal_reply(keys, Kind.ERROR, header, pack(body))
@@ -186,8 +234,11 @@ class Agents:
         with self._controller.lock:
             mesh = self._controller.meshes.get(header.network)
             known = mesh is not None and identity in mesh.nodes
-        if not known:
-            self._strangers.spend(remote)
+            deleted = mesh is not None and identity in mesh.deleted  # it has to hear of that
+        if not known and not deleted:
+            if not self._strangers.take(site_of(remote)):
+                log_seldom("strangers-held-back", remote=remote)
+                raise RateLimited(f"too many requests of unknown machines from {remote}")
             self._controller.catch_up()  # it may have joined at another replica
         session = _Session(controller_keys(self._controller.identity, header.identity), identity)
         if known:
@@ -218,6 +269,10 @@ class Agents:
             return False
         before, self._sightings[node.identity] = self._sightings.get(node.identity), remote
         return before == remote
+
+
+def _id_of(header: Header) -> str:
+    return node_id(base64.b64encode(header.identity).decode())
 
 
 def _observe(before: tuple[str, ...], remote: str) -> tuple[str, ...]:

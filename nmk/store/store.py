@@ -17,7 +17,7 @@ from typing import Any
 from peewee import EXCLUDED, Model, fn
 from peewee import Node as Query
 
-from nmk.core.records import AccessKey, ExtClient, Network, Node, Record
+from nmk.core.records import AccessKey, ExtClient, Network, Node, Record, key_of
 from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.store.engine import Collision, Engine, Statement, Uncertain, compile_query
 from nmk.store.migrations import MIGRATIONS
@@ -25,6 +25,7 @@ from nmk.store.tables import TABLES, ChangeRow, ExtClientRow, MetaRow, PresenceR
 
 KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node, ExtClient)
 
+_LONGEST_LOGGED = 200  # characters of one column in the log
 SETTLE_SECONDS = 8.0
 PAUSE_SECONDS = 0.2
 UNKNOWN = (
@@ -261,18 +262,28 @@ class Store:
 
 
 def describe_change(pairs: Iterable[tuple[Record | None, Record]]) -> str:
-    """The log's `what`: each touched row before and after. Secrets are hashes in both."""
-    return json.dumps(
-        [
-            {
-                "table": TABLES[type(after)]._meta.table_name,  # noqa: SLF001  # peewee's door
-                "before": to_row(before) if before else None,
-                "after": to_row(after),
-            }
-            for before, after in pairs
-        ],
-        separators=(",", ":"),
-    )
+    """The log's `what`: of each touched row the columns that changed, before and after.
+
+    A new row is there whole. Secrets are hashes, and long texts cut off: the log is for people.
+    """
+    return json.dumps([_describe(*pair) for pair in pairs], separators=(",", ":"))
+
+
+def _describe(before: Record | None, after: Record) -> dict[str, Any]:
+    new, old = to_row(after), to_row(before) if before else {}
+    changed = [name for name in new if name not in old or old[name] != new[name]]
+    return {
+        "table": TABLES[type(after)]._meta.table_name,  # noqa: SLF001  # peewee's documented door
+        "key": key_of(after),
+        "before": {name: _short(old[name]) for name in changed} if before else None,
+        "after": {name: _short(new[name]) for name in changed},
+    }
+
+
+def _short(value: object) -> object:
+    if not isinstance(value, str) or len(value) <= _LONGEST_LOGGED:
+        return value
+    return value[:_LONGEST_LOGGED] + "..."
 
 
 def _change_row(commit: Commit) -> dict[str, Any]:

@@ -29,6 +29,7 @@ KEY_BYTES = 32
 EPOCH_BYTES = 8
 NONCE_BYTES = 24
 MAX_REQUEST = 256 * 1024  # bytes; a report of facts has a few hundred
+MAX_JOIN = 16 * 1024  # bytes; facts with as many addresses as there may be have a third of that
 MAX_REPLY = 2 * 1024 * 1024  # bytes: a view of 10,000 nodes and 1,000 ext clients has 0.6 MB
 MAX_INFLATED = 8 * 1024 * 1024  # bytes: the same has 2.5 MB
 NO_EPOCH = bytes(EPOCH_BYTES)

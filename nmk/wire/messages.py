@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nmk.core import traffic as traffic_text
@@ -81,7 +81,7 @@ class CheckIn:
     """Where the agent stands, and with `facts` a numbered report of what changed with it.
 
     `traffic`, `callers`: what `core.traffic` made; `serves`: a gateway's word, as in
-    `core.gateways`. "" where there is nothing to say.
+    `core.gateways`; `cookie`: from the answer before. "" where there is nothing to say.
     """
 
     revision: int
@@ -91,6 +91,7 @@ class CheckIn:
     traffic: str = ""
     callers: str = ""
     serves: str = ""
+    cookie: str = ""
 
 
 def encode_join(request: JoinRequest) -> bytes:
@@ -136,6 +137,8 @@ def encode_check_in(message: CheckIn) -> bytes:
         body["callers"] = message.callers
     if message.serves:
         body["serves"] = message.serves
+    if message.cookie:
+        body["cookie"] = message.cookie
     return _json(body)
 
 
@@ -149,10 +152,11 @@ def parse_check_in(body: bytes) -> CheckIn:
     traffic = _summary(data, "traffic", traffic_text.LONGEST)
     callers = _summary(data, "callers", traffic_text.LONGEST_OF_CLIENTS)
     serves = _optional(data, "serves") or ""
+    cookie = _optional(data, "cookie") or ""
+    said = CheckIn(revision, at[1], traffic=traffic, callers=callers, serves=serves, cookie=cookie)
     if "facts" not in data:
-        return CheckIn(revision, at[1], traffic=traffic, callers=callers, serves=serves)
-    seq, facts = _number(data.get("seq"), "seq"), parse_facts(data["facts"])
-    return CheckIn(revision, at[1], seq, facts, traffic, callers, serves)
+        return said
+    return replace(said, seq=_number(data.get("seq"), "seq"), facts=parse_facts(data["facts"]))
 
 
 def encode_leave(seq: int) -> bytes:

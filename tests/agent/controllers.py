@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nmk.server.admin import Admin
 from nmk.server.agents import Agents
-from nmk.server.controller import Controller
+from nmk.server.controller import Clock, Controller
 from nmk.server.downloads import Downloads
 from nmk.server.edits import Edit
 from nmk.server.node_api import NodeApi as NodeApiServer
@@ -32,10 +32,11 @@ class RealController(Door):
         host: Host | None = None,
         port: int = 0,
         cidrs: tuple[str, ...] = ("10.77.0.0/24",),
+        clock: Clock | None = None,
     ) -> None:
         super().__init__(self._honest, host, port)
         self.store = Store(open_engine(f"sqlite://{directory / 'nmk.db'}"))
-        self.core = Controller(self.store, Identity.generate())
+        self.core = Controller(self.store, Identity.generate(), clock)
         self.agents = Agents(self.core)
         self.admin = Admin(self.core, lambda: (self.url,), None)
         self.edit = Edit("test")

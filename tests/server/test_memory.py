@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from secrets import token_bytes
 
 import pytest
 
 from nmk.errors import RateLimited
 from nmk.server import limits
-from nmk.server.limits import RateLimit
+from nmk.server.limits import DELTA, FULL_VIEW, Allowance, LongReplies, site_of
 from nmk.server.presence import Presence
 
 
@@ -27,46 +28,86 @@ def clock() -> Clock:
     return Clock()
 
 
-def passes(limit: RateLimit, address: str) -> bool:
-    try:
-        limit.spend(address)
-    except RateLimited:
-        return False
-    return True
-
-
 def test_a_burst_is_let_through_and_then_so_many_a_second(clock: Clock) -> None:
-    limit = RateLimit(2.0, 5.0, clock)
-    assert [passes(limit, "192.0.2.1") for _ in range(7)] == [True] * 5 + [False] * 2
-    assert passes(limit, "192.0.2.2")
+    limit = Allowance(2.0, 5.0, clock)
+    assert [limit.take("192.0.2.1") for _ in range(7)] == [True] * 5 + [False] * 2
+    assert limit.take("192.0.2.2")
     clock.now += 1
-    assert [passes(limit, "192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert [limit.take("192.0.2.1") for _ in range(3)] == [True, True, False]
     clock.now += 1000
-    assert [passes(limit, "192.0.2.1") for _ in range(6)] == [True] * 5 + [False]
+    assert [limit.take("192.0.2.1") for _ in range(6)] == [True] * 5 + [False]
 
 
-def test_one_ipv6_host_is_one_stranger_whatever_addresses_it_takes(clock: Clock) -> None:
-    limit = RateLimit(1.0, 3.0, clock)
-    assert [passes(limit, f"2001:db8::{n:x}") for n in range(5)] == [True] * 3 + [False] * 2
-    assert passes(limit, "2001:db8:0:1::1")
-    assert passes(limit, "fe80::1%eth0")
+def test_one_ipv6_host_is_one_stranger_whatever_addresses_it_takes() -> None:
+    assert len({site_of(f"2001:db8::{n:x}") for n in range(5)}) == 1
+    assert site_of("2001:db8::1") != site_of("2001:db8:0:1::1")
+    assert site_of("fe80::1%eth0") == "fe80::/64"
 
 
-def test_strangers_are_forgotten_before_memory_grows(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "_MOST_ADDRESSES", 100)
-    limit = RateLimit(1.0, 1.0, clock)
+def test_strangers_are_forgotten_before_memory_grows(clock: Clock) -> None:
+    limit = Allowance(1.0, 1.0, clock, most=100)
     for number in range(500):
-        limit.spend(f"192.0.{number // 250}.{number % 250}")
+        limit.take(f"192.0.{number // 250}.{number % 250}")
     assert len(limit._buckets) == 100
 
 
+def test_nodes_are_forgotten_before_memory_grows(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_MOST_ASKERS", 100)
+    replies = LongReplies(clock)
+    for number in range(500):
+        for _ in range(3):
+            replies.admit(str(number), token_bytes(24), "", DELTA)
+    assert len(replies._askers) == 100
+    for _ in range(17):
+        replies.admit("499", token_bytes(24), "", DELTA)
+    assert len(replies._askers["499"].nonces) == 16 * 8
+
+
 def test_threads_get_no_more_than_one_would(clock: Clock) -> None:
-    limit = RateLimit(0.0, 200.0, clock)
+    limit = Allowance(0.0, 200.0, clock)
     with ThreadPoolExecutor(8) as pool:
-        let_through = sum(pool.map(lambda _: passes(limit, "192.0.2.1"), range(2000)))
+        let_through = sum(pool.map(lambda _: limit.take("192.0.2.1"), range(2000)))
     assert let_through == 200
+
+
+def refused(replies: LongReplies, nonce: bytes, cookie: str = "", cost: int = DELTA) -> str | None:
+    """None where the reply was admitted; else the cookie that came, if any."""
+    try:
+        replies.admit("node", nonce, cookie, cost)
+    except RateLimited as error:
+        return getattr(error, "cookie", "")
+    return None
+
+
+def test_one_request_is_answered_at_length_once(clock: Clock) -> None:
+    replies = LongReplies(clock)
+    first, second = token_bytes(24), token_bytes(24)
+    assert refused(replies, first) is None
+    assert refused(replies, second) is None
+    clock.now += 10_000
+    assert refused(replies, first)
+    assert refused(replies, second)
+
+
+def test_a_cookie_opens_another_share_once(clock: Clock) -> None:
+    """Recordings drain the first share, and get nothing of the second."""
+    replies = LongReplies(clock)
+    while (cookie := refused(replies, token_bytes(24))) is None:
+        pass
+    assert refused(replies, token_bytes(24)) == cookie  # whoever asks meanwhile
+    assert refused(replies, token_bytes(24), cookie, FULL_VIEW) is None
+    again = refused(replies, token_bytes(24), cookie, FULL_VIEW)
+    assert again not in {None, cookie}
+    got = 0
+    while (cookie := refused(replies, token_bytes(24))) and (
+        refused(replies, token_bytes(24), cookie, FULL_VIEW) is None
+    ):
+        got += 1
+    assert got == 5  # and one before
+    clock.now += 3600
+    assert refused(replies, token_bytes(24), "", FULL_VIEW) is None
 
 
 @pytest.fixture

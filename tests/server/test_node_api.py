@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from nmk.wire.envelope import Kind
 from nmk.wire.token import parse_token
+from tests.hostile.stranger import forged
 from tests.server.agent import Agent, Refused, new_facts
 from tests.server.process import Controller
 
@@ -259,8 +261,9 @@ def test_health(shared: Controller) -> None:
 def test_strangers_are_held_back_and_nodes_are_not(shared: Controller, agent: Agent) -> None:
     """The last test here: it uses up what strangers at this address may ask."""
     agent.join()
-    statuses = [shared.agent_call("POST", "/v1/join", b"x").status for _ in range(400)]
-    assert set(statuses) == {400, 429}
-    refused = shared.agent_call("POST", "/v1/join", b"x")
+    path, message = forged(agent.token, Kind.CHECK_IN)
+    statuses = [shared.agent_call("POST", path, message).status for _ in range(400)]
+    assert set(statuses) == {200, 429}
+    refused = shared.agent_call("POST", path, message)
     assert (refused.status, refused.code) == (429, "rate-limited")
     assert "at" in agent.check_in()
