@@ -259,7 +259,7 @@ class StateDamaged(NmkError):
     """A state file does not parse."""
 
     code = "state-damaged"
-    default_hint = "restore the file from a backup, or remove it and join again"
+    default_hint = "restore the file from a backup, or: nmk leave --force; then join again"
 
 
 class StateNewer(StateDamaged):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nmk.errors import BadInput
 
 Keep = Callable[[bytes], None]
+MOST_SETTINGS = 256 * 1024  # bytes of a settings file
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_bytes().decode())
+        content: dict[str, Any] = tomllib.loads(read_file(path, MOST_SETTINGS).decode())
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -29,6 +32,30 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is no TOML: {error}") from None
     return content
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file, open to be read. Raises OSError, also of a device, a pipe, a directory."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb", closefd=True) as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        yield file
+
+
+def read_whole(file: IO[bytes], most: int) -> bytes:
+    """What is left of a file. Raises OSError where that has more bytes than `most`."""
+    raw = file.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+    return raw
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The whole of a regular file, as `open_regular` and `read_whole`. Raises OSError."""
+    with open_regular(path) as file:
+        return read_whole(file, most)
 
 
 def temporary_of(path: Path) -> Path:

@@ -17,14 +17,18 @@ from typing import Any, Literal
 
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
+from nmk.core.parse import parse_int
 from nmk.core.peers import View
 from nmk.core.tunnel import Change
-from nmk.errors import NmkError
-from nmk.files import temporary_of, write_private
+from nmk.errors import BadInput, NmkError
+from nmk.files import read_file, temporary_of, write_private
 from nmk.system.runner import Runner
 
 MOST_ENTRIES = 100
 MOST_BYTES = 64 * 1024
+_MOST_READ = 4 * MOST_BYTES
+_LATEST = 253_402_300_799  # seconds since 1970, in the year 9999
+_MOST = 2**53
 MOST_LINES = 20  # of one entry: a thousand peers that come at once need no thousand lines
 
 Cause = Literal[
@@ -104,7 +108,7 @@ def describe(change: Change, names: dict[str, str]) -> str:
 def read(network: str) -> list[Entry]:
     """The entries, the oldest first; lines that are damaged are left out."""
     try:
-        text = file_of(network).read_text(errors="replace")
+        text = read_file(file_of(network), _MOST_READ).decode(errors="replace")
     except OSError:
         return []
     return [entry for entry in map(_parse, text.splitlines()) if entry]
@@ -144,12 +148,12 @@ def _parse(line: str) -> Entry | None:
         data: dict[str, Any] = json.loads(line)
         failed = data["failed"]
         return Entry(
-            at=int(data["at"]),
+            at=parse_int(data["at"], 0, _LATEST, "time"),
             cause=str(data["cause"]),
-            revision=int(data["revision"]),
+            revision=parse_int(data["revision"], 0, _MOST, "revision"),
             changes=tuple(map(str, data["changes"])),
-            more=int(data["more"]),
+            more=parse_int(data["more"], 0, _MOST, "rest"),
             failed=None if failed is None else str(failed),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (BadInput, ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -14,6 +14,7 @@ from nmk.core.parse import quote
 from nmk.core.quick import MOST_BYTES
 from nmk.core.sections import WRONG_FILE
 from nmk.errors import BadInput
+from nmk.files import read_file
 
 SUFFIX = ".taken-over"
 _NAME = re.compile(  # wg-quick(8), and what `put_aside` makes of it
@@ -82,7 +83,10 @@ def put_aside(path: Path) -> Path:
 
 
 def _are_same(one: Path, other: Path) -> bool:
-    return one.is_file() and one.read_bytes() == other.read_bytes()
+    try:
+        return read_file(one, MOST_BYTES) == read_file(other, MOST_BYTES)
+    except OSError:
+        return False
 
 
 def _read(handle: int, most: int) -> bytes:

@@ -9,8 +9,16 @@ from dataclasses import replace
 from nmk.agent import interface, state
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
+from nmk.agent.salvage import salvage
 from nmk.agent.tick import api_of, still_there
-from nmk.errors import NmkError, NodeDeleted, NodeUnknown, StaleSequence, StateUnwritable
+from nmk.errors import (
+    NmkError,
+    NodeDeleted,
+    NodeUnknown,
+    StaleSequence,
+    StateDamaged,
+    StateUnwritable,
+)
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH
 
@@ -21,11 +29,12 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     """Tell the controller, then remove the interface and the state.
 
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
-    then the node stays on the controller until an admin deletes it. Cut short, it can be repeated.
-    Raises Overtaken where the machine has joined anew meanwhile.
+    then the node stays on the controller until an admin deletes it, and a state that cannot be read
+    is no hindrance. Cut short, it can be repeated. Raises Overtaken where the machine has joined
+    anew meanwhile.
     """
     with machine_lock(run):
-        me = state.load(network)
+        me = _load(network, run, say, force=force)
         is_told = me.phase != "deleted" and not run.dry
         if is_told:
             # The number is used up on disk before it is sent, and a report follows where the
@@ -36,11 +45,23 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     if is_told:
         _tell_controller(me, say, force=force)
     with machine_lock(run, RETURN_SECONDS):
-        me = me if run.dry else still_there(me)
+        if is_told:
+            me = still_there(me)
         interface.remove(me, run)
         if not run.dry:
             state.remove(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
+
+
+def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:
+    """The membership, with `force` as much as is left of it."""
+    try:
+        return state.load(network)
+    except StateDamaged as error:
+        if not force:
+            raise
+        say(f"{error.message}; on the controller: nmk node delete NODE")
+        return salvage(network, run)
 
 
 def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:

@@ -22,10 +22,11 @@ from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.settings import route_wishes
 from nmk.core.health import Trail, follow, judge
 from nmk.core.routes import watched
-from nmk.files import write_private
+from nmk.files import read_file, write_private
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.knock import knock
 
+_MOST_BYTES = 1024 * 1024  # of what is noted
 _SILENT = {"failed", "waiting"}  # of core.health's states
 
 
@@ -119,13 +120,13 @@ def _trail(row: Any) -> Trail | None:  # noqa: ANN401  # JSON
             int(row["sent"]),
             None if unanswered is None else float(unanswered),
         )
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
 def _read(network: str) -> dict[str, Any]:
     try:
-        found = json.loads(_file(network).read_bytes())
+        found = json.loads(read_file(_file(network), _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and all(map(_is_row, found.values())) else {}

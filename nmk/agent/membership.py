@@ -225,7 +225,7 @@ def _parse(data: Json, network: str) -> Membership:
         # What follows is not in files of nmk 0.1.0.
         preshared={parse_key(k): parse_key(p) for k, p in data.get("preshared", {}).items()},
         laid=frozenset(kind for kind in get_args(Kind) if kind in data.get("laid", ())),
-        found={str(k): _found(k, v) for k, v in data.get("found", {}).items()},
+        found={str(k): parse_found(k, v) for k, v in data.get("found", {}).items()},
         # What follows is not in files of nmk 0.2.0.
         problems=parse_problems(data.get("problems", [])),
         health=parse_health(data["health"]) if "health" in data else UNKNOWN,
@@ -288,7 +288,7 @@ def _count(value: object, what: str) -> int:
     return value
 
 
-def _found(path: str, value: str) -> str:
+def parse_found(path: str, value: str) -> str:
     """A kernel setting's value: one of networks, and a number."""
     if not _SYSCTL.fullmatch(path) or not (value.isascii() and value.isdecimal()):
         raise BadInput(f"{quote(path)} is no kernel setting that nmk changes")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.errors import EXIT_TEMPORARY, NmkError
-from nmk.files import write_private
+from nmk.files import read_file, write_private
 
+_MOST_BYTES = 4096  # of what is noted
 SILENT_RUNS = 10  # failures of a temporary kind in a row; the next one is told
 
 
@@ -41,9 +42,9 @@ def over(network: str) -> None:
 
 def _read(network: str) -> tuple[str, int]:
     try:
-        code, count = json.loads(_file(network).read_bytes())
+        code, count = json.loads(read_file(_file(network), _MOST_BYTES))
         return str(code), int(count)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return "", 0
 
 

@@ -13,10 +13,10 @@ from nmk.agent import history
 from nmk.agent.membership import Membership, decode, encode
 from nmk.agent.places import forget_runtime, state_directory
 from nmk.core.parse import parse_label, quote
-from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateUnwritable
-from nmk.files import temporary_of, write_private
+from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateNewer, StateUnwritable
+from nmk.files import open_regular, read_whole, temporary_of, write_private
 
-_MOST_BYTES = 256 * 1024 * 1024  # far above the state of a network of 100,000 nodes
+MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
 _read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime, size of each file
 
 
@@ -67,27 +67,40 @@ def find(network: str) -> Membership | None:
     """As `load`; None where there is no file."""
     path = file_of(network)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             version = (found.st_ino, found.st_mtime_ns, found.st_size)
             before = _read.get(path)
             if before and before[0] == version:
                 return before[1]
-            raw = file.read(_MOST_BYTES)
+            raw = read_whole(file, MOST_BYTES)
+        me = decode(raw, network, str(path))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StateDamaged(f"{path} cannot be read: {error.strerror}") from None
-    me = decode(raw, network, str(path))
+        raise StateDamaged(f"{path} cannot be read: {error.strerror}", _cure(network)) from None
+    except StateNewer:
+        raise
+    except StateDamaged as error:
+        error.hint = _cure(network)
+        raise
     _read[path] = (version, me)
     return me
 
 
+def _cure(network: str) -> str:
+    return f"restore the file from a backup, or: nmk leave -n {network} --force; then join again"
+
+
 def save(me: Membership) -> None:
     """Replace the network's file. Raises StateUnwritable."""
-    path = file_of(me.network)
+    path, raw = file_of(me.network), encode(me)
+    if len(raw) > MOST_BYTES:
+        raise StateUnwritable(
+            f"{path} would have {len(raw)} bytes, above the bound of {MOST_BYTES}"
+        )
     try:
-        write_private(path, encode(me))
+        write_private(path, raw)
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
 

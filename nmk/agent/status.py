@@ -14,6 +14,7 @@ from nmk.agent.desired import Desired, desired, listen_port
 from nmk.agent.exits import WayOut, find_way_out
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
+from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.agent.tick import collect_facts, serves
 from nmk.core.claims import find_declined
@@ -22,7 +23,7 @@ from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
 from nmk.core.routes import Routing, idle_routing
-from nmk.errors import InterfaceTaken
+from nmk.errors import InterfaceTaken, StateDamaged
 from nmk.system import wireguard
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
@@ -43,6 +44,7 @@ NEXT = {  # by a peer's state
     "silent": "nmk ping -n {} {}",
     "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
 }
+_LISTS = ("addresses", "left_out", "offered", "roles", "routes", "declined", "clients", "peers")
 NOT_UP = "the interface is not up"
 WHYS = {
     "static": "pinned",
@@ -61,16 +63,20 @@ def status(
 ) -> Row:
     """The network as an object for people and scripts. `now`: seconds since 1970.
 
-    `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted; those of
-    peers are in `core.health`, off where the interface is not up, and silent of gateways that
-    this machine has given up. `reachable` tells whether a controller's URL answers; `left_out` are
-    addresses that the mesh does not lead to from here, `offered` the roles that the controller
-    gives this node, `roles` those that it plays, `obstacle` what is in their way, `routes` what
-    becomes of egress ranges here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
-    clients that this node lets in, `declined` who leaves out a range that this node routes, as it
-    is in that subnet itself; `trails` are kept from one look to the next, to see who is silent.
+    `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted, damaged (the
+    state file cannot be read, and so nothing else is known); those of peers are in `core.health`,
+    off where the interface is not up, and silent of gateways that this machine has given up.
+    `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
+    does not lead to from here, `offered` the roles that the controller gives this node, `roles`
+    those that it plays, `obstacle` what is in their way, `routes` what becomes of egress ranges
+    here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext clients that this node lets
+    in, `declined` who leaves out a range that this node routes, as it is in that subnet itself;
+    `trails` are kept from one look to the next, to see who is silent.
     """
-    me = state.load(network)
+    try:
+        me = state.load(network)
+    except StateDamaged as error:
+        return _damaged(salvage(network, run), error, now)
     condition, dump = live(me, run)
     problem, cure = TROUBLES.get(condition, (None, None))
     local = local_settings(network, me)
@@ -107,6 +113,25 @@ def status(
         "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails, silent)
         if view
         else [],
+    }
+
+
+def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
+    """A network of which no more is known than that its state cannot be read."""
+    return {
+        "network": me.network,
+        "remote_name": me.remote_name,
+        "name": None,
+        "interface": me.interface,
+        "state": "damaged",
+        "problem": error.message,
+        "next": error.hint,
+        "listen_port": None,
+        "last_check_in": stamp.age(me.network, now),
+        "controller": {"url": None, "reachable": False},
+        "obstacle": None,
+        **WayOut().as_json(),
+        **{name: [] for name in _LISTS},
     }
 
 

@@ -22,7 +22,7 @@ from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, tabl
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, Surroundings
 from nmk.core.tunnel import Change, Command
 from nmk.errors import CommandFailed
-from nmk.files import write_private
+from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import routes, sysctl
 from nmk.system.firewall import read_tables
@@ -33,6 +33,7 @@ _RESET = (  # by which setting, which ones, if they have this value
     (IPV4_FORWARDING, "net/ipv4/conf/all/accept_redirects", "0"),
     (IPV6_FORWARDING, "net/ipv6/conf/*/forwarding", "1"),
 )
+_MOST_DIGEST = 256  # bytes
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -203,7 +204,8 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
     if ruleset is None or not there:
         return (ruleset is None) != (not there)
     try:
-        return _settled_file(me).read_text() != _digest(ruleset, there)
+        noted = read_file(_settled_file(me), _MOST_DIGEST)
+        return noted != _digest(ruleset, there).encode()
     except OSError:
         return True
 

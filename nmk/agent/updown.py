@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from nmk.agent import state
 from nmk.agent.desired import desired
+from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
+from nmk.agent.salvage import OPEN, take_down
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import collect_facts
 from nmk.agent.wishes import carry_out
 from nmk.core.tunnel import Tunnel
+from nmk.errors import StateDamaged
 from nmk.system.runner import Runner
 
 
@@ -20,8 +23,16 @@ def up(network: str, run: Runner) -> Membership:
 
 
 def down(network: str, run: Runner) -> Membership:
-    """Remove the interface; check-ins go on and leave it so until `up`."""
-    return carry_out(network, lambda me: replace(me, down=True), "down", run)
+    """Remove the interface; check-ins go on and leave it so until `up`.
+
+    Where the state cannot be read, no check-in brings it back.
+    """
+    try:
+        return carry_out(network, lambda me: replace(me, down=True), "down", run)
+    except StateDamaged as error:
+        run.warn(f"{error.message}; a kill switch stays shut until: {OPEN.format(network)}")
+        with machine_lock(run):
+            return take_down(network, run)
 
 
 def as_wished(network: str) -> Tunnel:

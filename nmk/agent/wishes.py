@@ -10,16 +10,20 @@ from nmk.agent import interface, state
 from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
+from nmk.agent.salvage import open_way
 from nmk.agent.settings import NOTED, local_settings, wished
 from nmk.agent.tick import collect_facts, keep
 from nmk.core.routes import why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
-from nmk.errors import BadInput, NodeDeleted
+from nmk.errors import BadInput, NodeDeleted, StateDamaged
 from nmk.system.runner import Runner
 
 
 def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
-    """Note settings and carry them out; an empty value takes one back. Raises BadInput."""
+    """Note settings and carry them out; an empty value takes one back. Raises BadInput.
+
+    A kill switch is opened though the state cannot be read, and nothing be noted.
+    """
 
     def wish(me: Membership) -> Membership:
         sources = wished(network, me)
@@ -35,7 +39,14 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
             _check_exit(me, pairs["exit-node"])
         return replace(me, wishes=replace(me.wishes, settings=settings))
 
-    return carry_out(network, wish, "set", run)
+    try:
+        return carry_out(network, wish, "set", run)
+    except StateDamaged as error:
+        if pairs.get("kill-switch") != "off":
+            raise
+        run.warn(f"{error.message}: all that leads this machine's traffic past the LAN is removed")
+        with machine_lock(run):
+            return open_way(network, run)
 
 
 def carry_out(

@@ -17,6 +17,7 @@ CONDITIONS = {
     "missing": "not there; nmk up",
     "taken": "not ours: another program has made an interface of this name",
     "joining": "join was cut short; repeat: nmk join -",
+    "damaged": "as it was; its state cannot be read",
     "deleted": "deleted on the controller; nmk leave",
 }
 
@@ -38,9 +39,13 @@ def _network_lines(network: Row) -> Iterator[str]:
     yield f"network     {name}" + (f", there {remote_name}" if remote_name != name else "")
     yield f"this node   {network['name'] or '-'}  {', '.join(network['addresses'])}".rstrip()
     yield f"interface   {network['interface']}, {condition}"
-    yield f"controller  {controller['url']} {reach}"
+    if controller["url"]:
+        yield f"controller  {controller['url']} {reach}"
     if network["last_check_in"] is not None:
         yield f"check-in    {show_ago(network['last_check_in'])}"
+    if network["state"] == "damaged":
+        yield f"warning     {network['problem']}"
+        yield f"  try: {network['next']}"
     for line in summarize([LeftOut(**left) for left in network["left_out"]]):
         yield f"warning     {line}"
     yield from _gateway_lines(network)

@@ -42,10 +42,15 @@ class Pieces:
     def value(self) -> object:
         """A whole value of at most MOST_PIECE bytes."""
         self._skip()
+        piece = self._text[self._at : self._at + MOST_PIECE]
         try:
-            value, length = _DECODER.raw_decode(self._text[self._at : self._at + MOST_PIECE])
+            value, length = _DECODER.raw_decode(piece)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+        except ValueError:
+            if len(piece) < MOST_PIECE:
+                raise
+            raise ValueError(f"no value of {MOST_PIECE} bytes or less at {self._at}") from None
         self._at += length
         return value
 

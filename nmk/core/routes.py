@@ -272,6 +272,16 @@ def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
     )
 
 
+def order_of(rule: str) -> int | None:
+    """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
+    priority = int(rule.split()[1])
+    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_CLOUDS, _EXITS, _CLOSED)))
+    for order in (guess for guess in guesses if guess >= 0):
+        if any(rule == ours for _, ours in rules_of(order).all):
+            return order
+    return None
+
+
 def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
     """What the table should be. Of a family that the network has not, nothing leaves."""
     rules = rules_of(order)

@@ -9,7 +9,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.overlap import Place
-from nmk.core.routes import RouteTable
+from nmk.core.routes import RouteTable, order_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -89,6 +89,12 @@ def probe_table(run: Runner, number: int, rules: Collection[tuple[int, str]]) ->
         there = _read_rules(run, family)
         found |= {rule for rule in rules if rule[0] == family and rule[1] in there}
     return RouteTable(frozenset(led), frozenset(found))
+
+
+def orders(run: Runner) -> set[int]:
+    """Those of networks that have rules of ours on this machine."""
+    rules = [rule for family in (4, 6) for rule in _read_rules(run, family)]
+    return {order for rule in rules if (order := order_of(rule)) is not None}
 
 
 def routers_by_advertisement(run: Runner) -> list[str]:

@@ -14,6 +14,8 @@ from tests.gateways.sites import status, told
 from tests.lab import Host, Lab, Network, poll
 from tests.mesh import INTERFACE, PORT, Failure, Mesh, failure, live_peers, reaches
 
+STATE = "/var/lib/nmk/home.json"
+OPENS = "nmk set -n home kill-switch=off"
 TUNNELS = {51821, 51822}  # WireGuard's ports, of the first network and of a second one
 SENDER = """
 import socket, sys, time
@@ -396,6 +398,37 @@ def test_only_the_owner_opens_the_kill_switch(trip: Trip) -> None:
     trip.laptop.run("nmk", "leave")
     reaches(trip.laptop, trip.web.address)
     assert trip.laptop.run("nft", "list", "ruleset").stdout == ""
+    trip.rejoin()
+
+
+def test_a_state_that_cannot_be_read_keeps_nobody_shut_in(trip: Trip) -> None:
+    """Down, and open, and out of the network: each with a file that says little or nothing."""
+    trip.set("exit-node=home", "kill-switch=on")
+    laptop, good = trip.laptop, trip.laptop.read(STATE)
+    for damaged in (good[: len(good) // 2], "garbage"):
+        laptop.write(STATE, damaged, mode=0o600)
+        assert status(laptop)["state"] == "damaged"
+        assert told(laptop, "state")["level"] == "broken"
+        assert "home.json is damaged" in failure(laptop, "up").message
+        assert OPENS in laptop.run("nmk", "down").stderr
+        assert not _has_tunnel(laptop)
+        assert laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+        laptop.run("nmk", "set", "kill-switch=off")
+        reaches(laptop, trip.web.address)
+        assert laptop.run("nft", "list", "ruleset").stdout == ""
+        laptop.write(STATE, good, mode=0o600)
+        laptop.run("nmk", "checkin")
+        assert _has_tunnel(laptop)
+    laptop.write(STATE, "garbage", mode=0o600)
+    assert failure(laptop, "leave").hint.endswith("nmk leave -n home --force; then join again")
+    laptop.run("nmk", "leave", "--force")
+    assert not _has_tunnel(laptop)
+    assert laptop.run("nft", "list", "ruleset").stdout == ""
+    assert "fwmark" not in laptop.run("ip", "rule").stdout
+    assert "lookup main suppress" not in laptop.run("ip", "-6", "rule").stdout
+    reaches(laptop, trip.web.address)
+    assert laptop.run("ls", "-A", "/var/lib/nmk", check=False).stdout == ""
+    trip.mesh.admin("node", "delete", "laptop", "--yes")
     trip.rejoin()
 
 

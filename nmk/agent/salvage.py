@@ -1,0 +1,107 @@
+"""A network whose state cannot be read: what is left of it, and how it comes off the machine.
+
+A machine must not stay cut off, or in a network, because a file is damaged. Whether an interface
+is ours is told by its key, else by the mark that WireGuard's packets carry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import get_args
+
+from nmk.agent import interface, state, surroundings
+from nmk.agent.join import interface_for
+from nmk.agent.membership import Kind, Membership, parse_found
+from nmk.core.parse import parse_interface
+from nmk.core.surroundings import NOTHING
+from nmk.core.tunnel import MARK
+from nmk.errors import BadInput, InterfaceTaken, NmkError
+from nmk.files import open_regular
+from nmk.system import routes, wireguard
+from nmk.system.keys import generate_private_key, parse_private_key
+from nmk.system.runner import Runner
+from nmk.wire.envelope import Identity
+
+OPEN = "nmk set -n {} kill-switch=off"
+_HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
+_FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\{[^{}]*\})'
+
+
+def salvage(network: str, run: Runner) -> Membership:
+    """As much as is needed to remove the network's interface and what lies around it."""
+    head = b""
+    with suppress(OSError), open_regular(state.file_of(network)) as file:
+        head = file.read(_HEAD)
+    name = interface_for(network)
+    with suppress(BadInput):
+        name = parse_interface(str(_field(head, "interface") or name))
+    order = _field(head, "order")
+    return Membership(
+        network=network,
+        remote_name=network,
+        urls=(),
+        controller_key=b"",
+        identity=Identity.generate(),
+        private_key=_private_key(head, name, run),
+        interface=name,
+        listen_port=0,
+        phase="deleted",
+        order=order if isinstance(order, int) else _order(network, run),
+        laid=frozenset(get_args(Kind)),
+        found=_found(head),
+    )
+
+
+def open_way(network: str, run: Runner) -> Membership:
+    """Let everything out past the network, kill switch or not; its interface stays."""
+    me = salvage(network, run)
+    work = surroundings.plan(me, NOTHING, run)
+    surroundings.begin(me, work, run)
+    return surroundings.finish(me, work, run)
+
+
+def take_down(network: str, run: Runner) -> Membership:
+    """Remove the interface. A kill switch stays shut: only its owner opens it."""
+    me = salvage(network, run)
+    with suppress(InterfaceTaken):
+        if interface.is_ours(me, wireguard.probe(run, me.interface)):
+            wireguard.remove(run, me.interface)
+    return me
+
+
+def _field(head: bytes, name: str) -> object:
+    """The first field of that name, whatever else is wrong with the file; None without one."""
+    match = re.search(_FIELD % name.encode(), head)
+    try:
+        return json.loads(match[1]) if match else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _private_key(head: bytes, name: str, run: Runner) -> str:
+    """That of an interface which nmk has made, else that of the file; else a new one."""
+    with suppress(NmkError):
+        live = wireguard.probe(run, name)
+        if live and live.mark == MARK:
+            return live.private_key
+    with suppress(BadInput):
+        return parse_private_key(str(_field(head, "private_key")))
+    return generate_private_key()
+
+
+def _found(head: bytes) -> dict[str, str]:
+    """Kernel settings as they were before nmk changed them, those that can be read."""
+    noted = _field(head, "found")
+    found = {}
+    for path, value in noted.items() if isinstance(noted, dict) else ():
+        with suppress(BadInput, AttributeError):
+            found[path] = parse_found(path, value)
+    return found
+
+
+def _order(network: str, run: Runner) -> int:
+    """The first that rules of this machine tell of, and no other network has."""
+    taken = {other.order for other in state.others(network)}
+    return min(routes.orders(run) - taken, default=0)
