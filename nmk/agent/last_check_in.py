@@ -26,7 +26,7 @@ from nmk.core.check_in_health import (
 )
 from nmk.core.problems import Problem
 from nmk.errors import BadInput, StateDamaged, StateUnwritable
-from nmk.files import write_private
+from nmk.files import read_file, write_private
 
 _MOST_BYTES = 64 * 1024
 
@@ -80,8 +80,7 @@ def _write(network: str, health: CheckInHealth) -> None:
 
 def _read(network: str) -> CheckInHealth | None:
     try:
-        with _file(network).open("rb") as file:
-            return parse_health(json.loads(file.read(_MOST_BYTES)))
+        return parse_health(json.loads(read_file(_file(network), _MOST_BYTES)))
     except (OSError, ValueError, RecursionError, BadInput):
         return None
 

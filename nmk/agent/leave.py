@@ -45,7 +45,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     if is_told:
         _tell_controller(me, say, force=force)
     with machine_lock(run, RETURN_SECONDS):
-        if is_told:
+        if me.urls and not run.dry:  # a state that cannot be read has none
             me = still_there(me)
         interface.remove(me, run)
         if not run.dry:

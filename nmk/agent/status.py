@@ -127,7 +127,7 @@ def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
         "problem": error.message,
         "next": error.hint,
         "listen_port": None,
-        "last_check_in": stamp.age(me.network, now),
+        "last_check_in": last_check_in.age(me.network, None, now),
         "controller": {"url": None, "reachable": False},
         "obstacle": None,
         **WayOut().as_json(),

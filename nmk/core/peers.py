@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from nmk.core.gateways import NO_GATEWAY, Gateway, gateway_json, parse_gateway
 from nmk.core.parse import (
@@ -27,7 +27,6 @@ from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadInput, BadView
 
 Json = dict[str, Any]  # as parsed from outside; every use checks what it takes
-T = TypeVar("T")
 MOST_OTHERS = 16_384  # nodes and ext clients in a view
 MOST_CANDIDATES = 131_072  # addresses where its nodes may be reached: eight each in the largest
 MOST_EGRESS_RANGES = 4_096  # of all its gateways together
@@ -59,6 +58,9 @@ class Client:
     key: str
     addresses: tuple[str, ...]
     via: str
+
+
+Entry = TypeVar("Entry", Peer, Client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,50 +104,68 @@ def read_reply(body: bytes) -> Reply:
     ValueError where the body is no JSON object.
     """
     head: Json = {}
-    pieces = Pieces(body)
-    peers: _Entries[Peer] = _Entries("nodes")
-    clients: _Entries[Client] = _Entries("ext clients")
-    gone: _Entries[str] = _Entries("nodes that are no more")
+    pieces, amounts = Pieces(body), _Amounts()
+    peers: list[Peer] = []
+    clients: list[Client] = []
+    gone: list[str] = []
     for name in pieces.fields():
-        if name in {"peers", "clients", "gone"}:
-            with _usable():
-                if name == "peers":
-                    _read_blocks(pieces, peers, _parse_peer)
-                elif name == "clients":
-                    _read_blocks(pieces, clients, _parse_client)
-                else:
-                    for _ in pieces.elements():
-                        gone.add(_id(pieces.value()))
-        elif len(head) < _MOST_FIELDS:
-            head[name] = pieces.value()
-        else:
-            raise BadView(f"the controller's reply has more than {_MOST_FIELDS} fields")
+        with _usable():
+            if name == "peers":
+                peers += _read_blocks(pieces, amounts, _parse_peer)
+            elif name == "clients":
+                clients += _read_blocks(pieces, amounts, _parse_client)
+            elif name == "gone":
+                gone += _read_gone(pieces)
+            else:
+                head[name] = pieces.value()
+        _check_amount(len(head), _MOST_FIELDS, "things at once")
     pieces.end()
-    return Reply(head, peers.found, clients.found, gone.found)
+    return Reply(head, peers, clients, gone)
 
 
-class _Entries(Generic[T]):
-    """What has been read of one kind."""
+class _Amounts:
+    """How much there is in a view, added up: each entry costs memory and time."""
 
-    def __init__(self, what: str) -> None:
-        self.found: list[T] = []
-        self._what = what
+    def __init__(self) -> None:
+        self._others = self._candidates = self._ranges = 0
 
-    def add(self, entry: T) -> None:
-        """Raises BadView where it is one too many."""
-        if len(self.found) >= MOST_OTHERS:
-            raise BadView(f"the controller sends more than {MOST_OTHERS} {self._what}")
-        self.found.append(entry)
+    def add(self, entry: Peer | Client) -> None:
+        """Raises BadView where that is too much."""
+        self._others += 1
+        _check_amount(self._others, MOST_OTHERS, "nodes and ext clients")
+        if isinstance(entry, Peer):
+            self._candidates += len(entry.lan) + len(entry.observed)
+            _check_amount(self._candidates, MOST_CANDIDATES, "addresses to reach nodes at")
+            self.add_gateway(entry.gateway)
+
+    def add_gateway(self, gateway: Gateway) -> None:
+        """As `add`."""
+        self._ranges += len(gateway.ranges)
+        _check_amount(self._ranges, MOST_EGRESS_RANGES, "ranges of egress gateways")
 
 
-def _read_blocks(pieces: Pieces, entries: _Entries[T], parse: Callable[[str, Json], T]) -> None:
+def _check_amount(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise BadView(f"the controller tells of more than {most} {what}")
+
+
+def _read_blocks(
+    pieces: Pieces, amounts: _Amounts, parse: Callable[[str, Json], Entry]
+) -> Iterator[Entry]:
     """A list of lists of entries."""
     for number, _ in enumerate(pieces.elements()):
-        if number > MOST_OTHERS:
-            raise BadView("the controller's view is in too many pieces")
+        _check_amount(number, MOST_OTHERS, "blocks of entries")
         for _ in pieces.elements():
-            entry: Any = pieces.value()
-            entries.add(parse(_id(entry["id"]), entry))
+            raw: Any = pieces.value()
+            entry = parse(_id(raw["id"]), raw)
+            amounts.add(entry)
+            yield entry
+
+
+def _read_gone(pieces: Pieces) -> Iterator[str]:
+    for number, _ in enumerate(pieces.elements()):
+        _check_amount(number, MOST_OTHERS, "nodes that are no more")
+        yield _id(pieces.value())
 
 
 def merge_view(old: View | None, reply: Reply, network: str) -> View:
@@ -325,19 +345,11 @@ def _check_families(found: Sequence[Address | Range], what: str) -> None:
 
 
 def _check_amounts(view: View) -> None:
-    """Raises BadView where there is more than a network has: each entry costs memory and time."""
-    gateways = [view.gateway, *(peer.gateway for peer in view.peers.values())]
-    for count, most, what in (
-        (len(view.peers) + len(view.clients), MOST_OTHERS, "nodes and ext clients"),
-        (
-            sum(len(p.lan) + len(p.observed) for p in view.peers.values()),
-            MOST_CANDIDATES,
-            "addresses where nodes may be reached",
-        ),
-        (sum(len(g.ranges) for g in gateways), MOST_EGRESS_RANGES, "ranges of egress gateways"),
-    ):
-        if count > most:
-            raise BadView(f"the controller's view has {count} {what}, above the bound of {most}")
+    """Raises BadView where deltas have added up to too much."""
+    amounts = _Amounts()
+    amounts.add_gateway(view.gateway)
+    for entry in view.others:
+        amounts.add(entry)
 
 
 def _check_inside(view: View) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
-from nmk.core.claims import Claim, holds
+from nmk.core.claims import Claim, Holders
 from nmk.core.links import CLOUDS, LINKS
 from nmk.core.parse import EVERYTHING, quote
 from nmk.core.peers import Peer, View
@@ -89,14 +89,14 @@ def compile_routing(
             addresses = host_ranges(a for a in client.addresses if a not in left_out)
             ranges.setdefault(via.id, []).extend(addresses)
     routes = []
-    out = set(left_out)
+    out, holders = set(left_out), Holders(claims)
     unreachable = {p.id for p in view.peers.values() if out.issuperset(p.addresses)}
     families = {ip_interface(a).version for a in view.addresses if a not in out}
     for cidr, gateways in sorted(_offers(view).items()):
         there = [g for g in gateways if g.id not in unreachable]
         family = ip_network(cidr).version
         if family in families:
-            route, chosen = _choose(view, cidr, there, wishes, claims, dead)
+            route, chosen = _choose(view, cidr, there, wishes, holders, dead)
         else:
             reason = f"this node's IPv{family} address is left out"
             route, chosen = Route(cidr, None, reason), None
@@ -156,7 +156,7 @@ def _choose(
     cidr: str,
     gateways: list[Peer],
     wishes: RouteWishes,
-    claims: Sequence[Claim],
+    holders: Holders,
     dead: Collection[str],
 ) -> tuple[Route, Peer | None]:
     """What becomes of a range, and the gateway it goes by: the first that is up, else the first."""
@@ -168,10 +168,8 @@ def _choose(
     elif cidr in view.gateway.ranges:
         reason = "this node routes it itself"
     else:
-        for claim in claims:
-            if holds(claim.range, cidr):
-                reason = f"{claim.owner} has {claim.range}"
-                break
+        claim = holders.find(ip_network(cidr))
+        reason = f"{claim.owner} has {claim.range}" if claim else None
     if reason:
         return Route(cidr, None, reason), None
     alive = [g for g in gateways if g.id not in dead] or gateways

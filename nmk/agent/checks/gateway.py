@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from nmk.agent import liveness, surroundings
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
 from nmk.agent.exits import command, find_way_out
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
-from nmk.core.claims import holds
+from nmk.core.claims import Claim, Holders
 from nmk.core.findings import Finding
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
@@ -88,20 +90,18 @@ def _missing_interfaces(me: Membership, wish: Desired) -> list[Finding]:
 def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Finding]:
     """The ranges that a route of the main table takes from the gateway that they should go by."""
     wanted = [route for route in routing.routes if route.gateway]
-    taken = [
-        (route, place)
-        for place in (places(run, leave_out=me.interface) if wanted else ())
-        for route in wanted
-        if holds(place.cidr, route.range)
-    ]
+    there = places(run, leave_out=me.interface) if wanted else ()
+    holders = Holders(Claim(place.cidr, place.interface) for place in there)
+    taken = [(route, holders.find(ip_network(route.range))) for route in wanted]
     return [
         Finding(
             "gateway",
             "warn",
             f"{route.range} does not go by {route.gateway}: "
-            f"this machine has a route to {place.cidr} by {place.interface}",
-            f"ip route del {place.cidr} dev {place.interface}, or leave it so",
+            f"this machine has a route to {found.range} by {found.owner}",
+            f"ip route del {found.range} dev {found.owner}, or leave it so",
             me.network,
         )
-        for route, place in taken
+        for route, found in taken
+        if found
     ]
