@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from nmk.agent import liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers
@@ -21,14 +22,24 @@ Check = Callable[[], list[Finding]]
 
 
 def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:
-    """Findings as they come, the machine's first. `clock`: seconds since 1970."""
-    yield from _try("wireguard", None, lambda: machine.check_wireguard(run))
-    yield from _try("tools", None, lambda: machine.check_tools(run))
-    yield from _try("forwarding", None, machine.check_forwarding)
+    """Findings as they come, the machine's first. `clock`: seconds since 1970.
+
+    A machine that is in no network lacks nothing that it needs now: that is no more than a warning.
+    """
+    for found in _examine_machine(run):
+        is_needed = networks or found.level != "broken"
+        reason = f"{found.reason}; a machine needs it to join a network"
+        yield found if is_needed else replace(found, level="warn", reason=reason)
     if networks:
         yield from _try("state", None, machine.check_state)
     for name in networks:
         yield from _examine_network(name, run, clock)
+
+
+def _examine_machine(run: Runner) -> Iterator[Finding]:
+    yield from _try("wireguard", None, lambda: machine.check_wireguard(run))
+    yield from _try("tools", None, lambda: machine.check_tools(run))
+    yield from _try("forwarding", None, machine.check_forwarding)
 
 
 def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:

@@ -11,6 +11,8 @@ from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
 from nmk.core.routes import Routing
 
+NOT_UP = "the interface is not up"
+
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
@@ -47,7 +49,10 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
         cut_off = CutOff("exit node", command(me, "exit-node", ""))
         return WayOut(node, f"{node} does not answer", cut_off)
     if problem and route_wishes(me).kill_switch and surroundings.is_settled(me):
-        return WayOut(node, problem, CutOff("kill switch", command(me, "kill-switch", "off")))
+        ends = command(me, "kill-switch", "off")
+        if problem == NOT_UP and me.phase == "joined":
+            ends = f"nmk up -n {me.network}"  # and the exit node is there again
+        return WayOut(node, problem, CutOff("kill switch", ends))
     return WayOut(node, problem)
 
 

@@ -99,7 +99,10 @@ def _follow(before: Any, there: LivePeer) -> dict[str, Any]:  # noqa: ANN401  # 
         keepalive=there.peer.keepalive,
         unanswered=None if trail.unanswered is None else clock - trail.unanswered,
     )
-    silent = health.state in _SILENT or (_is_silent(before) and not _has_spoken(before, there))
+    # An old handshake alone tells nothing at the first look: keepalives may just have begun.
+    is_known = before is not None or counters.handshake is None or health.state == "waiting"
+    was_silent = _is_silent(before) and not _has_spoken(before, there)
+    silent = was_silent or (health.state in _SILENT and is_known)
     return {**asdict(trail), "handshake": there.handshake, "silent": silent}
 
 

@@ -12,7 +12,15 @@ from nmk.agent.claims import left_out
 from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
-from nmk.agent.status import TROUBLES, Row, describe_peer, live
+from nmk.agent.status import (
+    NAT,
+    TROUBLES,
+    Row,
+    describe_peer,
+    is_nat_between,
+    live,
+    through_nat,
+)
 from nmk.agent.tick import collect_facts
 from nmk.core.amounts import show_ago
 from nmk.core.health import SESSION_SECONDS
@@ -158,9 +166,14 @@ def _look(target: Target, run: Runner, clock: Clock) -> Row:
     me = target.me
     _, dump = live(me, run)
     there = dump.peers.get(target.peer.key) if dump else None
-    lan = collect_facts(me, local_settings(me.network, me)).lan
+    lan = own_lan(me)
     assert me.known  # noqa: S101  # the target was found in its view
     return describe_peer(target.peer, there, me.known.view, lan, clock(), {})
+
+
+def own_lan(me: Membership) -> tuple[str, ...]:
+    """This machine's own addresses."""
+    return collect_facts(me, local_settings(me.network, me)).lan
 
 
 def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | None:
@@ -243,8 +256,13 @@ def _explain_silence(
             f"on {name}: nmk doctor, and look at its firewall for {target.me.interface}",
         )
     of = f"its gateway {target.gateway}, " if target.gateway else ""
+    silence = f"nothing comes back from {of}{now['endpoint']}"
+    me, peer = target.me, replace(target.peer, name=target.gateway or name)
+    lan = own_lan(me)
+    if me.known and is_nat_between(peer, me.known.view, lan):
+        return f"{silence}; {NAT}", through_nat(me.known.view, peer)
     return (
-        f"nothing comes back from {of}{now['endpoint']}",
+        silence,
         f"on {target.gateway or name}: nmk status; nmk doctor. Is it on, and its UDP port open?",
     )
 

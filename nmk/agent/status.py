@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from nmk.agent import last_check_in, liveness, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
-from nmk.agent.exits import WayOut, find_way_out
+from nmk.agent.exits import NOT_UP, WayOut, find_way_out
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.agent.tick import collect_facts, serves
 from nmk.core.claims import find_declined
-from nmk.core.endpoints import choose_endpoint
+from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
 from nmk.core.peers import Peer, View
@@ -45,7 +45,7 @@ NEXT = {  # by a peer's state
     "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
 }
 _LISTS = ("addresses", "left_out", "offered", "roles", "routes", "declined", "clients", "peers")
-NOT_UP = "the interface is not up"
+NAT = "it and this machine are both behind NAT: neither has an address that the other can reach"
 WHYS = {
     "static": "pinned",
     "observed": "where the controller sees it",
@@ -249,6 +249,9 @@ def describe_peer(
         if is_silent and condition != "waiting":
             condition = "silent"
             problem = problem or f"packets go out to {endpoint}, and nothing comes back"
+    cure = NEXT.get(condition, "").format(view.network, peer.name) or None
+    if condition in {"failed", "silent"} and is_nat_between(peer, view, lan):
+        problem, cure = f"{problem}; {NAT}", through_nat(view, peer)
     return {
         "name": peer.name,
         "addresses": list(peer.addresses),
@@ -260,8 +263,23 @@ def describe_peer(
         "received": counters.received,
         "sent": counters.sent,
         "problem": problem,
-        "next": NEXT.get(condition, "").format(view.network, peer.name) or None,
+        "next": cure,
     }
+
+
+def is_nat_between(peer: Peer, view: View, lan: Sequence[str]) -> bool:
+    """Whether this machine and a peer are behind NAT, and nobody has pinned an endpoint of it."""
+    pair = is_pair_behind_nats(lan, view.observed, peer.lan, peer.observed)
+    return pair and peer.static is None
+
+
+def through_nat(view: View, peer: Peer) -> str:
+    """What gets two machines together that are both behind NAT."""
+    return (
+        f"forward UDP port {peer.port} on the router of {peer.name} to it; then on the "
+        f"controller: nmk node set -n {view.network} {peer.name} endpoint=ADDRESS-OF-THE-ROUTER; "
+        "or the same for this machine"
+    )
 
 
 def path(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from datetime import datetime, timezone
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nmk.cli.api import network_option
+from nmk.cli.api import DATA_DIR, network_option
 from nmk.cli.machine import runner
 from nmk.cli.output import output_option, put, put_json, put_text, report_option, say
 from nmk.core.amounts import show_ago
@@ -115,19 +118,24 @@ def ping(node: str, network: str | None, count: int, output: str) -> None:
 @network_option
 @report_option
 def doctor(network: str | None, output: str) -> int:
-    """Look at all that the mesh needs on this machine; change nothing.
+    """Look at all that the mesh needs on this machine, and at a controller here; change nothing.
 
     Each finding is ok, warn or broken, with a reason and the command that mends it. The exit code
     is 1 when something is broken.
     """
     from nmk.agent import state
     from nmk.agent.doctor import examine
+    from nmk.cli.controller_check import check_own_controller
     from nmk.core.findings import is_broken
 
     check_root("nmk doctor")
     chosen = [state.choose(network)] if network else state.networks()
     findings: list[Finding] = []
-    for finding in examine(chosen, runner(dry=False, verbose=False), time.time):
+    server = check_own_controller(Path(os.environ.get("NMK_DATA_DIR") or DATA_DIR))
+    # A host that is a controller and nothing else needs nothing of what a node does.
+    is_node = bool(chosen) or not server
+    own = examine(chosen, runner(dry=False, verbose=False), time.time) if is_node else ()
+    for finding in chain(server, own):
         findings.append(finding)
         if output == "table":
             put(*finding_lines(finding))

@@ -9,6 +9,25 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from nmk.core.parse import Address, join_endpoint
 
 
+def is_behind_nat(lan: Sequence[str], observed: Sequence[str]) -> bool:
+    """Whether a machine is seen under addresses that are not its own, and has no global one."""
+    own = [ip_interface(text).ip for text in lan]
+    seen = [ip_address(text) for text in observed]
+    return bool(seen) and not any(a.is_global or a in seen for a in own)
+
+
+def is_pair_behind_nats(
+    my_lan: Sequence[str],
+    my_observed: Sequence[str],
+    lan: Sequence[str],
+    observed: Sequence[str],
+) -> bool:
+    """Whether two machines are behind NAT, each behind one of its own."""
+    together = set(my_observed) & set(observed)
+    both = is_behind_nat(my_lan, my_observed) and is_behind_nat(lan, observed)
+    return both and not together
+
+
 def choose_endpoint(
     my_lan: Sequence[str],
     my_observed: Sequence[str],

@@ -69,3 +69,18 @@ def test_what_was_never_silent_need_not_prove_anything(look: Look) -> None:
     look(1156, 1)
     assert look(1248, 2) == ()
     assert liveness.dead("home") == set()
+
+
+def test_an_exit_node_chosen_after_a_long_silence_is_not_silent_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last handshake is old, as there was nothing to say; keepalives begin with the choice."""
+    monkeypatch.setattr(liveness, "runtime_directory", lambda: tmp_path)
+    now = int(time.time())
+    old = LivePeer(
+        TunnelPeer(GATEWAYS[0]["key"], (), 25, "192.0.2.2:51821"), now - 3600, 1000, 5000
+    )
+    dump = Dump("", "", 51821, {old.peer.key: old})
+    assert liveness.silent(ME, dump) == set()
+    assert liveness.look(ME, dump) == ()
+    assert liveness.look(ME, dump) == ("peer-2 fell silent",)

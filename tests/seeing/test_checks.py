@@ -112,12 +112,34 @@ def test_a_visit() -> None:
 @given(st.integers(1281, 9000), st.data())
 def test_the_size_that_fits_is_found(high: int, data: st.DataObject) -> None:
     limit = data.draw(st.integers(1000, high - 1))
-    fits = peers.largest(lambda size: size <= limit, 1280, high)
+    fits = peers.find_size(lambda size: size is None or size <= limit, high)
     if limit < 1280:
-        assert fits is None
+        assert fits == 0
     else:
         assert fits is not None
         assert fits <= limit < fits + 20
+
+
+@pytest.mark.parametrize("answered", [0, 1, 2, 3])
+def test_a_peer_that_goes_away_has_no_mtu(answered: int) -> None:
+    """However far the look has come when it does."""
+    sizes: list[int | None] = []
+
+    def passes(size: int | None) -> bool:
+        sizes.append(size)
+        return len(sizes) <= answered and (size is None or size <= 1300)
+
+    assert peers.find_size(passes, 1380) is None
+
+
+@pytest.mark.parametrize(("limit", "mend"), [(1340, "mtu=13"), (1200, "ping -M do")])
+def test_the_mtu_is_lowered_only_where_that_helps(limit: int, mend: str) -> None:
+    passes = lambda size: size is None or size <= limit  # noqa: E731
+    size = peers.find_size(passes, 1420)
+    assert size is not None
+    found = peers._too_large("home", {"name": "db", "endpoint": "192.0.2.7:1"}, 1420, size)
+    assert mend in str(found.mend)
+    assert ("mtu=" in str(found.mend)) == (limit >= 1280)
 
 
 def test_one_silent_peer_is_a_warning_all_are_not() -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nmk.agent import ping, surroundings
+from nmk.agent.exits import NOT_UP, CutOff, find_way_out
+from nmk.agent.membership import Wishes
 from nmk.agent.status import Row, Trails, declined, describe_clients, describe_peer, explain
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes
 from nmk.core.peers import Peer, View
+from nmk.core.routes import Routing
 from nmk.core.tunnel import TunnelPeer
 from nmk.system.dump import Dump, LivePeer
+from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
 from tests.core.made import (
     INGRESS,
@@ -155,6 +161,76 @@ def test_a_silent_peer_is_told_with_the_next_command(view: View, db: Peer) -> No
     assert silent["next"] == "nmk ping -n home peer-2"
     well = look(view, db, 142, trails, handshake=141, received=1000, sent=3100)
     assert well["state"] == "connected"
+
+
+def behind_nat(view: View, db: Peer, **changes: object) -> tuple[View, Peer]:
+    """This machine and the peer, each behind a NAT of its own."""
+    mine: View = replace(view, observed=("198.51.100.1",))
+    its = {"lan": ("192.168.7.2/24",), "observed": ("203.0.113.9",), **changes}
+    return mine, replace(db, **its)  # type: ignore[arg-type]  # what a test likes
+
+
+def test_two_machines_behind_nat_are_told_what_is_in_the_way(view: View, db: Peer) -> None:
+    view, db = behind_nat(view, db)
+    shown = look(view, db, 142, sent=5000, endpoint="203.0.113.9:51821")
+    assert shown["state"] == "failed"
+    assert "both behind NAT" in shown["problem"]
+    assert "forward UDP port 51821 on the router of peer-2" in shown["next"]
+    assert "nmk node set -n home peer-2 endpoint=" in shown["next"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"static": "203.0.113.9:51821"},
+        {"observed": ("198.51.100.1",)},
+        {"lan": ("203.0.113.9/24",)},
+        {"lan": ("192.168.7.2/24", "2606:4700::1/64")},
+        {"observed": ()},
+    ],
+)
+def test_where_one_of_two_can_be_reached_nat_is_not_blamed(
+    view: View, db: Peer, changes: dict[str, object]
+) -> None:
+    view, db = behind_nat(view, db, **changes)
+    shown = look(view, db, 142, sent=5000, endpoint="203.0.113.9:51821")
+    assert "NAT" not in shown["problem"]
+
+
+def test_a_ping_that_nat_is_in_the_way_of(
+    view: View, db: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, db = behind_nat(view, db)
+    me = joined(peer(2))
+    assert me.known
+    me = replace(me, known=replace(me.known, view=view))
+    row = look(view, db, 142, sent=5000, endpoint="203.0.113.9:51821")
+    monkeypatch.setattr(ping, "_look", lambda *_: row)
+    monkeypatch.setattr(ping, "own_lan", lambda _: LAN)
+    target = ping.Target(me, db, "10.77.0.2")
+    problem, hint = ping._explain_silence(target, Runner(), row, lambda: 0, [])
+    assert "both behind NAT" in problem
+    assert "UDP port open" not in hint
+    assert "endpoint=" in hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem", "hint"),
+    [
+        ({"down": True}, NOT_UP, "nmk up -n home"),
+        ({}, NOT_UP, "nmk up -n home"),
+        ({}, "peer-2 is not an exit gateway", "nmk set -n home kill-switch=off"),
+        ({"down": True}, "peer-2 is not an exit gateway", "nmk set -n home kill-switch=off"),
+    ],
+)
+def test_a_kill_switch_that_is_shut_is_told_with_what_opens_it(
+    changes: dict[str, bool], problem: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes = Wishes(settings={"exit-node": "peer-2", "kill-switch": "on"})
+    me = replace(joined(peer(2)), wishes=wishes, **changes)  # type: ignore[arg-type]  # flags
+    monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
+    found = find_way_out(me, Routing({}, problem=problem), ())
+    assert found.cut_off == CutOff("kill switch", hint)
 
 
 def test_a_gateway_that_was_given_up_is_silent_whether_there_is_a_session_or_not(

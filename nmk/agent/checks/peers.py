@@ -46,12 +46,13 @@ def check_mtu(me: Membership, peers: Sequence[Row], mtu: int, run: Runner) -> li
     near = sorted(near, key=lambda p: int(p["handshake"]))[:MOST_PROBED]
     found = check_underlay(me.network, near, mtu, run)
     passes = partial(_passes, run, me.interface)
-    answering = [p for p in near if passes(p["addresses"][0], None)]
-    for peer in answering:
-        address = peer["addresses"][0]
-        if not passes(address, mtu):
-            fits = largest(partial(passes, address), _LOWEST, mtu)
-            return [*found, _too_large(me.network, peer["name"], mtu, fits)]
+    answering = []
+    for peer in near:
+        size = find_size(partial(passes, peer["addresses"][0]), mtu)
+        if size == mtu:
+            answering.append(peer)
+        elif size is not None:
+            return [*found, _too_large(me.network, peer, mtu, size)]
     if not answering:
         reason = f"{mtu}; nobody in touch answers pings to try it with"
         return [*found, Finding("mtu", "ok", reason, network=me.network)]
@@ -78,13 +79,23 @@ def check_underlay(network: str, peers: Sequence[Row], mtu: int, run: Runner) ->
     return list(found.values())
 
 
-def largest(passes: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The largest size that passes, to within a step below; None where not even `low` does.
+def find_size(passes: Callable[[int | None], bool], mtu: int) -> int | None:
+    """The largest packet that gets to a peer and back, up to `mtu` bytes, to within a step below.
 
-    `high` is known not to pass.
+    0 where not even the least MTU of a tunnel does, but a ping of an ordinary size: None where that
+    does not either, or no more, as of a peer that has gone away meanwhile. `passes` sends a ping of
+    that size, None for an ordinary one.
     """
-    if not passes(low):
+    if not passes(None):
         return None
+    if passes(mtu):
+        return mtu
+    found = largest(passes, _LOWEST, mtu) if mtu > _LOWEST and passes(_LOWEST) else 0
+    return found if passes(None) else None
+
+
+def largest(passes: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest size that passes, to within a step below. `low` does, `high` does not."""
     while high - low > _STEP:
         middle = (low + high) // 2
         low, high = (middle, high) if passes(middle) else (low, middle)
@@ -96,10 +107,15 @@ def lower_mtu(network: str, fits: int) -> str:
     return f"on the controller: nmk network set {network} mtu={max(fits, _LOWEST)}"
 
 
-def _too_large(network: str, name: str, mtu: int, fits: int | None) -> Finding:
-    passed = f"those of {fits} do" if fits else f"nor do those of {_LOWEST}"
-    reason = f"packets of {mtu} bytes do not get to {name} and back, {passed}"
-    return Finding("mtu", "broken", reason, lower_mtu(network, fits or _LOWEST), network)
+def _too_large(network: str, peer: Row, mtu: int, fits: int) -> Finding:
+    reason = f"packets of {mtu} bytes do not get to {peer['name']} and back"
+    if fits:
+        mend = lower_mtu(network, fits)
+        return Finding("mtu", "broken", f"{reason}, those of {fits} do", mend, network)
+    reason += f", nor do those of {_LOWEST}, the least MTU of a tunnel; small ones do"
+    host = str(peer["endpoint"]).rpartition(":")[0].strip("[]")
+    mend = f"look at what drops large packets on the way: ping -M do -s {_LOWEST} {host}"
+    return Finding("mtu", "broken", reason, mend, network)
 
 
 def _passes(run: Runner, interface: str, address: str, size: int | None) -> bool:
