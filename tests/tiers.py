@@ -21,6 +21,9 @@ _HINTS = {_NOT_QUICK: "scripts/test", _ONLY_FULL: "scripts/test --full"}
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out what needs namespaces")
     parser.addoption("--full", action="store_true", help="all that there is, however long it takes")
+    parser.addoption(
+        "--minutes", default=0.0, type=float, help="how long attackers are driven at random"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from nmk.errors import BadView, RangesChanged, StateDamaged, StateNewer
 from nmk.system.keys import public_key
 from tests.agent.memberships import full_view, joined, joining, peer, told
 from tests.core.made import key32
+from tests.hostile.anything import SOME_JSON, paths
 
 JOINED = replace(joined(peer(2), peer(3)), endpoints={peer(4)["key"]: "[2001:db8::4]:51821"})
 GATEWAY = replace(
@@ -59,25 +60,6 @@ def test_garbage_is_refused(raw: bytes) -> None:
         decode(raw, "home", "home.json")
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=6,
-)
-
-
-def paths(value: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value one can put something else."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    inner = [
-        path
-        for key, item in items
-        for path in ([*paths(item, (*so_far, key))] if isinstance(item, dict | list) else [])
-    ]
-    keys = value if isinstance(value, dict) else range(len(value))
-    return [*inner, *((*so_far, key) for key in keys)]
-
-
 @given(st.sampled_from([WRITTEN, encode(GATEWAY)]), st.data())
 def test_any_value_anywhere_is_refused_or_read(written: bytes, data: st.DataObject) -> None:
     content = json.loads(written)
@@ -85,7 +67,7 @@ def test_any_value_anywhere_is_refused_or_read(written: bytes, data: st.DataObje
     inside = content
     for key in way:
         inside = inside[key]
-    inside[last] = data.draw(json_values)
+    inside[last] = data.draw(SOME_JSON)
     try:
         decode(json.dumps(content).encode(), "home", "home.json")
     except StateDamaged:
