@@ -7,6 +7,7 @@ culprit. No other exception is meant to reach a user.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 EXIT_FAILED = 1
@@ -214,10 +215,11 @@ class ToolMissing(NmkError):
 
 
 class CommandFailed(NmkError):
-    """A program that nmk drives said no."""
+    """A program that nmk drives said no. `said`: all that it wrote on standard error."""
 
     code = "command-failed"
     default_hint = "run the quoted command by hand to see more"
+    said = ""
 
 
 class InterfaceTaken(NmkError):
@@ -260,6 +262,20 @@ class StateDamaged(NmkError):
 
     code = "state-damaged"
     default_hint = "restore the file from a backup, or: nmk leave --force; then join again"
+
+
+class BatchFailed(CommandFailed):
+    """Of several lines that a command read, these failed: each with the reason."""
+
+    def __init__(self, message: str, lines: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
+class FamilyOff(NmkError):
+    """The machine's kernel has no IPv6, or its owner has switched it off."""
+
+    code = "family-off"
 
 
 class StateNewer(StateDamaged):

@@ -13,6 +13,8 @@ from nmk.agent.surroundings import table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
+from nmk.core.peers import View
+from nmk.core.problems import Problem, problem_of
 from nmk.core.routes import Routing, compile_routing, only_ipv4, watched
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
@@ -22,7 +24,7 @@ from nmk.core.surroundings import (
     compile_surroundings,
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
-from nmk.errors import BadView
+from nmk.errors import BadView, FamilyOff
 from nmk.system import sysctl
 from nmk.system.runner import has_tool
 
@@ -33,13 +35,15 @@ Local = Mapping[str, int]  # the machine's own settings, by their names in core.
 class Desired:
     """The interface, what it needs around it, and how that came about.
 
-    `roles`: those of a gateway that the machine has, and its owner agrees to.
+    `roles`: those of a gateway that the machine has, and its owner agrees to; `problems`: what
+    the machine cannot have.
     """
 
     tunnel: Tunnel
     surroundings: Surroundings
     routing: Routing
     roles: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
@@ -50,6 +54,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me, others)
     if not wishes.roles:
         view = replace(view, gateway=NO_GATEWAY)
+    view, problems = _without_ipv6(view, me.interface)
     out = {left.address for left in find_left_out(view, claims)}
     here = replace(view, addresses=tuple(a for a in view.addresses if a not in out))
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
@@ -60,7 +65,22 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
     tunnel = compile_tunnel(view, own, routing.ranges, out, watched(view, wishes))
-    return Desired(tunnel, around, routing, view.gateway.roles)
+    return Desired(tunnel, around, routing, view.gateway.roles, problems)
+
+
+def _without_ipv6(view: View, interface: str) -> tuple[View, tuple[Problem, ...]]:
+    """The view as far as the machine can follow it: without addresses of a family that is off."""
+    sixes = [a for a in view.addresses if ":" in a]
+    reason = sysctl.why_no_ipv6(interface) if sixes else None
+    if reason is None:
+        return view, ()
+    error = FamilyOff(
+        f"this machine's IPv6 is off ({reason}): it has not got {', '.join(sixes)}",
+        "sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, "
+        "or leave it so",
+    )
+    fours = tuple(a for a in view.addresses if a not in sixes)
+    return replace(view, addresses=fours), (problem_of(error),)
 
 
 def desired_when_down(me: Membership) -> Surroundings:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_int
@@ -67,12 +68,13 @@ class Entry:
 
 @contextmanager
 def recording(
-    me: Membership, reason: Reason, changes: Sequence[Change], run: Runner
+    me: Membership, reason: Reason, changes: Sequence[Change], run: Runner, tried: Attempts
 ) -> Iterator[None]:
     """Remember the changes that are made inside, whether they come to their end or not."""
     failed = None
     try:
         yield
+        failed = tried.errors[0].code if tried.errors else None
     except NmkError as error:
         failed = error.code  # the message may quote what a command was given
         raise

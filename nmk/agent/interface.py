@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from nmk.agent import history, hooks, state, surroundings
+from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings
-from nmk.agent.surroundings import Work
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.surroundings import NOTHING, Surroundings
@@ -21,14 +20,25 @@ from nmk.core.tunnel import (
     Command,
     Tunnel,
     diff_tunnel,
+    peer_sections,
     plan_changes,
+    without_endpoint,
 )
-from nmk.errors import BadInput, InterfaceTaken, NmkError, PortTaken
+from nmk.errors import (
+    BadInput,
+    BatchFailed,
+    CommandFailed,
+    InterfaceTaken,
+    FamilyOff,
+    NmkError,
+    PortTaken,
+    from_code,
+)
 from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
 
-Step = Callable[[Membership, Work, Runner], Membership]
+_MOST_BAD = 8  # peers that WireGuard refuses; with more of them it is not about peers
 
 
 def apply(
@@ -43,9 +53,10 @@ def apply(
 
     Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
     down it is removed. `dump`: what `look` gave. One that must be made gets another port if its
-    own has been taken. Raises InterfaceTaken when the one of that name is not ours, PortTaken when
-    the port that its owner asked for is in use; and, when the interface is in place, whatever this
-    machine lacks to be a gateway or to use one.
+    own has been taken. What is independent of a part that cannot be done is done; what was not is
+    in the membership's problems. Raises InterfaceTaken when the one of that name is not ours,
+    PortTaken when the port that its owner asked for is in use, CommandFailed when there is no
+    interface then.
     """
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
@@ -60,26 +71,26 @@ def apply(
     want = wish.tunnel
     changes = diff_tunnel(want, live, me.endpoints)
     work = surroundings.plan(me, wish.surroundings, run)
-    with history.recording(me, reason, [*changes, *work.changes], run):
-        me, unable = _try(surroundings.begin, me, work, run)
-        execute(run, me, want, live, changes)
-        me = replace(me, endpoints={p.key: p.endpoint for p in want.peers.values() if p.endpoint})
-        if unable is None:
-            me, unable = _try(surroundings.finish, me, work, run)
+    tried = Attempts()
+    with history.recording(me, reason, [*changes, *work.changes], run, tried):
+        is_noted = False
+        with tried.step():
+            me, work = surroundings.begin(me, work, run, tried)
+            is_noted = True
+        bad = execute(run, me, want, live, changes, tried)
+        given = {p.key: p.endpoint for p in want.peers.values() if p.endpoint and p.key not in bad}
+        me = replace(me, endpoints=given)
+        if is_noted:
+            me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
-    if unable is not None:
-        if not run.dry:
-            state.save(me)
-        raise unable
-    return me
+    return replace(me, problems=(*wish.problems, *tried.problems))
 
 
-def _try(step: Step, me: Membership, work: Work, run: Runner) -> tuple[Membership, NmkError | None]:
-    """A step of the surroundings: peers are reached whether it can be taken or not."""
-    try:
-        return step(me, work, run), None
-    except NmkError as error:
-        return me, error
+def complain(me: Membership) -> None:
+    """Raise the first thing that could not be done, but for what is as the owner wants it."""
+    for problem in me.problems:
+        if problem.code != FamilyOff.code:
+            raise from_code(problem.code, problem.message, problem.hint)
 
 
 def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membership:
@@ -109,15 +120,70 @@ def reserved_ports(network: str) -> set[int]:
 
 
 def execute(
-    run: Runner, me: Membership, want: Tunnel, live: Tunnel | None, changes: list[Change]
-) -> None:
-    """Run the commands for the changes."""
+    run: Runner,
+    me: Membership,
+    want: Tunnel,
+    live: Tunnel | None,
+    changes: list[Change],
+    tried: Attempts,
+) -> set[str]:
+    """Run the commands for the changes. Keys of the peers that WireGuard did not take as they are.
+
+    Raises CommandFailed where there is no interface, or it is not up.
+    """
     ways = wireguard.creations(want.interface) if live is None else [Command(())]
+    bad = set[str]()
     for command in plan_changes(want, live, changes, me.endpoints, ways[0].argv):
         if command == ways[0]:
             wireguard.create(run, ways, want.interface)
+        elif command.argv[0] == "wg":
+            bad = _configure(run, me, command, tried)
         else:
-            run.change(command)
+            try:
+                run.change(command)
+            except BatchFailed as error:
+                if any(line.startswith("link ") for line in error.lines):
+                    raise
+                tried.errors.append(error)
+    return bad
+
+
+def _configure(run: Runner, me: Membership, command: Command, tried: Attempts) -> set[str]:
+    """Give WireGuard its configuration, as far as it takes it. Keys of peers that it refuses."""
+    try:
+        run.change(command)
+    except CommandFailed as error:
+        found = _find_refused(run, me.interface, peer_sections(command.stdin or ""))
+        if found is None or not found:
+            raise
+        text = command.stdin or ""
+        for section in found:
+            text = text.replace(section, without_endpoint(section))
+        run.change(Command(command.argv, text))
+        names = {p.key: p.name for p in me.known.view.others} if me.known else {}
+        keys = {line.split()[-1] for s in found for line in s.splitlines() if "PublicKey" in line}
+        who = ", ".join(sorted(names.get(key, key) for key in keys))
+        tried.errors.append(CommandFailed(f"WireGuard takes no endpoint of {who}: {error.message}"))
+        return keys
+    return set()
+
+
+def _find_refused(run: Runner, interface: str, sections: list[str]) -> list[str] | None:
+    """Those of the peers that WireGuard refuses, the others set; None where they are many."""
+    found: list[str] = []
+    rest = [sections] if sections else []
+    while rest:
+        part = rest.pop()
+        try:
+            argv = ("wg", "addconf", interface, "/dev/stdin")
+            run.change(Command(argv, "\n".join(part)))
+        except CommandFailed:
+            middle = len(part) // 2
+            rest += [part[:middle], part[middle:]] if middle else []
+            found += [] if middle else part
+        if len(found) > _MOST_BAD:
+            return None
+    return found
 
 
 def remove(
@@ -125,7 +191,7 @@ def remove(
 ) -> Membership:
     """Remove the interface if it is ours, and what lies beside it but for what is to be kept.
 
-    One that is not ours stays.
+    One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed.
     """
     work = surroundings.plan(me, keep, run)
     try:
@@ -136,15 +202,17 @@ def remove(
         live = None
     changes = [Change("remove", f"remove {me.interface}")] if live else []
     noted = [*changes, *work.changes] if reason else []
-    with history.recording(me, reason or Reason("down"), noted, run):
-        me = surroundings.begin(me, work, run)
-        surroundings.lay(work, run)  # routes go with the interface, and could not be deleted
+    tried = Attempts()
+    with history.recording(me, reason or Reason("down"), noted, run, tried):
+        me, work = surroundings.begin(me, work, run, tried)
+        surroundings.lay(work, run, tried)  # routes go with the interface: not to be deleted then
         if live or not wireguard.exists(me.interface):
             wireguard.remove(run, me.interface)
-        me = surroundings.end(me, work, run)
+        me = surroundings.end(me, work, run, tried)
     if live and live.up:
         hooks.call([Event("down")], me, {}, run)
-    return me
+    tried.complain()
+    return replace(me, problems=())
 
 
 def look(me: Membership, run: Runner) -> Dump | None:

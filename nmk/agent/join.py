@@ -14,6 +14,7 @@ from typing import Any
 
 from nmk.agent import interface, last_check_in, state
 from nmk.agent.api import NodeApi
+from nmk.agent.attempts import Attempts
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
 from nmk.agent.fitness import check_ranges
@@ -220,7 +221,7 @@ class _Joining:
         """The commands that would run, as far as they are known before the controller answers."""
         mtu = self.local.get("mtu", NETWORK_SETTINGS["mtu"].default)
         want = Tunnel(me.interface, me.private_key, me.listen_port, mtu, (), {})
-        interface.execute(self.run, me, want, None, diff_tunnel(want, None, {}))
+        interface.execute(self.run, me, want, None, diff_tunnel(want, None, {}), Attempts())
         self.say(
             f"{me.urls[0]} would be asked to let this machine into {me.remote_name}; "
             "addresses and peers come with its answer"
@@ -288,7 +289,7 @@ class _Joining:
             raise
         peers = len(applied.known.view.peers) if applied.known else 0
         self.say(f"{me.interface} is up, peers: {peers}")
-        for line in summarize(left_out(applied)):
+        for line in (*summarize(left_out(applied)), *(p.message for p in applied.problems)):
             self.say(f"warning: {line}")
         return applied
 

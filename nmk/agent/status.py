@@ -67,11 +67,12 @@ def status(
     state file cannot be read, and so nothing else is known); those of peers are in `core.health`,
     off where the interface is not up, and silent of gateways that this machine has given up.
     `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
-    does not lead to from here, `offered` the roles that the controller gives this node, `roles`
-    those that it plays, `obstacle` what is in their way, `routes` what becomes of egress ranges
-    here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext clients that this node lets
-    in, `declined` who leaves out a range that this node routes, as it is in that subnet itself;
-    `trails` are kept from one look to the next, to see who is silent.
+    does not lead to from here, `problems` what of the view could not be applied (`code`, `message`,
+    `hint`), `offered` the roles that the controller gives this node, `roles` those that it plays,
+    `obstacle` what is in their way, `routes` what becomes of egress ranges here, `exit` and
+    `cut_off` as in `agent.exits`, `clients` the ext clients that this node lets in, `declined` who
+    leaves out a range that this node routes, as it is in that subnet itself; `trails` are kept from
+    one look to the next, to see who is silent.
     """
     try:
         me = state.load(network)
@@ -103,6 +104,7 @@ def status(
         "last_check_in": last_check_in.age(network, me, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
+        "problems": [asdict(problem) for problem in me.problems],
         "offered": list(offered),
         "roles": list(roles),
         "obstacle": _obstacle(me, condition) if offered else None,

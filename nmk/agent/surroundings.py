@@ -14,19 +14,28 @@ from hashlib import sha256
 from pathlib import Path
 
 from nmk.agent import state
+from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
-from nmk.core.routes import NO_TABLE, describe_table, plan_table, rules_of, table_of
+from nmk.core.routes import (
+    NO_TABLE,
+    RouteTable,
+    describe_table,
+    plan_table,
+    rules_of,
+    table_of,
+    without_exit,
+)
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, Surroundings
 from nmk.core.tunnel import Change, Command
-from nmk.errors import CommandFailed
+from nmk.errors import CommandFailed, NmkError
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import routes, sysctl
 from nmk.system.firewall import read_tables
-from nmk.system.runner import Runner
+from nmk.system.runner import Runner, has_tool
 
 _RESET = (  # by which setting, which ones, if they have this value
     (IPV4_FORWARDING, "net/ipv4/conf/*/forwarding", "1"),
@@ -42,7 +51,8 @@ class Work:
     """What is to be done about a network's surroundings; `changes` are its lines for people.
 
     `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
-    `laid`: what there is when all is done.
+    `laid`: what there is when all is done. `lacks`: why there is no filter where one is wanted;
+    what must not be without it is left out then.
     """
 
     want: Surroundings
@@ -52,74 +62,107 @@ class Work:
     commands: tuple[Command, ...] = ()
     laid: frozenset[Kind] = frozenset()
     changes: tuple[Change, ...] = ()
+    lacks: NmkError | None = None
 
 
-def plan(me: Membership, want: Surroundings, run: Runner) -> Work:
-    """What turns the machine as it is into what is wanted; nothing where they agree."""
+def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None = None) -> Work:
+    """What turns the machine as it is into what is wanted; nothing where they agree.
+
+    `lacks`: why the filter cannot be put in place, where that has been tried.
+    """
     wanted = {
         "filter": want.ruleset is not None,
         "routes": want.table != NO_TABLE,
         "docker": want.forwards,
     }
-    looks: set[Kind] = {kind for kind in _KINDS if wanted[kind] or kind in me.laid}
-    renew = "filter" in looks and _is_filter_other(me, want.ruleset, run)
-    sysctls, found = _plan_sysctls(me, want.sysctls, run)
-    commands: list[Command] = []
-    docker: list[Command] = []
+    laid = frozenset(kind for kind in _KINDS if wanted[kind])
+    looks = laid | me.laid
+    live = NO_TABLE
+    if "routes" in looks:
+        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
+    if want.ruleset is not None and lacks is None and not has_tool("nft"):
+        lacks = packet_filter.no_nft()
+    do = _without_filter(me, want, live) if lacks else want
+    renew = lacks is None and "filter" in looks and _is_filter_other(me, want.ruleset, run)
+    sysctls, found = _plan_sysctls(me, do.sysctls, run)
+    commands = plan_table(me.order, me.interface, do.table, live)
     lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
     if "docker" in looks:
-        docker = plan_docker(_read_tables(run), me.interface, wanted=want.forwards)
-        line = "let packets through" if want.forwards else "take our rules out of"
+        docker = plan_docker(_read_tables(run), me.interface, wanted=do.forwards)
+        line = "let packets through" if do.forwards else "take our rules out of"
         lines += [f"{line} Docker's chain"] * bool(docker)
-    if "routes" in looks:
-        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
-        commands += plan_table(me.order, me.interface, want.table, live)
-        lines += describe_table(me.order, want.table, live)
+        commands += docker
+    lines += describe_table(me.order, do.table, live)
     return Work(
         want=want,
         renew_filter=renew,
         sysctls=sysctls,
         found=found,
-        commands=(*commands, *docker),
-        laid=frozenset(kind for kind in _KINDS if wanted[kind]),
+        commands=tuple(commands),
+        laid=laid,
         changes=tuple(Change("surroundings", line) for line in lines),
+        lacks=lacks,
     )
 
 
-def begin(me: Membership, work: Work, run: Runner) -> Membership:
-    """What must be there before any packet takes a new way. Raises ToolMissing, CommandFailed."""
+def _without_filter(me: Membership, want: Surroundings, live: RouteTable) -> Surroundings:
+    """What of it may be there where the filter may not: no forwarding, no way by an exit node.
+
+    What there is already stays, as the filter beside it may be there too.
+    """
+    off = {p for p in (IPV4_FORWARDING, IPV6_FORWARDING) if sysctl.read(p) == "0"}
+    return Surroundings(
+        table=without_exit(me.order, want.table, live),
+        sysctls={path: value for path, value in want.sysctls.items() if path not in off},
+        forwards=want.forwards and "docker" in me.laid,
+    )
+
+
+def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Membership, Work]:
+    """What must be there before any packet takes a new way; then the work that is left.
+
+    Raises StateUnwritable.
+    """
+    if work.lacks:
+        tried.errors.append(work.lacks)
     if not work.changes:
-        return me
+        return me, work
     noted = replace(me, laid=me.laid | work.laid, found={**me.found, **work.found})
     if noted != me and not run.dry:
         state.save(noted)
     if work.renew_filter and work.want.ruleset is not None:
-        _renew_filter(noted, work.want.ruleset, run)
-    return noted
+        try:
+            _renew_filter(noted, work.want.ruleset, run)
+        except CommandFailed as error:
+            return begin(noted, plan(noted, work.want, run, error), run, tried)
+    return noted, work
 
 
-def finish(me: Membership, work: Work, run: Runner) -> Membership:
-    """What comes once the tunnel is as it should be. Raises CommandFailed."""
-    lay(work, run)
-    return end(me, work, run)
+def finish(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
+    """What comes once the tunnel is as it should be."""
+    lay(work, run, tried)
+    return end(me, work, run, tried)
 
 
-def lay(work: Work, run: Runner) -> None:
-    """Kernel settings, rules, routes: while there is an interface. Raises CommandFailed."""
+def lay(work: Work, run: Runner, tried: Attempts) -> None:
+    """Kernel settings, rules, routes: while there is an interface."""
     for path, value in work.sysctls.items():
         # Its interface may be gone; where it could not be changed it need not be put back.
         if sysctl.read(path) not in {None, value}:
-            sysctl.write(run, path, value)
+            with tried.step():
+                sysctl.write(run, path, value)
     for command in work.commands:
-        run.change(command)
+        with tried.step():
+            run.change(command)
 
 
-def end(me: Membership, work: Work, run: Runner) -> Membership:
-    """A filter that nobody needs any more goes last. Raises CommandFailed."""
+def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
+    """A filter that nobody needs any more goes last."""
     if work.want.ruleset is None:
         if work.renew_filter:
-            packet_filter.replace(run, table_name(me), None)
+            with tried.step():
+                packet_filter.replace(run, table_name(me), None)
         if not run.dry:
             _unsettle(me)
     return replace(me, laid=work.laid, found=work.found)

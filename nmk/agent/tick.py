@@ -150,6 +150,7 @@ def watch_gateways(network: str, run: Runner) -> bool:
                 liveness.forget(network)  # so that it is noticed, and tried, once more
                 raise
             keep(me, after, run)
+            interface.complain(after)
         return True
 
 

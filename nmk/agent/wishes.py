@@ -66,6 +66,7 @@ def carry_out(
         lan = collect_facts(wanted, local).lan
         after = interface.apply(wanted, run, local, lan, Reason(cause))
         keep(wanted, after, run)
+        interface.complain(after)
         return after
 
 

@@ -48,6 +48,9 @@ def _network_lines(network: Row) -> Iterator[str]:
         yield f"  try: {network['next']}"
     for line in summarize([LeftOut(**left) for left in network["left_out"]]):
         yield f"warning     {line}"
+    for problem in network["problems"]:
+        yield f"warning     {problem['message']}"
+        yield f"  try: {problem['hint']}"
     yield from _gateway_lines(network)
     if network["peers"]:
         yield ""

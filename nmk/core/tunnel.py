@@ -232,7 +232,8 @@ def plan_changes(
     if "link" in kinds:
         batch.append(f"link set dev {want.interface} mtu {want.mtu} up")
     if batch:
-        commands.append(Command(("ip", "-batch", "-"), "\n".join(batch) + "\n"))
+        # -force: on a machine without IPv6 the lines of IPv4 are carried out all the same.
+        commands.append(Command(("ip", "-force", "-batch", "-"), "\n".join(batch) + "\n"))
     return commands
 
 
@@ -244,6 +245,17 @@ def render_config(want: Tunnel, live: Tunnel | None, set_before: Mapping[str, st
     )
     peers = (_render_peer(p, live, set_before) for _, p in sorted(want.peers.items()))
     return head + "".join(f"\n{peer}" for peer in peers)
+
+
+def peer_sections(config: str) -> list[str]:
+    """The peers in what `plan_changes` has for `wg`, each a configuration of its own."""
+    return [f"[Peer]\n{text}" for text in config.split("[Peer]\n")[1:]]
+
+
+def without_endpoint(section: str) -> str:
+    """A peer's section without the endpoint."""
+    lines = section.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Endpoint"))
 
 
 def render_quick(want: Tunnel) -> str:

@@ -17,13 +17,18 @@ def listing(run: Runner, table: str) -> str:
         return ""
 
 
+def no_nft() -> ToolMissing:
+    """What is to be said where a table is wanted and there is no nft."""
+    return ToolMissing(
+        "nft is not installed: without it this machine can be no gateway and use no exit node",
+        "apt-get install nftables",
+    )
+
+
 def replace(run: Runner, table: str, ruleset: str | None) -> None:
     """Put the ruleset in the table's place in one step; None removes it. Raises ToolMissing."""
     if not has_tool("nft"):
-        raise ToolMissing(
-            "nft is not installed: without it this machine can be no gateway and use no exit node",
-            "apt-get install nftables",
-        )
+        raise no_nft()
     # A table that is not there cannot be deleted, so it is made first.
     gone = f"add table inet {table}\ndelete table inet {table}\n"
     run.change(Command(("nft", "-f", "-"), gone + (ruleset or "")))

@@ -8,6 +8,7 @@ arguments: those travel on standard input.
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from typing import IO
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
-from nmk.errors import CommandFailed, ToolMissing
+from nmk.errors import BatchFailed, CommandFailed, ToolMissing
 
 PACKAGES = {
     "ip": "iproute2",
@@ -30,6 +31,7 @@ PACKAGES = {
 }
 TIMEOUT = 60  # seconds; far above what any of our commands takes
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
 _POLL = 0.02  # seconds between two looks
 
 Show = Callable[[str], None]
@@ -58,7 +60,12 @@ class Runner:
     def change(self, command: Command) -> None:
         """Run a command that changes the machine. Raises ToolMissing, CommandFailed."""
         self.show(describe(command))
-        _run(command.argv, command.stdin)
+        try:
+            _run(command.argv, command.stdin)
+        except CommandFailed as error:
+            if failed := failed_lines(command.stdin or "", error.said):
+                raise BatchFailed(_describe_failed(command, failed), failed) from None
+            raise
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
         """Return as soon as `ready` holds. Raises CommandFailed when it does not in time."""
@@ -86,6 +93,24 @@ def describe(command: Command) -> str:
     """The command as it is shown, with what `ip` and `nft` read; what `wg` reads has keys in it."""
     lines = (command.stdin or "").splitlines() if command.argv[0] != "wg" else []
     return "\n    ".join([f"[#] {command}", *lines])
+
+
+def failed_lines(batch: str, said: str) -> dict[str, str]:
+    """Which lines of a batch failed and why, as `ip -force -batch -` says it (ip(8))."""
+    lines, found, reason = batch.splitlines(), dict[str, str](), ""
+    for line in said.splitlines():
+        match = _FAILED.fullmatch(line.strip())
+        if match is None:
+            reason = line.strip()
+        elif 0 < int(match[1]) <= len(lines):
+            found[lines[int(match[1]) - 1]] = reason
+    return found
+
+
+def _describe_failed(command: Command, failed: dict[str, str]) -> str:
+    [(line, reason), *more] = failed.items()
+    others = f"; and {len(more)} more lines" if more else ""
+    return f"{quote(f'{command.argv[0]} {line}')}: {reason}{others}"
 
 
 def find_tool(name: str) -> str:
@@ -139,8 +164,10 @@ def _run(argv: Sequence[str], stdin: str | None) -> str:
                 process.wait()
         if returncode != 0:
             err.seek(0)
-            reason = _last_line(err.read().decode(errors="replace"))
-            raise CommandFailed(f"{shown} ended with {returncode}: {reason}")
+            said = err.read().decode(errors="replace")
+            failure = CommandFailed(f"{shown} ended with {returncode}: {_last_line(said)}")
+            failure.said = said
+            raise failure
         out.seek(0)
         return out.read().decode(errors="replace")
 

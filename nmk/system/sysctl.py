@@ -18,6 +18,18 @@ def read(path: str) -> str | None:
         return None
 
 
+def why_no_ipv6(interface: str) -> str | None:
+    """What keeps IPv6 off an interface, also one that is yet to be made; None where nothing does.
+
+    A new interface starts with the setting of `default` (kernel: ip-sysctl, disable_ipv6).
+    """
+    for name in (interface, "default"):
+        value = read(f"net/ipv6/conf/{name}/disable_ipv6")
+        if value is not None:
+            return None if value == "0" else f"net.ipv6.conf.{name}.disable_ipv6 is {value}"
+    return "the kernel has none"
+
+
 def paths(pattern: str) -> list[str]:
     """The settings whose paths fit a pattern."""
     return sorted(str(path.relative_to(_ROOT)) for path in _ROOT.glob(pattern))

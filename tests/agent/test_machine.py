@@ -148,12 +148,12 @@ def test_a_failed_join_leaves_the_identity_and_nothing_else(place: Place) -> Non
     token = place.token()
     host.write(
         "/usr/local/sbin/ip",
-        '#!/bin/sh\ncase "$*" in -batch*) echo no luck >&2; exit 3;; esac\nexec /sbin/ip "$@"\n',
+        '#!/bin/sh\ncase "$*" in *-batch*) echo no luck >&2; exit 3;; esac\nexec /sbin/ip "$@"\n',
         mode=0o755,
     )
     done = nmk(host, "join", token)
     assert done.returncode == 1
-    assert "nmk: 'ip -batch -' ended with 3: no luck\n" in done.stderr
+    assert "nmk: 'ip -force -batch -' ended with 3: no luck\n" in done.stderr
     assert "nmk-home" not in interfaces(host)
     assert host.run("ls", "/var/run/wireguard").stdout == ""
     before = state_of(host)

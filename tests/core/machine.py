@@ -33,7 +33,7 @@ class Machine:
                 self.live = Tunnel("nmk-home", "", 0, 1420, (), {}, up=False, mark=0)
             case ("wg", "syncconf" | "addconf" as verb, "nmk-home", "/dev/stdin"):
                 self._wg(command.stdin or "", whole=verb == "syncconf")
-            case ("ip", "-batch", "-"):
+            case ("ip", "-force", "-batch", "-"):
                 for line in (command.stdin or "").splitlines():
                     self._ip(line.split())
             case _:

@@ -36,7 +36,7 @@ class Router:
 
     def run(self, command: Command) -> None:
         program, option, *rest = command.argv
-        assert (program, rest) == ("ip", ["-batch", "-"]), f"no such command: {command}"
+        assert (program, rest) == ("ip", ["-force", "-batch", "-"]), f"no such command: {command}"
         family = {"-4": 4, "-6": 6}[option]
         assert command.stdin
         assert command.stdin.endswith("\n")

@@ -149,7 +149,7 @@ def test_a_dry_run_shows_what_would_change(mesh: Mesh, anna: Host, bert: Host) -
     before = link(anna)["mtu"]
     mesh.admin("network", "set", "home", "mtu=1290")
     shown = anna.run("nmk", "checkin", "--dry-run").stdout
-    assert shown == f"[#] ip -batch -\n    link set dev {INTERFACE} mtu 1290 up\n"
+    assert shown == f"[#] ip -force -batch -\n    link set dev {INTERFACE} mtu 1290 up\n"
     assert link(anna)["mtu"] == before
 
 

@@ -148,7 +148,7 @@ def test_a_dry_run_changes_nothing(mesh: Mesh, bert: Host) -> None:
     shown = bert.run("nmk", "join", "-", "--dry-run", input=token)
     assert shown.stdout.splitlines()[-3:] == [
         f"[#] wg syncconf {INTERFACE} /dev/stdin < (stdin)",
-        "[#] ip -batch -",
+        "[#] ip -force -batch -",
         f"    link set dev {INTERFACE} mtu 1420 up",
     ]
     assert traces(bert, program=True) == before

@@ -81,7 +81,7 @@ def test_a_hand_at_the_interface_is_undone(anna: Host, spy: Spy) -> None:
     anna.run("ip", "link", "set", "nmk-home", "mtu", "1400")
     spy.clear()
     anna.run("nmk", "checkin")
-    assert spy.calls() == [*LOOKS, "ip -batch -"]
+    assert spy.calls() == [*LOOKS, "ip -force -batch -"]
     spy.clear()
     anna.run("nmk", "checkin")
     assert spy.calls() == LOOKS

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.agent import history
+from nmk.agent.attempts import Attempts
 from nmk.agent.history import MOST_BYTES, MOST_ENTRIES, MOST_LINES, Entry, Reason, bounded
 from nmk.core.tunnel import Change
 from nmk.errors import CommandFailed
@@ -32,7 +33,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def record(*changes: Change, run: Runner | None = None, reason: Reason | None = None) -> None:
     me = joined(peer(2))
-    with history.recording(me, reason or Reason("check-in"), changes, run or Runner()):
+    with history.recording(me, reason or Reason("check-in"), changes, run or Runner(), Attempts()):
         pass
 
 
@@ -62,7 +63,7 @@ def test_one_that_fails_is_remembered_without_its_message() -> None:
     changes = [Change("configure", "listen on UDP 51821")]
     with (
         pytest.raises(CommandFailed),
-        history.recording(joined(), Reason("up"), changes, Runner()),
+        history.recording(joined(), Reason("up"), changes, Runner(), Attempts()),
     ):
         raise CommandFailed("wg: what it was given")
     [entry] = history.read("home")
@@ -97,7 +98,9 @@ def test_peers_have_names_also_those_that_go() -> None:
         Change("remove-peer", f"remove peer {gone.key}", gone.key),
         Change("remove-peer", "remove peer nobodys", "nobodys"),
     ]
-    with history.recording(me, Reason("check-in", before.known.view), changes, Runner()):
+    with history.recording(
+        me, Reason("check-in", before.known.view), changes, Runner(), Attempts()
+    ):
         pass
     [entry] = history.read("home")
     assert entry.changes == (

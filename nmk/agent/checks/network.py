@@ -46,6 +46,15 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
     return [Finding("interface", "ok", reason, network=me.network)]
 
 
+def check_applied(me: Membership) -> list[Finding]:
+    """What of the last view, or of its owner's wishes, could not be applied here."""
+    found = [
+        Finding("applied", "warn", problem.message, problem.hint, me.network)
+        for problem in me.problems
+    ]
+    return found or [Finding("applied", "ok", "all that the controller said", network=me.network)]
+
+
 def check_overlap(me: Membership, run: Runner) -> list[Finding]:
     """Whether other addresses and routes of this machine share addresses with the network."""
     view = _view(me)
