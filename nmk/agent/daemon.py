@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 from math import inf
 
 from nmk.agent import state
+from nmk.agent.interface import complain
+from nmk.agent.membership import Membership
+from nmk.agent.mend import mend_network
 from nmk.agent.settings import local_settings
+from nmk.agent.surroundings import table_name
 from nmk.agent.tick import check_in_network, restore_network, watch_gateways
-from nmk.core.schedule import next_delay
+from nmk.core.routes import table_of
+from nmk.core.schedule import QUARREL_OVER, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import Locked, NmkError
-from nmk.system.monitor import Monitor
+from nmk.system.monitor import Monitor, News
 from nmk.system.notify import notify, watchdog_seconds
 from nmk.system.runner import Runner
 
@@ -29,6 +34,7 @@ LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been join
 SETTLE = 1.0  # seconds that a machine gets to finish changing its addresses
 WATCH = 5.0  # between two looks at gateways that stand in for one another
 BUSY = 2.0  # seconds to wait for another run of nmk
+_QUARREL = 3  # changes by others in a row that are no chance
 
 Say = Callable[[str], None]
 
@@ -37,12 +43,17 @@ Say = Callable[[str], None]
 class _Turn:
     """When a network's next check-in is due (monotonic), how the last ones went, its interface.
 
-    `watch`: when to look at its gateways again. `said`: what was said to be wrong, by what was
-    tried.
+    `watch`: when to look at its gateways again. `look`: when to look whether others have changed
+    what is ours, `looked`: when that was done last, `quarrels`: how often in a row something was
+    `amiss`, and when the last time. `said`: what was said to be wrong, by what was tried.
     """
 
     due: float = 0.0
     watch: float = inf
+    look: float = inf
+    looked: float = -inf
+    quarrels: int = 0
+    amiss: float = -inf
     failures: int = 0
     said: dict[str, str] = field(default_factory=dict)
     interface: str = ""
@@ -59,7 +70,7 @@ class Agent:
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP checks in at once."""
-        monitor = Monitor(self._is_ours)
+        monitor = Monitor(self._interfaces, self._tables, table_of(0))
         try:
             with self._signals() as wake:
                 for network in state.networks():
@@ -74,22 +85,28 @@ class Agent:
         self._check_in_due()
         self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
         while not self._stopping:
-            watched: list[socket.socket | Monitor] = [wake]
-            if monitor.fileno() >= 0:
-                watched.append(monitor)
+            watched: list[socket.socket | Monitor] = [wake, monitor]
             readable, _, _ = select.select(watched, [], [], self._sleep())
             if wake in readable:
                 wake.recv(64)
-            if monitor in readable and monitor.changed():
-                soon = time.monotonic() + SETTLE
-                for turn in self._turns.values():
-                    turn.due = min(turn.due, soon)
+            if monitor in readable:
+                self._take_in(monitor.read())
             self._check_in_due()
+
+    def _take_in(self, news: News) -> None:
+        now = time.monotonic()
+        for turn in self._turns.values():
+            if news.theirs:
+                turn.due = min(turn.due, now + SETTLE)
+            if news.ours:
+                turn.look = min(turn.look, next_look(now, turn.looked, turn.quarrels))
 
     def _check_in_due(self) -> None:
         notify("WATCHDOG=1")
         self._turns = {n: self._turns.get(n, _Turn()) for n in state.networks()}
         for network, turn in self._turns.items():
+            if turn.look <= time.monotonic() and not self._stopping:
+                self._look_at_ours(network, turn)
             if turn.due <= time.monotonic() and not self._stopping:
                 self._check_in(network, turn)
                 turn.watch = 0.0  # which there may be others of now
@@ -98,7 +115,12 @@ class Agent:
 
     def _check_in(self, network: str, turn: _Turn) -> None:
         notify("WATCHDOG=1")
-        error = self._try(network, "check-in", lambda n: check_in_network(n, self._run))
+        found: list[Membership] = []
+        error = self._try(
+            network, "check-in", lambda n: found.append(check_in_network(n, self._run))
+        )
+        for me in found:  # what could not be done here is no reason to come more rarely
+            self._try(network, "apply", lambda _, me=me: complain(me))
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = time.monotonic() + BUSY
@@ -106,6 +128,23 @@ class Agent:
         turn.failures = turn.failures + 1 if error else 0
         delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
         turn.due = time.monotonic() + delay
+
+    def _look_at_ours(self, network: str, turn: _Turn) -> None:
+        now = time.monotonic()
+        if now - turn.amiss > QUARREL_OVER:
+            turn.quarrels = 0
+        turn.look, turn.looked = inf, now
+
+        def mend(name: str) -> None:
+            if mend_network(name, self._run):
+                turn.quarrels, turn.amiss = turn.quarrels + 1, now
+                if turn.quarrels == 1:
+                    self._say(f"{name}: another program changed what is nmk's, put right")
+                if turn.quarrels == _QUARREL:
+                    self._say(f"{name}: another program keeps changing it; see nmk doctor")
+
+        if isinstance(self._try(network, "mend", mend), Locked):
+            turn.look = now + BUSY
 
     def _watch(self, network: str, turn: _Turn) -> None:
         turn.watch = inf
@@ -143,12 +182,15 @@ class Agent:
 
     def _sleep(self) -> float:
         longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
-        dues = (min(t.due, t.watch) for t in self._turns.values())
+        dues = (min(t.due, t.watch, t.look) for t in self._turns.values())
         due = min(dues, default=time.monotonic() + longest)
         return min(max(due - time.monotonic(), 0), longest)
 
-    def _is_ours(self, interface: str) -> bool:
-        return any(turn.interface == interface for turn in self._turns.values())
+    def _interfaces(self) -> set[str]:
+        return {turn.interface for turn in self._turns.values()}
+
+    def _tables(self) -> set[str]:
+        return {table_name(network) for network in self._turns}
 
     @contextmanager
     def _signals(self) -> Iterator[socket.socket]:

@@ -103,4 +103,4 @@ def listen_port(me: Membership, local: Local) -> int:
 def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
     lans = tuple(claim.range for claim in own_lans(me, others))
     meshes = tuple(sorted(other.interface for other in others))
-    return ruleset.Own(table_name(me), me.interface, lans, meshes)
+    return ruleset.Own(table_name(me.network), me.interface, lans, meshes)

@@ -61,6 +61,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
     if me.phase == "joined":
         checks |= {
             "applied": lambda: network.check_applied(me),
+            "changed": lambda: network.check_undone(me, clock()),
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "overlap": lambda: network.check_overlap(me, run),
             **gateways,

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,16 @@ _MOST = 2**53
 MOST_LINES = 20  # of one entry: a thousand peers that come at once need no thousand lines
 
 Cause = Literal[
-    "join", "check-in", "failed-check-in", "restore", "up", "down", "set", "gateway", "deleted"
+    "join",
+    "check-in",
+    "failed-check-in",
+    "mended",
+    "restore",
+    "up",
+    "down",
+    "set",
+    "gateway",
+    "deleted",
 ]
 
 
@@ -55,7 +64,8 @@ class Entry:
 
     `at`: seconds since 1970; `revision`: of the view it followed, 0 without one; `changes`: a line
     each, after what has led to them, `more` the number of those left out; `failed`: the code of
-    the error that cut it short.
+    the error that cut it short; `times`: how often in a row just this was done, the last time at
+    `at`.
     """
 
     at: int
@@ -64,6 +74,7 @@ class Entry:
     changes: tuple[str, ...]
     more: int = 0
     failed: str | None = None
+    times: int = 1
 
 
 @contextmanager
@@ -140,7 +151,10 @@ def bounded(lines: Sequence[str]) -> list[str]:
 
 
 def _append(network: str, entry: Entry) -> None:
-    lines = [json.dumps(asdict(e)) for e in (*read(network), entry)]
+    before = read(network)
+    if before and replace(before[-1], at=entry.at, times=1) == entry:
+        entry = replace(entry, times=before.pop().times + 1)
+    lines = [json.dumps(asdict(e)) for e in (*before, entry)]
     with suppress(OSError):
         write_private(file_of(network), "".join(f"{x}\n" for x in bounded(lines)).encode())
 
@@ -156,6 +170,7 @@ def _parse(line: str) -> Entry | None:
             changes=tuple(map(str, data["changes"])),
             more=parse_int(data["more"], 0, _MOST, "rest"),
             failed=None if failed is None else str(failed),
+            times=int(data.get("times", 1)),  # not in files of nmk 0.2.0
         )
     except (BadInput, ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -162,7 +162,7 @@ def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
     if work.want.ruleset is None:
         if work.renew_filter:
             with tried.step():
-                packet_filter.replace(run, table_name(me), None)
+                packet_filter.replace(run, table_name(me.network), None)
         if not run.dry:
             _unsettle(me)
     return replace(me, laid=work.laid, found=work.found)
@@ -243,7 +243,7 @@ def _kept_routers(
 
 def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
     """Whether the table differs from the one that is wanted, or was changed by others since."""
-    there = packet_filter.listing(run, table_name(me))
+    there = packet_filter.listing(run, table_name(me.network))
     if ruleset is None or not there:
         return (ruleset is None) != (not there)
     try:
@@ -255,13 +255,13 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
 
 def _renew_filter(me: Membership, ruleset: str, run: Runner) -> None:
     """Put the table in place, and note what nft makes of it: its own words differ from ours."""
-    packet_filter.replace(run, table_name(me), ruleset)
+    packet_filter.replace(run, table_name(me.network), ruleset)
     if run.dry:
         return
     path = _settled_file(me)
     with suppress(OSError):
         make_runtime_directory()
-        there = packet_filter.listing(run, table_name(me))
+        there = packet_filter.listing(run, table_name(me.network))
         write_private(path, _digest(ruleset, there).encode())
 
 
@@ -278,9 +278,9 @@ def is_settled(me: Membership) -> bool:
     return _settled_file(me).exists()
 
 
-def table_name(me: Membership) -> str:
+def table_name(network: str) -> str:
     """The name of a network's table in nft."""
-    return f"nmk-{me.network}"
+    return f"nmk-{network}"
 
 
 def _digest(ruleset: str, listing: str) -> str:

@@ -144,6 +144,7 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     good, after ten failed runs where it may pass.
     """
     from nmk.agent import patience, state
+    from nmk.agent.interface import complain
     from nmk.agent.tick import check_in_network
 
     check_root("nmk checkin")
@@ -157,6 +158,7 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     for name in chosen:
         try:
             me = check_in_network(name, runner(dry_run, verbose))
+            complain(me)
             patience.over(name)
             talk(summary(me))
             tell_cut_off(me, quiet=quiet or dry_run)

@@ -30,6 +30,7 @@ CAUSES = {
     "check-in": "check-in",
     "failed-check-in": "check-in that failed, put right from disk",
     "restore": "put in place from disk",
+    "mended": "put right at once",
     "up": "nmk up",
     "down": "nmk down",
     "set": "nmk set",
@@ -179,7 +180,8 @@ def entry_lines(entry: Entry, network: str) -> list[str]:
     """A plan of the log for people, in the machine's own time."""
     when = datetime.fromtimestamp(entry.at, timezone.utc).astimezone()
     cause = CAUSES.get(entry.cause, entry.cause)
-    lines = [f"{when:%Y-%m-%d %H:%M:%S}  {network}  {cause}, revision {entry.revision}"]
+    often = f", {entry.times} times in a row" if entry.times > 1 else ""
+    lines = [f"{when:%Y-%m-%d %H:%M:%S}  {network}  {cause}, revision {entry.revision}{often}"]
     lines += [f"    {change}" for change in entry.changes]
     if entry.more:
         lines.append(f"    and {entry.more} more")

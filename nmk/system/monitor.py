@@ -1,67 +1,167 @@
-"""Learning at once that the machine's addresses or routes have changed, from `ip monitor`."""
+"""Learning at once what changes in the kernel's network state: netlink(7), rtnetlink(7).
+
+Addresses, routes, rules, links and forwarding by one socket, packet filters by another.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
-from nmk.system.runner import find_tool
-
+# linux/netlink.h, linux/rtnetlink.h, linux/netconf.h, linux/netfilter/nfnetlink.h
+_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP = 12, 270, 1
+_ROUTE_GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25)  # link; IPv4, IPv6: address, route, rule, netconf
+_FILTER_GROUPS = (7,)  # NFNLGRP_NFTABLES
+_LINKS, _ADDRESSES, _ROUTES, _RULES, _NETCONFS = (
+    {start, start + 1} for start in (16, 20, 24, 32, 80)
+)
+_CLONED, _MULTICAST = 0x200, 5
 _CHUNK = 64 * 1024
+_MOST_READS = 256  # in one go; what is left makes the descriptor readable again
+
+
+class News(NamedTuple):
+    """What has changed: something of nmk's own, addresses and routes of others."""
+
+    ours: bool = False
+    theirs: bool = False
 
 
 class Monitor:
-    """A running `ip monitor`. Its file descriptor is readable when something has changed.
+    """Its file descriptor is readable when something has changed.
 
-    `ours` tells whether an interface is one of nmk's own: its changes do not count. Raises
-    ToolMissing.
+    `interfaces` gives the names of nmk's own interfaces, `tables` those of its tables in nft. All
+    rules count as ours, and all routing tables from `first_table` on.
     """
 
-    def __init__(self, ours: Callable[[str], bool]) -> None:
-        self._ours = ours
-        self._rest = b""
-        self._process = subprocess.Popen(
-            [find_tool("ip"), "-oneline", "monitor", "address", "route"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        self._output = self._process.stdout
-        os.set_blocking(self._output.fileno(), False)
+    def __init__(
+        self,
+        interfaces: Callable[[], set[str]],
+        tables: Callable[[], set[str]],
+        first_table: int,
+    ) -> None:
+        self._interfaces, self._tables, self._first = interfaces, tables, first_table
+        self._numbers: dict[int, str] = {}  # of interfaces that may be gone by now
+        self._poll = select.epoll()
+        self._sockets = {}
+        for protocol, groups in ((0, _ROUTE_GROUPS), (_NETFILTER, _FILTER_GROUPS)):
+            with suppress(OSError):  # a kernel without it has nothing to tell
+                found = _listen(protocol, groups)
+                self._sockets[found.fileno()] = (protocol, found)
+                self._poll.register(found, select.EPOLLIN)
 
     def fileno(self) -> int:
-        """For select; -1 when the command has ended."""
-        return -1 if self._output.closed else self._output.fileno()
+        """For select."""
+        return self._poll.fileno()
 
-    def changed(self) -> bool:
-        """Whether something that is not ours has changed since the last call."""
-        try:
-            data = os.read(self._output.fileno(), _CHUNK)
-        except BlockingIOError:
-            return False
-        if not data:
-            self.close()
-            return False
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return any(self._counts(line.decode(errors="replace")) for line in lines)
+    def read(self) -> News:
+        """What has changed since the last call."""
+        ours = theirs = False
+        for number, _ in self._poll.poll(0):
+            protocol, found = self._sockets[number]
+            judge = self._judge_filter if protocol else self._judge
+            for kind, payload in _messages(found):
+                news = judge(kind, payload)
+                ours, theirs = ours or news.ours, theirs or news.theirs
+        return News(ours, theirs)
 
     def close(self) -> None:
-        """End the command."""
-        self._output.close()
-        with suppress(ProcessLookupError):
-            self._process.terminate()
-        self._process.wait()
+        """Listen no more."""
+        self._poll.close()
+        for _, found in self._sockets.values():
+            found.close()
 
-    def _counts(self, line: str) -> bool:
-        """Whether a line such as `2: eth0    inet 192.0.2.7/24 ...` is about others' interfaces."""
-        words = line.removeprefix("Deleted ").split()
-        if not words or "cache" in words or "ff00::/8" in words:
-            return False
-        if words[0].rstrip(":").isdecimal() and len(words) > 1:
-            interface = words[1]
-        else:
-            interface = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
-        return not self._ours(interface.partition("@")[0])
+    def _judge(self, kind: int, payload: bytes) -> News:
+        """One message of rtnetlink; where some were lost, anything may have changed."""
+        if kind in _RULES or kind in _NETCONFS:
+            return News(ours=True)
+        if kind in _LINKS:
+            (number,) = struct.unpack_from("=4xi", payload)
+            name = _text(_attributes(payload[16:]).get(3, b""))
+            self._numbers[number] = name
+            return News(ours=name in self._interfaces())
+        if kind in _ADDRESSES:
+            (number,) = struct.unpack_from("=4xI", payload)
+            is_ours = self._is_ours(number)
+            return News(is_ours, not is_ours)
+        if kind in _ROUTES:
+            return self._judge_route(payload)
+        return News(kind == _LOST, kind == _LOST)
+
+    def _judge_route(self, payload: bytes) -> News:
+        table, form, flags = struct.unpack_from("=4xB2xBI", payload)
+        if flags & _CLONED or form == _MULTICAST:
+            return News()
+        found = _attributes(payload[12:])
+        table = _number(found.get(15)) or table
+        is_ours = self._is_ours(_number(found.get(4))) or table >= self._first
+        return News(is_ours, not is_ours)
+
+    def _judge_filter(self, kind: int, payload: bytes) -> News:
+        """One message of nf_tables, whose first attribute is the table's name."""
+        name = _text(_attributes(payload[4:]).get(1, b""))
+        return News(ours=kind == _LOST or name in self._tables())
+
+    def _is_ours(self, number: int) -> bool:
+        with suppress(OSError):
+            self._numbers[number] = socket.if_indextoname(number)
+        return self._numbers.get(number) in self._interfaces()
+
+
+_LOST = 0  # no message of the kernel's: some did not fit into the socket
+
+
+def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:
+    found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        found.bind((0, 0))
+        for group in groups:
+            with suppress(OSError):  # such as IPv6's, where there is none
+                found.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        found.setblocking(False)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _messages(found: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each message that has come."""
+    for _ in range(_MOST_READS):
+        try:
+            data = found.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # ENOBUFS
+            yield _LOST, b""
+            return
+        while len(data) >= 16:
+            length, kind = struct.unpack_from("=IH", data)
+            if not 16 <= length <= len(data):
+                break
+            with suppress(struct.error):  # too short for its kind: none of those that we know
+                yield kind, data[16:length]
+            data = data[(length + 3) & ~3 :]
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if not 4 <= length <= len(data):
+            break
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+def _number(data: bytes | None) -> int:
+    return struct.unpack("=I", data)[0] if data and len(data) == 4 else 0
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")

@@ -96,7 +96,7 @@ def test_ipv6_is_switched_off_on_the_interface_later(place: Dual) -> None:
 def test_a_line_of_many_that_fails_stops_no_other(place: Dual) -> None:
     """As with a kernel or a policy that refuses one address for a reason of its own."""
     host = place.machine("one-line")
-    spoiled = 'sed "s/^address add fd.*/address add nonsense/" | /sbin/ip "$@"; exit $?'
+    spoiled = 'sed "/add fd/s/nmk-dual/nowhere/" | /sbin/ip "$@"; exit $?'
     host.write(
         "/usr/local/sbin/ip",
         f'#!/bin/sh\ncase "$*" in *-batch*) {spoiled};; esac\nexec /sbin/ip "$@"\n',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from nmk.agent import last_check_in, state
+from nmk.agent import history, last_check_in, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
@@ -22,6 +22,8 @@ from nmk.system.runner import Runner
 
 _MOST = 3  # differences, addresses: what a line has room for
 _LATE_INTERVALS = 3
+_LATELY = 600  # seconds
+_QUARREL = 3  # changes by others that are no chance
 _INSTALL = "nmk service install agent"
 
 
@@ -53,6 +55,20 @@ def check_applied(me: Membership) -> list[Finding]:
         for problem in me.problems
     ]
     return found or [Finding("applied", "ok", "all that the controller said", network=me.network)]
+
+
+def check_undone(me: Membership, now: float) -> list[Finding]:
+    """Whether another program keeps changing what nmk lays; nothing where none does."""
+    lately = [e for e in history.read(me.network) if now - e.at < _LATELY and e.cause == "mended"]
+    if sum(entry.times for entry in lately) < _QUARREL:
+        return []
+    lines = dict.fromkeys(line for entry in lately for line in entry.changes[1:])
+    reason = f"another program keeps changing what nmk needs: {_some(list(lines))}"
+    mend = (
+        "find it, and have it leave that alone; systemd-networkd: "
+        "ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in networkd.conf"
+    )
+    return [Finding("changed", "warn", reason, mend, me.network)]
 
 
 def check_overlap(me: Membership, run: Runner) -> list[Finding]:

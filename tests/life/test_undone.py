@@ -1,0 +1,166 @@
+"""What another program takes away of nmk's own is back within seconds, and the log says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.test_machine import NMK, SOURCE, Place, nmk
+from tests.lab import Host, Lab, Process, poll
+
+SOON = 8  # seconds; two on a machine that is not busy
+
+
+class Home(Place):
+    """A network with an exit node, `way`, and a laptop that goes out by it."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab)
+        self.admin("network", "set", "home", "interval=3600")
+        self.way = self.member("way")
+        self.laptop = self.member("laptop")
+        self.admin("gateway", "add", "way", "exit")
+        for host in (self.way, self.laptop):
+            assert nmk(host, "checkin").returncode == 0
+        assert nmk(self.laptop, "set", "exit-node=way", "kill-switch=on").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    with Lab() as lab:
+        yield Home(lab)
+
+
+@pytest.fixture
+def agent(home: Home) -> Iterator[Process]:
+    process = home.laptop.start(*NMK, "agent", env={"PYTHONPATH": SOURCE})
+    process.wait_for("keeping")
+    yield process
+    process.terminate()
+    process.wait()
+
+
+def laid(host: Host) -> dict[str, Any]:
+    """All that is there for the exit node."""
+    shown = {
+        "rules": "ip rule; ip -6 rule",
+        "routes": "ip -4 route show table all dev nmk-home",
+        "filter": "nft --stateless list ruleset",
+        "addresses": "ip -br addr show dev nmk-home | grep -o '10[0-9./]*'",
+        "mark": "cat /proc/sys/net/ipv4/conf/all/src_valid_mark",
+    }
+    found = {k: host.run("sh", "-c", how, check=False).stdout for k, how in shown.items()}
+    return {kind: sorted(text.splitlines()) for kind, text in found.items()}
+
+
+def log(host: Host) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(nmk(host, "log", "-o", "json").stdout)
+    return found
+
+
+def mended(host: Host) -> int:
+    """How often something was put right."""
+    return sum(entry["times"] for entry in log(host) if entry["cause"] == "mended")
+
+
+TAKEN = {
+    "rules": "ip rule flush; ip rule add priority 32766 table main; "
+    "ip rule add priority 32767 table default; ip -6 rule flush; "
+    "ip -6 rule add priority 32766 table main",
+    "filter": "nft --stateless list ruleset",
+        "addresses": "ip -br addr show dev nmk-home | grep -o '10[0-9./]*'",
+        "mark": "cat /proc/sys/net/ipv4/conf/all/src_valid_mark",
+    }
+    found = {k: host.run("sh", "-c", how, check=False).stdout for k, how in shown.items()}
+    return {kind: sorted(text.splitlines()) for kind, text in found.items()}
+
+
+def log(host: Host) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(nmk(host, "log", "-o", "json").stdout)
+    return found
+
+
+def mended(host: Host) -> int:
+    """How often something was put right."""
+    return sum(entry["times"] for entry in log(host) if entry["cause"] == "mended")
+
+
+TAKEN = {
+    "rules": "ip rule flush; ip rule add priority 32766 table main; "
+    "ip rule add priority 32767 table default; ip -6 rule flush; "
+    "ip -6 rule add priority 32766 table main",
+    "one rule": "ip rule del priority 30001; ip rule del priority 20002",
+    "routes": "ip route flush table 7236973",
+    "filter": "nft flush ruleset",
+    "routes and addresses": "ip route flush table 7236973; ip address flush dev nmk-home; "
+    "ip link set nmk-home down",
+    "interface": "ip link delete nmk-home",
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_another_program_removed_is_back(home: Home, agent: Process, what: str) -> None:
+    before, said = laid(home.laptop), mended(home.laptop)
+    home.laptop.run("sh", "-c", TAKEN[what])
+    poll(lambda: mended(home.laptop) > said, SOON, "word of it")
+    assert laid(home.laptop) == before
+    assert log(home.laptop)[-1]["changes"][0] == "another program had changed this"
+    assert agent.output.count("another program changed what is nmk's") == 1
+
+
+def test_with_one_who_takes_it_away_each_time_it_is_not_followed_for_ever(
+    home: Home, agent: Process
+) -> None:
+    before = len(log(home.laptop))
+    quarrel = home.laptop.start(
+        "sh", "-c", "while :; do ip rule del priority 30001 2>/dev/null; sleep 0.05; done"
+    )
+    agent.wait_for("another program keeps changing it", 40)
+    quarrel.kill()
+    assert agent.output.count("another program") == 2
+    news = log(home.laptop)[before:]
+    assert sum(entry["times"] for entry in news) <= 5
+    assert len(news) <= 2
+    doctor = nmk(home.laptop, "doctor").stdout
+    assert "another program keeps changing what nmk needs" in doctor
+
+
+def test_without_an_agent_the_next_check_in_puts_it_right(home: Home) -> None:
+    before = laid(home.laptop)
+    home.laptop.run("sh", "-c", TAKEN["rules"])
+    assert nmk(home.laptop, "checkin").returncode == 0
+    assert laid(home.laptop) == before
+
+
+def test_the_monitor_tells_ours_from_theirs(home: Home) -> None:
+    program = """
+import select, subprocess
+from nmk.system.monitor import Monitor
+monitor = Monitor(lambda: {"nmk-x"}, lambda: {"nmk-x"}, 7237484)
+def after(*commands):
+    for command in commands:
+        subprocess.run(command, shell=True, check=True)
+    select.select([monitor], [], [], 0.3)
+    news = monitor.read()
+    print(int(news.ours), int(news.theirs), sep="", end=" ")
+after("ip link add nmk-x type veth peer name them", "ip link set them up", "ip link set nmk-x up")
+after("ip address add 10.9.9.1/24 dev nmk-x")
+after("ip address add 192.0.2.9/24 dev them")
+after("ip route add 10.8.0.0/16 via 192.0.2.1")
+after("ip route add 10.8.0.0/16 via 192.0.2.1 table 7237484")
+after("ip rule add priority 77 table 7")
+after("nft add table inet theirs", "nft add chain inet theirs c")
+after("nft add table inet nmk-x")
+after("sysctl -qw net.ipv4.ip_forward=1")
+after("true")
+after("ip link delete nmk-x")
+monitor.close()
+"""
+    done = home.lab.host("listens").run(sys.executable, "-c", program, env={"PYTHONPATH": SOURCE})
+    assert Path(SOURCE, "nmk").is_dir()
+    assert done.stdout == "11 10 01 01 10 10 00 10 10 00 11 "
