@@ -119,8 +119,8 @@ class Agent:
         error = self._try(
             network, "check-in", lambda n: found.append(check_in_network(n, self._run))
         )
-        for me in found:  # what could not be done here is no reason to come more rarely
-            self._try(network, "apply", lambda _, me=me: complain(me))
+        if found:  # what could not be done here is no reason to come more rarely
+            self._try(network, "apply", lambda _: complain(found[0]))
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = time.monotonic() + BUSY

@@ -72,30 +72,6 @@ TAKEN = {
     "rules": "ip rule flush; ip rule add priority 32766 table main; "
     "ip rule add priority 32767 table default; ip -6 rule flush; "
     "ip -6 rule add priority 32766 table main",
-    "filter": "nft --stateless list ruleset",
-        "addresses": "ip -br addr show dev nmk-home | grep -o '10[0-9./]*'",
-        "mark": "cat /proc/sys/net/ipv4/conf/all/src_valid_mark",
-    }
-    found = {k: host.run("sh", "-c", how, check=False).stdout for k, how in shown.items()}
-    return {kind: sorted(text.splitlines()) for kind, text in found.items()}
-
-
-def log(host: Host) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(nmk(host, "log", "-o", "json").stdout)
-    return found
-
-
-def mended(host: Host) -> int:
-    """How often something was put right."""
-    return sum(entry["times"] for entry in log(host) if entry["cause"] == "mended")
-
-
-TAKEN = {
-    "rules": "ip rule flush; ip rule add priority 32766 table main; "
-    "ip rule add priority 32767 table default; ip -6 rule flush; "
-    "ip -6 rule add priority 32766 table main",
-    "one rule": "ip rule del priority 30001; ip rule del priority 20002",
-    "routes": "ip route flush table 7236973",
     "filter": "nft flush ruleset",
     "routes and addresses": "ip route flush table 7236973; ip address flush dev nmk-home; "
     "ip link set nmk-home down",
@@ -131,6 +107,7 @@ def test_with_one_who_takes_it_away_each_time_it_is_not_followed_for_ever(
 
 
 def test_without_an_agent_the_next_check_in_puts_it_right(home: Home) -> None:
+    assert nmk(home.laptop, "checkin").returncode == 0
     before = laid(home.laptop)
     home.laptop.run("sh", "-c", TAKEN["rules"])
     assert nmk(home.laptop, "checkin").returncode == 0

@@ -47,9 +47,21 @@ def test_a_plan_is_remembered(state_dir: Path) -> None:
         "changes": ("set MTU 1380, up",),
         "more": 0,
         "failed": None,
+        "times": 1,
     }
     assert [p.name for p in state_dir.iterdir()] == ["home.log"]
     assert (state_dir / "home.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_what_is_done_again_and_again_is_one_entry() -> None:
+    renewed = Change("surroundings", "renew the packet filter")
+    for _ in range(3):
+        record(renewed, reason=Reason("mended"))
+    [entry] = history.read("home")
+    assert (entry.changes, entry.times) == (("renew the packet filter",), 3)
+    record(renewed)
+    assert [e.times for e in history.read("home")] == [3, 1]
 
 
 def test_an_empty_plan_and_a_dry_run_write_nothing(state_dir: Path) -> None:
@@ -157,7 +169,16 @@ def test_a_life(lab: Lab) -> None:
     mesh = Mesh(lab, "10.77.0.0/24")
     anna = mesh.join(mesh.machine("anna"))
     [first] = entries(anna)
-    assert first.keys() == {"network", "at", "cause", "revision", "changes", "more", "failed"}
+    assert first.keys() == {
+        "network",
+        "at",
+        "cause",
+        "revision",
+        "changes",
+        "more",
+        "failed",
+        "times",
+    }
     assert (first["network"], first["cause"], first["failed"]) == ("home", "join", None)
     assert first["changes"][0] == "create nmk-home"
     assert first["at"].endswith("Z")
@@ -205,6 +226,7 @@ def test_a_life(lab: Lab) -> None:
         "changes": ["remove nmk-home"],
         "more": 0,
         "failed": None,
+        "times": 1,
     }
     anna.run("nmk", "leave")
     assert anna.run("test", "-e", FILE, check=False).returncode == 1
