@@ -12,6 +12,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
 from nmk.agent.tick import api_of, still_there
 from nmk.errors import (
+    CommandFailed,
     NmkError,
     NodeDeleted,
     NodeUnknown,
@@ -47,7 +48,12 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     with machine_lock(run, RETURN_SECONDS):
         if me.urls and not run.dry:  # a state that cannot be read has none
             me = still_there(me)
-        interface.remove(me, run)
+        try:
+            interface.remove(me, run)
+        except CommandFailed as error:  # the rest was removed
+            if not force:
+                raise
+            say(f"left as it is: {error.message}")
         if not run.dry:
             state.remove(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")

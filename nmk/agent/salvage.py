@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import get_args
 
 from nmk.agent import interface, state, surroundings
+from nmk.agent.attempts import Attempts
 from nmk.agent.join import interface_for
 from nmk.agent.membership import Kind, Membership, parse_found
 from nmk.core.parse import parse_interface
@@ -58,8 +59,11 @@ def open_way(network: str, run: Runner) -> Membership:
     """Let everything out past the network, kill switch or not; its interface stays."""
     me = salvage(network, run)
     work = surroundings.plan(me, NOTHING, run)
-    surroundings.begin(me, work, run)
-    return surroundings.finish(me, work, run)
+    tried = Attempts()
+    surroundings.begin(me, work, run, tried)
+    after = surroundings.finish(me, work, run, tried)
+    tried.complain()
+    return after
 
 
 def take_down(network: str, run: Runner) -> Membership:

@@ -44,7 +44,17 @@ NEXT = {  # by a peer's state
     "silent": "nmk ping -n {} {}",
     "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
 }
-_LISTS = ("addresses", "left_out", "offered", "roles", "routes", "declined", "clients", "peers")
+_LISTS = (
+    "addresses",
+    "left_out",
+    "problems",
+    "offered",
+    "roles",
+    "routes",
+    "declined",
+    "clients",
+    "peers",
+)
 NAT = "it and this machine are both behind NAT: neither has an address that the other can reach"
 WHYS = {
     "static": "pinned",
