@@ -204,14 +204,14 @@ class NotRoot(NmkError):
     """The command changes the machine and needs root."""
 
     code = "not-root"
-    default_hint = "run it again with sudo"
+    default_hint = "run it again as root"
 
 
 class ToolMissing(NmkError):
     """A program that nmk drives is not installed."""
 
     code = "tool-missing"
-    default_hint = "apt-get install wireguard-tools iproute2"
+    default_hint = "install it in this machine's own way"
 
 
 class CommandFailed(NmkError):

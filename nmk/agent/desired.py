@@ -26,7 +26,7 @@ from nmk.core.surroundings import (
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadView, FamilyOff
 from nmk.system import sysctl
-from nmk.system.runner import has_tool
+from nmk.tools import has_tool
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 

@@ -6,20 +6,23 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from nmk.agent.places import config_directory
 from nmk.core.tunnel import Command
 from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, render_systemd
 from nmk.errors import NmkError, StateUnwritable
 from nmk.files import read_toml, write_file
-from nmk.system.runner import Runner, find_tool, has_tool
+from nmk.system.runner import Runner, find_tool
 from nmk.system.starters import cron_runs
+from nmk.tools import has_tool, systemd_runs
 
-SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 OPENRC_RUNS = Path("/run/openrc")
 SYSTEMD_UNITS = Path("/etc/systemd/system")
 OPENRC_SCRIPTS = Path("/etc/init.d")
 CRON_TABLES = Path("/etc/cron.d")
+CRONTAB = Path("/etc/crontab")
+_CRONS = ("cron", "crond", "fcron")
 _KEPT_VARIABLES = {
     "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR"),
     "server": ("NMK_DATA_DIR", "NMK_CONFIG_DIR"),
@@ -74,7 +77,7 @@ def find_manager(role: str, program: str) -> Manager | None:
     cron starts the agent only, as check-ins.
     """
     environment = kept_environment(role)
-    if SYSTEMD_RUNS.is_dir():
+    if systemd_runs():
         return _systemd(role, program, environment)
     if OPENRC_RUNS.is_dir():
         return _openrc(role, program, environment)
@@ -127,15 +130,29 @@ def _openrc(role: str, program: str, environment: Mapping[str, str]) -> Manager:
     )
 
 
+def keep_hint(program: str) -> str:
+    """What has this machine check in from now on: a command where there is one, else in words."""
+    environment = kept_environment()
+    if find_manager("agent", program):
+        return "nmk service install agent"
+    line = cron_line(program, environment, user="")
+    has_cron = any(map(has_tool, _CRONS)) or cron_runs()
+    if has_cron and has_tool("crontab"):
+        return f"(crontab -l; echo {quote(line)}) | crontab -"
+    started = f"have this machine start `{program} agent` as it starts other programs"
+    if has_cron and CRONTAB.exists():
+        line = cron_line(program, environment)
+        return f"{started}; or put this into {CRONTAB} and restart cron: {line}"
+    return started
+
+
 def install(role: str, program: str, run: Runner, say: Say) -> None:
     """Make the service and start it; repeat-safe. Raises NoServiceManager that shows what to do."""
     manager = find_manager(role, program)
     if manager is None:
         say(f"to be started with the machine: {program} {role}")
-        if role == "agent":
-            line = cron_line(program, kept_environment(), user="")
-            say(f"or in root's crontab, a check-in a minute:\n\n{line}\n")
-        raise NoServiceManager("this machine has no systemd, OpenRC or cron that nmk knows")
+        reason = "this machine has no systemd, OpenRC or cron that nmk knows"
+        raise NoServiceManager(reason, keep_hint(program) if role == "agent" else None)
     say(f"{manager.name}: {manager.path}")
     if run.dry:
         say(manager.content)

@@ -23,7 +23,8 @@ from nmk.errors import BadInput, NmkError, NotJoined, PortTaken
 from nmk.system import ports, wireguard
 from nmk.system.dump import Dump
 from nmk.system.keys import public_key
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool, systemd_runs
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -201,8 +202,8 @@ def _put_aside(file: HubFile, say: Say) -> None:
     except OSError as error:
         say(
             f"note: {file.path} could not be renamed ({error.strerror}): see to it that nothing "
-            "starts the hub again\n"
-            f"  where systemd does: systemctl disable wg-quick@{file.interface}"
+            "starts the hub again"
+            + (f"\n  systemctl disable wg-quick@{file.interface}" if systemd_runs() else "")
         )
     else:
         say(f"{file.path} is {kept} now, so that nothing starts the hub again")

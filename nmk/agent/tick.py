@@ -37,7 +37,8 @@ from nmk.system import sysctl, wireguard
 from nmk.system.dump import Dump
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool
 from nmk.wire.envelope import NO_EPOCH
 from nmk.wire.messages import CheckIn
 

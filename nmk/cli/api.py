@@ -25,6 +25,7 @@ from nmk.errors import (
     Unreachable,
     from_code,
 )
+from nmk.tools import root_hint
 
 Json = dict[str, Any]
 DATA_DIR = Path("/var/lib/nmk/server")
@@ -163,7 +164,7 @@ class AdminApi:
             return response.status, response.read(_LARGEST)
         except PermissionError:
             raise Unreachable(
-                f"{self.server} is for root only", "run it again with sudo, or set NMK_SERVER"
+                f"{self.server} is for root only", f"{root_hint()}, or set NMK_SERVER"
             ) from None
         except (OSError, UnicodeError, http.client.HTTPException) as error:
             if cut_short and len(content or "") > _SMALL:

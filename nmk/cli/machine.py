@@ -333,12 +333,10 @@ def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:
 
 def next_steps(me: Membership) -> str:
     """What to do after a join."""
-    from nmk.agent.service import kept_environment, status
+    from nmk.agent.service import keep_hint, status
     from nmk.archive import running_file
-    from nmk.core.units import cron_line
 
-    line = cron_line(str(running_file() or "nmk"), kept_environment())
-    keeping = f" It stays up to date by a check-in a minute:\n\n  echo '{line}' > /etc/cron.d/nmk"
+    keeping = f" To keep it up to date:\n\n  {keep_hint(str(running_file() or 'nmk'))}"
     if status("agent", runner(dry=False, verbose=False))["installed"]:
         keeping = " The agent keeps it up to date."
     return f"\nDone: this machine is in {me.network}.{keeping}\n\nWho is there:\n\n  nmk status"

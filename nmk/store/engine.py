@@ -13,6 +13,7 @@ from peewee import Database, Node
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput, ToolMissing
+from nmk.tools import install_hint
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -85,7 +86,7 @@ def open_engine(url: str) -> Engine:
         except ModuleNotFoundError:
             raise ToolMissing("PostgreSQL needs psycopg 3", "pip install psycopg") from None
         except ImportError:
-            raise ToolMissing("psycopg finds no libpq", "apt-get install libpq5") from None
+            raise ToolMissing("psycopg finds no libpq", install_hint("libpq")) from None
         return PostgresEngine(url)
     if scheme == "rqlite" and rest:
         from nmk.store.rqlite import RqliteEngine

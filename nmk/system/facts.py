@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nmk.core.text import plain
 from nmk.errors import NotRoot
+from nmk.tools import root_hint
 
 MOST_ADDRESSES = 32
 _SYS = Path("/sys/class/net")
@@ -30,7 +31,7 @@ def host_name() -> str:
 def check_root(command: str) -> None:
     """Raises NotRoot unless this process may change the machine."""
     if os.geteuid() != 0:
-        raise NotRoot(f"`{command}` needs root")
+        raise NotRoot(f"`{command}` needs root", root_hint())
 
 
 def machine_instance() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool, install_hint
 
 
 def listing(run: Runner, table: str) -> str:
@@ -21,7 +22,7 @@ def no_nft() -> ToolMissing:
     """What is to be said where a table is wanted and there is no nft."""
     return ToolMissing(
         "nft is not installed: without it this machine can be no gateway and use no exit node",
-        "apt-get install nftables",
+        install_hint("nft"),
     )
 
 

@@ -9,7 +9,8 @@ from nmk.core.firewall import Table
 from nmk.errors import CommandFailed
 from nmk.system.iptables_rules import parse_rules
 from nmk.system.nft_rules import parse_ruleset
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool
 
 _LEGACY = {  # tables that the old iptables has in the kernel; asking it for others makes them
     "iptables": Path("/proc/net/ip_tables_names"),

@@ -20,17 +20,9 @@ from typing import IO
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import BatchFailed, CommandFailed, ToolMissing
+from nmk.tools import install_hint, search_path
 
-PACKAGES = {
-    "ip": "iproute2",
-    "nft": "nftables",
-    "iptables": "iptables",
-    "ip6tables": "iptables",
-    "wg": "wireguard-tools",
-    "wireguard-go": "wireguard-go",
-}
 TIMEOUT = 60  # seconds; far above what any of our commands takes
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
 _POLL = 0.02  # seconds between two looks
 
@@ -114,25 +106,11 @@ def _describe_failed(command: Command, failed: dict[str, str]) -> str:
 
 
 def find_tool(name: str) -> str:
-    """The path of a program; root's directories count whatever PATH says (cron's has few).
-
-    Raises ToolMissing that names the package.
-    """
-    path = shutil.which(name, path=_path())
+    """The path of a program. Raises ToolMissing that names the package."""
+    path = shutil.which(name, path=search_path())
     if path is None:
-        package = PACKAGES.get(name)
-        hint = f"apt-get install {package}" if package else None
-        raise ToolMissing(f"the program {quote(name)} is not installed", hint)
+        raise ToolMissing(f"the program {quote(name)} is not installed", install_hint(name))
     return path
-
-
-def has_tool(name: str) -> bool:
-    """Whether a program is installed."""
-    return shutil.which(name, path=_path()) is not None
-
-
-def _path() -> str:
-    return os.pathsep.join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
 
 
 def _run(argv: Sequence[str], stdin: str | None) -> str:
@@ -200,7 +178,7 @@ def environment() -> dict[str, str]:
     """Ours without nmk's secrets, which a tunnel's process would keep for as long as it lives."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("NMK_")}
     # WG_SUDO: boringtun shall not give up root, which it needs to make its interface.
-    return {**kept, "PATH": _path(), "LC_ALL": "C", "WG_SUDO": "1"}
+    return {**kept, "PATH": search_path(), "LC_ALL": "C", "WG_SUDO": "1"}
 
 
 def _last_line(text: str) -> str:

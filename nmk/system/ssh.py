@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from nmk.errors import ToolMissing
-from nmk.system.runner import environment, find_tool, has_tool
+from nmk.system.runner import environment, find_tool
+from nmk.tools import has_tool, install_hint
 
 MOST_OUTPUT = 1024 * 1024  # bytes of standard output that are read
 _OPTIONS = (
@@ -37,7 +38,7 @@ def ssh_command(machine: str, options: Sequence[str], *, ask: bool) -> list[str]
 def check_ssh() -> None:
     """Raise ToolMissing where there is no ssh."""
     if not has_tool("ssh"):
-        raise ToolMissing('the program "ssh" is not installed', "apt-get install openssh-client")
+        raise ToolMissing('the program "ssh" is not installed', install_hint("ssh"))
 
 
 def run_there(command: Sequence[str], script: str, stdin: bytes, hear: Hear) -> tuple[int, str]:

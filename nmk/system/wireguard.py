@@ -13,7 +13,8 @@ from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, InterfaceTaken, ToolMissing
 from nmk.system.dump import Dump, parse_dump, parse_link
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool, install_hint
 
 USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
@@ -110,7 +111,7 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
     if len(ways) == 1 and not kernel_has_wireguard():
         raise ToolMissing(
             f"no WireGuard in the kernel ({failures[0].message}), and none installed beside it",
-            "apt-get install wireguard-go",
+            install_hint("wireguard-go"),
         )
     raise CommandFailed("; ".join(f.message for f in failures))
 

@@ -125,7 +125,7 @@ def test_what_is_not_there(mesh: Mesh, noun: str, message: str) -> None:
 
 def test_deleting_wants_a_yes(mesh: Mesh) -> None:
     refusal = failure(mesh.controller, "node", "delete", "-n", "home", "anna")
-    assert refusal == Failure(2, "Delete node anna? Nobody is there to answer", "add --yes")
+    assert refusal == Failure(2, "Delete node anna? Standard input is not a terminal", "add --yes")
 
 
 # Machines

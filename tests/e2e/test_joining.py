@@ -72,9 +72,9 @@ def test_joining_tells_what_it_does_and_what_comes_next(mesh: Mesh, bert: Host) 
         f"home has it as bert ({addresses})",
         f"{INTERFACE} is up, peers: {len(mesh.nodes()) - 1}",
     ]
-    [cron] = [line.strip() for line in told.stderr.splitlines() if "/etc/cron.d/nmk" in line]
-    bert.run("sh", "-c", cron)
-    *times, user, command = bert.read("/etc/cron.d/nmk").split(None, 6)[:7]
+    [keeps] = [line.strip() for line in told.stderr.splitlines() if "nmk service" in line]
+    bert.run("sh", "-c", keeps)
+    *times, user, command = bert.read("/etc/cron.d/nmk").splitlines()[-1].split(None, 6)
     assert (times, user) == (["*"] * 5, "root")
     assert command.startswith("/usr/local/bin/nmk checkin")
     bert.run("sh", "-c", command.replace("--splay 30", ""))

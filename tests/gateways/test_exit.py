@@ -285,17 +285,17 @@ def test_an_exit_node_that_does_not_answer_is_told(trip: Trip) -> None:
 def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     assert status(trip.laptop)["cut_off"] is None
-    opens = "nmk set -n home kill-switch=off"
+    opens, raises = "nmk set -n home kill-switch=off", "nmk up -n home"
     line = "the kill switch lets nothing out but to the LAN"
     down = trip.laptop.run("nmk", "down").stderr
-    assert f"the interface is not up, and so {line}\n  try: {opens}\n" in down
+    assert f"the interface is not up, and so {line}\n  try: {raises}\n" in down
     shown = status(trip.laptop)
     assert shown["exit"] == {"node": None, "problem": "the interface is not up"}
-    assert shown["cut_off"] == {"by": "kill switch", "next": opens}
-    assert f"cut off     {line}\n  try: {opens}\n" in trip.laptop.run("nmk", "status").stdout
+    assert shown["cut_off"] == {"by": "kill switch", "next": raises}
+    assert f"cut off     {line}\n  try: {raises}\n" in trip.laptop.run("nmk", "status").stdout
     assert line in trip.laptop.run("nmk", "checkin").stderr
     found = told(trip.laptop, "gateway")
-    assert (found["level"], found["mend"]) == ("broken", opens)
+    assert (found["level"], found["mend"]) == ("broken", raises)
     trip.laptop.run(*opens.split())
     reaches(trip.laptop, trip.web.address)
     assert status(trip.laptop)["cut_off"] is None

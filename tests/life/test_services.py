@@ -162,14 +162,14 @@ def test_openrc_keeps_a_machine_in_the_mesh(mesh: Mesh, archives: tuple[str, ...
     assert userspace(nas)
 
 
-def test_a_machine_with_nothing_is_told_what_to_paste(mesh: Mesh) -> None:
+def test_a_machine_with_nothing_is_told_what_to_start(mesh: Mesh) -> None:
     bare = mesh.machine("bare")
     bare.run("rm", "-f", "/usr/sbin/cron", "/usr/sbin/crond", "/usr/local/sbin/crond")
     mesh.join(bare)
     done = bare.run("nmk", "service", "install", check=False)
     assert done.returncode == 1
-    assert "\n* * * * * /usr/local/bin/nmk checkin --quiet --splay 30\n" in done.stderr
-    assert "/usr/local/bin/nmk agent" in done.stderr
+    assert "have this machine start `/usr/local/bin/nmk agent`" in done.stderr
+    assert "cron" not in done.stderr.partition("try:")[2]
     assert failure(bare, "service", "install", "server")[:2] == (
         1,
         "this machine has no systemd, OpenRC or cron that nmk knows",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from nmk import tools
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
-from nmk.system import runner
 from nmk.system.runner import DryRunner, Runner, find_tool
 
 
@@ -42,9 +42,10 @@ def test_a_failure_quotes_command_code_and_last_words() -> None:
     assert "exit 7' ended with 7: last" in raised.value.message
 
 
-def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_SYSTEM_PATH", "/nowhere")
-    monkeypatch.setenv("PATH", "/nowhere")
+def test_a_missing_tool_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "apt-get").touch(0o755)
     with pytest.raises(ToolMissing) as raised:
         find_tool("wg")
     assert raised.value.message == "the program 'wg' is not installed"

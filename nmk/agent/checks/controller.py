@@ -9,16 +9,17 @@ from nmk.agent.membership import Membership
 from nmk.agent.reach import Visit
 from nmk.core.amounts import show_age
 from nmk.core.findings import Finding
+from nmk.tools import clock_hint, fetch_hint
 
 _TOLERANCE = 60  # seconds between two clocks, or between two looks at one
-_MEND = "timedatectl set-ntp true, or set the clock by hand"
 
 
 def check_controller(me: Membership, visits: Sequence[Visit]) -> list[Finding]:
     """At which of its URLs the controller answers."""
     silent = [f"{v.url} {v.problem}" for v in visits if v.problem]
     answers = [v.url for v in visits if not v.problem]
-    mend = f"curl {visits[0].url}/healthz; on the controller: nmk server status"
+    looks = (fetch_hint(f"{visits[0].url}/healthz"), "on the controller: nmk server status")
+    mend = "; ".join(filter(None, looks))
     if not answers:
         reason = f"{'; '.join(silent)}; the mesh goes on as it is"
         return [Finding("controller", "broken", reason, mend, me.network)]
@@ -40,7 +41,7 @@ def check_clock(me: Membership, visits: Sequence[Visit], now: float) -> list[Fin
             f"it is {show_age(int(written - now))} behind the time when this machine wrote its "
             "state: peers refuse its handshakes until then"
         )
-        return [Finding("clock", "broken", reason, _MEND, me.network)]
+        return [Finding("clock", "broken", reason, clock_hint(), me.network)]
     dates = [v.date for v in visits if v.date is not None]
     if not dates:
         reason = "no controller answers to compare it with"
@@ -50,4 +51,4 @@ def check_clock(me: Membership, visits: Sequence[Visit], now: float) -> list[Fin
         return [Finding("clock", "ok", "as the controller's", network=me.network)]
     side = "ahead of" if ahead > 0 else "behind"
     reason = f"{show_age(abs(ahead))} {side} the controller's"
-    return [Finding("clock", "warn", reason, _MEND, me.network)]
+    return [Finding("clock", "warn", reason, clock_hint(), me.network)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nmk.agent.membership import Membership
 from nmk.core.findings import Finding
 from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
-from nmk.system.runner import has_tool
+from nmk.tools import has_tool, install_hint
 
 _DOCKER = "DOCKER-USER"
 
@@ -19,7 +19,7 @@ def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) ->
     """
     if tables is None:
         reason = "neither nft nor iptables is installed to look with"
-        return [Finding("firewall", "warn", reason, "apt-get install nftables", me.network)]
+        return [Finding("firewall", "warn", reason, install_hint("nft"), me.network)]
     call = Packet("udp", port, inside=_inside(me))
     found = [
         *(_input(me, port, s) for s in _drops(tables, "input", call)),
@@ -61,7 +61,14 @@ def open_port(port: int, stop: Stopped) -> str:
         return f"ufw allow {port}/udp"
     if has_tool("firewall-cmd"):
         return f"firewall-cmd --permanent --add-port={port}/udp && firewall-cmd --reload"
-    return f"nft insert rule {stop.table} {stop.chain} udp dport {port} accept"
+    if has_tool("nft"):
+        return f"nft insert rule {stop.table} {stop.chain} udp dport {port} accept"
+    return f"{_iptables(stop)} -I {stop.chain} -p udp --dport {port} -j ACCEPT"
+
+
+def _iptables(stop: Stopped) -> str:
+    """The program for a table of iptables, where there is no nft."""
+    return "ip6tables" if stop.table.startswith("ip6 ") else "iptables"
 
 
 def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
@@ -78,6 +85,7 @@ def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
         f"nft 'insert rule {stop.table} {chain} iifname {name} accept; "
         f"insert rule {stop.table} {chain} oifname {name} accept'"
     )
-    if docker and has_tool("iptables"):
-        mend = " && ".join(f"iptables -I {_DOCKER} {x} {name} -j ACCEPT" for x in ("-i", "-o"))
+    if (docker and has_tool("iptables")) or not has_tool("nft"):
+        tool = _iptables(stop)
+        mend = " && ".join(f"{tool} -I {chain} {x} {name} -j ACCEPT" for x in ("-i", "-o"))
     return Finding("firewall", "broken" if is_gateway else "warn", reason, mend, me.network)

@@ -16,7 +16,8 @@ from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
 from nmk.system import wireguard
 from nmk.system.routes import places
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool, install_hint
 
 _MOST = 3  # differences: what a line has room for
 
@@ -28,7 +29,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     want = desired_when_down(me) if is_idle else wish.surroundings
     if want.ruleset and not has_tool("nft"):
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
-        mend = "apt-get install nftables"
+        mend = install_hint("nft")
         return [Finding("gateway", "broken", reason, mend, me.network)]
     found = _check_way_out(me, wish, run)
     if not is_idle:

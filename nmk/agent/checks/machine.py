@@ -9,7 +9,8 @@ from nmk.agent.places import state_directory
 from nmk.core.findings import Finding
 from nmk.errors import NmkError
 from nmk.system import filesystem, wireguard
-from nmk.system.runner import PACKAGES, Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool, install_hint
 
 _VERSIONS = {
     "wg": ("wg", "--version"),
@@ -18,7 +19,6 @@ _VERSIONS = {
     "nft": ("nft", "--version"),
 }
 _NEEDED = ("wg", "ip")
-_PACKAGES = {**PACKAGES, "ping": "iputils-ping", "nft": "nftables"}
 _VERSION = re.compile(r"\d+\.[\w.]+|\d{8}")  # 1.0.6, or a day: 20221126
 _FORWARDING = {
     4: Path("/proc/sys/net/ipv4/ip_forward"),
@@ -37,7 +37,7 @@ def check_wireguard(run: Runner) -> list[Finding]:
                 "wireguard",
                 "broken",
                 "neither the kernel has it, nor is a userspace one installed",
-                "apt-get install wireguard-go",
+                install_hint("wireguard-go"),
             )
         ]
     version = _version(run, (program, "--version"))
@@ -52,7 +52,7 @@ def check_tools(run: Runner) -> list[Finding]:
             "tools",
             "broken" if name in _NEEDED else "warn",
             f"{name} is not installed",
-            f"apt-get install {_PACKAGES[name]}",
+            install_hint(name),
         )
         for name in _VERSIONS
         if not has_tool(name)

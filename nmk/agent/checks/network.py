@@ -8,8 +8,10 @@ from nmk.agent import history, last_check_in, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
+from nmk.agent.service import keep_hint
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
+from nmk.archive import running_file
 from nmk.core.amounts import show_ago
 from nmk.core.claims import summarize
 from nmk.core.findings import Finding, Level
@@ -24,7 +26,6 @@ _MOST = 3  # differences, addresses: what a line has room for
 _LATE_INTERVALS = 3
 _LATELY = 600  # seconds
 _QUARREL = 3  # changes by others that are no chance
-_INSTALL = "nmk service install agent"
 
 
 def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
@@ -102,7 +103,8 @@ def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
     if by is None:
         level: Level = "broken" if late else "warn"
         reason = f"nothing on this machine starts them; {last}"
-        return [Finding("check-ins", level, reason, _INSTALL, me.network)]
+        mend = keep_hint(str(running_file() or "nmk"))
+        return [Finding("check-ins", level, reason, mend, me.network)]
     if late:
         reason = f"{last}, with one every {interval}s expected from {by}"
         return [Finding("check-ins", "broken", reason, f"nmk checkin -n {me.network}", me.network)]

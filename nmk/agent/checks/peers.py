@@ -12,6 +12,7 @@ from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK
 from nmk.system import echo, routes
 from nmk.system.runner import Runner
+from nmk.tools import install_hint
 
 MOST_PROBED = 8  # peers, those that shook hands last
 _MOST_NAMED = 5
@@ -41,7 +42,7 @@ def check_mtu(me: Membership, peers: Sequence[Row], mtu: int, run: Runner) -> li
     """Whether packets of the tunnel's full size arrive. `mtu`: the interface's, in bytes."""
     if not echo.can_size(run):
         reason = "this ping cannot send packets of a given size"
-        return [Finding("mtu", "warn", reason, "apt-get install iputils-ping", me.network)]
+        return [Finding("mtu", "warn", reason, install_hint("ping"), me.network)]
     near = [p for p in peers if p["state"] == "connected"]
     near = sorted(near, key=lambda p: int(p["handshake"]))[:MOST_PROBED]
     found = check_underlay(me.network, near, mtu, run)

@@ -1,0 +1,181 @@
+"""Every hint is possible on the machine that prints it, whatever that machine has."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nmk import tools
+from nmk.agent import service
+from nmk.agent.checks import controller, firewall, machine, peers
+from nmk.agent.reach import Visit
+from nmk.cli import controller_check
+from nmk.core.firewall import Stopped
+from nmk.errors import NmkError, ToolMissing
+from nmk.system import echo, facts, ssh, wireguard
+from nmk.system.runner import Runner, find_tool
+from tests.agent.memberships import joined
+
+SOURCE = Path(tools.__file__).parent
+BASE = {"sh", "echo", "cat", "chmod", "date", "df"}
+MACHINES: dict[str, set[str]] = {
+    "debian": {"apt-get", "systemctl", "timedatectl", "curl", "sudo", "cron", "crontab", "nft"},
+    "debian without systemd": {"apt-get", "timedatectl", "wget", "cron", "crontab"},
+    "fedora": {"dnf", "yum", "systemctl", "timedatectl", "curl", "sudo", "firewall-cmd", "nft"},
+    "suse": {"zypper", "systemctl", "curl", "sudo"},
+    "arch": {"pacman", "systemctl", "sudo", "nft"},
+    "alpine": {"apk", "rc-service", "rc-update", "wget", "crond", "crontab"},
+    "openwrt": {"opkg", "wget", "crond", "crontab", "iptables", "ip6tables"},
+    "synology": {"synopkg", "curl", "sudo", "crond", "iptables", "ip6tables"},
+    "bare": set(),
+}
+PATHS: dict[str, set[str]] = {
+    "debian": {"systemd", "cron.d", "crontab"},
+    "debian without systemd": {"cron.d", "crontab"},
+    "fedora": {"systemd"},
+    "suse": {"systemd"},
+    "arch": {"systemd"},
+    "alpine": {"openrc"},
+    "openwrt": set(),
+    "synology": {"crontab"},
+    "bare": set(),
+}
+KNOWN = {  # programs that a hint may name, and then has to be sure of
+    *("apt-get", "dnf", "yum", "zypper", "pacman", "apk", "opkg", "synopkg"),
+    *("systemctl", "timedatectl", "rc-service", "rc-update", "crontab", "sudo"),
+    *("curl", "wget", "nft", "iptables", "ip6tables", "ufw", "firewall-cmd"),
+}
+FILES = {"/etc/cron.d": "cron.d", "/etc/crontab": "crontab", "/run/systemd": "systemd"}
+WORD = re.compile(r"(?<![\w/.-])[a-z][a-z0-9-]*(?![\w/-])")
+
+
+@pytest.fixture(params=MACHINES)
+def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A machine of that kind, made at the edge: what programs and directories there are."""
+    name: str = request.param
+    has = MACHINES[name] | BASE
+    monkeypatch.setattr(shutil, "which", lambda tool, **_: f"/bin/{tool}" if tool in has else None)
+    for variable in ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_DATA_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("nmk.agent.service.cron_runs", lambda: bool(has & {"cron", "crond"}))
+    monkeypatch.setattr(service, "find_tool", lambda _: "/bin/busybox")
+    for attribute, module, there in (
+        ("SYSTEMD", tools, "systemd"),
+        ("OPENRC_RUNS", service, "openrc"),
+        ("CRON_TABLES", service, "cron.d"),
+        ("CRONTAB", service, "crontab"),
+    ):
+        path = tmp_path / there
+        if there in PATHS[name]:
+            path.mkdir()
+        monkeypatch.setattr(module, attribute, path)
+    return name
+
+
+def raised(call: Callable[[], object]) -> str:
+    """The hint of the error that a call raises."""
+    with pytest.raises(NmkError) as caught:
+        call()
+    return caught.value.hint
+
+
+def hints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | None]:
+    """All hints that depend on what a machine has."""
+    me, run = joined(), Runner()
+    monkeypatch.setattr(wireguard, "kernel_has_wireguard", lambda: False)
+    monkeypatch.setattr(wireguard, "userspace_program", lambda: None)
+    monkeypatch.setattr(echo, "can_size", lambda _: False)
+    monkeypatch.setattr("nmk.agent.checks.machine._version", lambda *_: "1")
+    monkeypatch.setattr("nmk.agent.checks.network._starter", lambda: None)
+    monkeypatch.setattr("nmk.agent.checks.network.last_check_in.age", lambda *_: 9, raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    state = tmp_path / "home.json"
+    state.touch()
+    monkeypatch.setattr("nmk.agent.state.file_of", lambda _: state)
+    (tmp_path / "controller.key").touch()
+    stops = [
+        Stopped(table, "input", "drop") for table in ("inet filter", "ip filter", "ip6 filter")
+    ]
+    found: dict[str, str | None] = {
+        **{f"find {tool}": raised(partial(find_tool, tool)) for tool in ("wg", "ip", "x")},
+        "no error of its own": ToolMissing("x").hint,
+        "root": raised(lambda: facts.check_root("nmk x")),
+        "ssh": raised(ssh.check_ssh),
+        "wireguard": machine.check_wireguard(run)[0].mend,
+        "mtu": peers.check_mtu(me, [], 1420, run)[0].mend,
+        "firewall": firewall.check_firewall(me, 51821, None)[0].mend,
+        "clock": controller.check_clock(me, [Visit("http://h:1", None, 0)], 1e10)[0].mend,
+        "controller": controller.check_controller(me, [Visit("http://h:1", "is away", None)])[
+            0
+        ].mend,
+        "keep": service.keep_hint("/usr/local/bin/nmk"),
+        "own controller": controller_check.check_own_controller(tmp_path)[0].mend,
+        **{f"tool {n}": f.mend for n, f in enumerate(machine.check_tools(run))},
+    }
+    if tools.has_tool("nft") or tools.has_tool("iptables"):
+        for stop in stops:
+            found[f"open {stop.table}"] = firewall.open_port(51821, stop)
+            found[f"forward {stop.table}"] = firewall._forward(me, [], stop).mend
+    return found
+
+
+def test_hints_name_what_there_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, hint in hints(monkeypatch, tmp_path).items():
+        if f"{hint}".endswith("in this machine's own way"):
+            continue
+        named = set(WORD.findall(hint or "")) & KNOWN
+        assert named <= MACHINES[kind], (name, hint)
+        for path, there in FILES.items():
+            assert path not in (hint or "") or there in PATHS[kind], (name, hint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tool", "hint"),
+    [
+        ("debian", "wg", "apt-get install wireguard-tools"),
+        ("debian", "ping", "apt-get install iputils-ping"),
+        ("fedora", "ip", "dnf install iproute"),
+        ("fedora", "wireguard-go", "use a kernel with WireGuard"),
+        ("arch", "nft", "pacman -S nftables"),
+        ("alpine", "ssh", "apk add openssh-client"),
+        ("openwrt", "ip", "opkg install ip-full"),
+        ("synology", "nft", "install nft in this machine's own way"),
+        ("bare", "ping", "install the ping of iputils in this machine's own way"),
+    ],
+    indirect=["kind"],
+)
+def test_what_installs_a_tool(kind: str, tool: str, hint: str) -> None:
+    assert kind
+    assert tools.install_hint(tool).startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("debian", "nmk service install agent"),
+        ("alpine", "nmk service install agent"),
+        ("openwrt", "(crontab -l; echo '* * * * * /nmk checkin"),
+        ("synology", "have this machine start `/nmk agent`"),
+        ("bare", "have this machine start `/nmk agent`"),
+    ],
+    indirect=["kind"],
+)
+def test_what_keeps_a_machine_up_to_date(kind: str, hint: str) -> None:
+    found = service.keep_hint("/nmk")
+    assert found.startswith(hint)
+    assert ("* * * * * root /nmk checkin" in found) == (kind == "synology")
+
+
+def test_one_table_has_the_names_of_package_managers() -> None:
+    """And nobody else writes a hint for one kind of machine."""
+    names = re.compile(r"\b(apt-get|dnf|yum|zypper|pacman|apk|opkg) (install|add|-S)\b|timedatectl")
+    for path in SOURCE.rglob("*.py"):
+        if path.name != "tools.py":
+            assert not names.search(path.read_text()), path
