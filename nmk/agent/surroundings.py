@@ -35,7 +35,8 @@ from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import routes, sysctl
 from nmk.system.firewall import read_tables
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool
 
 _RESET = (  # by which setting, which ones, if they have this value
     (IPV4_FORWARDING, "net/ipv4/conf/*/forwarding", "1"),
