@@ -45,6 +45,10 @@ UNNEEDED = (
 METADATA_KEPT = ("METADATA", "LICENSE*", "licenses/*")
 """Of *.dist-info: what programs look up and what the licences ask for; the rest is pip's."""
 
+START = b'#!/bin/sh\nexec python3 -I "$0" "$@"\n'
+"""What the file begins with. Python skips it, the shell reads no further; env(1) would do where it
+knows -S, which BusyBox does not. -I: no module of the owner's PYTHONPATH is run as root."""
+
 Files = Mapping[str, bytes]
 """Contents by path."""
 
@@ -110,7 +114,7 @@ def render_zipapp(carried: Files, abi: str = EXTENSION_SUFFIXES[0]) -> bytes:
     script = (ROOT / "nmk" / "bootstrap.py").read_text(encoding="utf-8")
     script = script.replace("@BUILD_ID@", build_id).replace("@ABI@", abi)
     entries = {"__main__.py": script.encode(), f"{build_id}.zip": payload}
-    return render_zip(entries, prefix=b"#!/usr/bin/env python3\n")
+    return render_zip(entries, prefix=START)
 
 
 def render_zip(files: Files, prefix: bytes = b"") -> bytes:

@@ -77,12 +77,26 @@ download() {
 		;;
 	esac
 	if has curl; then
-		curl -gfsSo "$new" "$1"
+		curl -gfsS --connect-timeout 15 -y 30 -o "$new" "$1"
 	elif has wget; then
-		wget -qO "$new" "$1"
+		may_take 120 wget -qO "$new" "$1"
+	elif has python3; then
+		may_take 120 python3 -I -c 'import sys, urllib.request as r
+sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' "$1" 2>/dev/null >"$new"
 	else
-		fail 1 "there is neither curl nor wget on this machine" "apt-get install curl"
-	fi || fail 75 "could not get \"$1\"" "curl -v ${1%nmk}healthz"
+		fail 1 "there is no curl, wget or python3 on this machine" "install one of them"
+	fi || fail 75 "could not get \"$1\"" \
+		"on its host: nmk server, and let this machine reach its TCP port"
+}
+
+# may_take SECONDS COMMAND...
+may_take() {
+	if has timeout; then
+		timeout "$@"
+	else
+		shift
+		"$@"
+	fi
 }
 
 # need TOOL...: installs the packages with the tools that are missing.
@@ -105,7 +119,7 @@ need() {
 
 has_tool() {
 	case $1 in
-	python3) has python3 && python3 -c 'import lzma, sqlite3' 2>/dev/null ;; # -minimal is too small
+	python3) has python3 && python3 -I -c 'import lzma, sqlite3' 2>/dev/null ;; # -minimal is too small
 	wireguard-go) has wireguard-go || has boringtun || has boringtun-cli || kernel_has_wireguard ;;
 	*) has "$1" ;;
 	esac
@@ -186,7 +200,7 @@ join() {
 }
 
 umask 022
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
 trap '[ -z "$new" ] || rm -f "$new"' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT

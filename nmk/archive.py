@@ -27,12 +27,17 @@ def served_script(nmk_sha256: str) -> bytes:
     return install_script().replace(_PLACEHOLDER, nmk_sha256.encode("ascii"), 1)
 
 
+# -I: what a program reads that root starts is not up to whoever owns the current directory
 _FETCH_CHECK_RUN = (
-    "u=$1 h=$2; shift 2; "
-    's=$(if command -v curl >/dev/null; then curl -gfsS "$u/install.sh"; '
-    'else wget -qO- "$u/install.sh"; fi) || exit; '
+    "u=$1 h=$2; shift 2; has() { command -v $1 >/dev/null; }; "
+    't=$(has timeout && echo timeout 15); set -- "$u/install.sh" "$@"; '
+    's=$(if has curl; then $t curl -gfsS "$1"; elif has wget; then $t wget -qO- "$1"; '
+    'else $t python3 -Ic "import sys, urllib.request as r; '
+    'sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())" "$1" 2>/dev/null; fi) || '
+    '{ echo "nmk: could not get $1 by curl, wget or python3: is one of them here, '
+    'nmk server running there, its TCP port open to this machine?" >&2; exit 75; }; '
     'printf "%s\\n" "$s" | sha256sum | grep -q "^$h " || '
-    '{ echo "nmk: $u/install.sh has the wrong checksum" >&2; exit 1; }; '
+    '{ echo "nmk: $1 has the wrong checksum" >&2; exit 1; }; shift; '
     '$([ "$(id -u)" = 0 ] || echo sudo) '
     'env NMK_SOURCE="$u" sh -c "$s" install.sh join - "$@"'
 )
@@ -43,7 +48,7 @@ def pasted_line(url: str, script_sha256: str, token: str) -> str:
 
     `url` is the node API as the new machine reaches it, `script_sha256` the checksum of what
     `served_script` gave. Nothing is run that does not have that checksum; it is kept in a variable,
-    so that nobody can change it after the check. It needs curl or wget, and sudo or root.
+    so that nobody can change it after the check. It needs curl, wget or Python, and sudo or root.
     The token travels on standard input, where other users of the machine cannot read it.
     """
     fetch = shlex.join(["sh", "-c", _FETCH_CHECK_RUN, "-", url.rstrip("/"), script_sha256])

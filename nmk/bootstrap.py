@@ -82,7 +82,7 @@ def wrong_python() -> CannotStart:
     text = f"this file is for {wanted}; this is {present}"
     version = wanted.split()[1]
     if version not in present.split() and shutil.which("python" + version):
-        return CannotStart(text, f"python{version} {NMK_FILE}", 1)
+        return CannotStart(text, f"python{version} -I {NMK_FILE}", 1)
     return CannotStart(text, "python3 build_zipapp.py, on a machine like this one", 1)
 
 

@@ -38,6 +38,7 @@ BASICS = [
     "rm",
     "setpriv",
     "sha256sum",
+    "timeout",
 ]
 TOOLS = ["curl", "ip", "python3", "wg", "wireguard-go"]
 
@@ -183,7 +184,7 @@ def from_controller(machine: Machine, controller: Controller) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("downloader", ["curl", "wget", "busybox wget"])
+@pytest.mark.parametrize("downloader", ["curl", "wget", "busybox wget", "python3"])
 @pytest.mark.parametrize("controller", ["127.0.0.1", "::1"], indirect=True)
 def test_the_pasted_line_joins(
     tmp_path: Path, controller: Controller, shell: str, downloader: str
@@ -226,6 +227,32 @@ def test_the_pasted_line_shows_why_a_download_failed(
     result = machine.run("sh", "-c", controller.pasted_line)
     assert result.returncode != 0
     assert "404" in result.stderr
+
+
+@pytest.mark.parametrize("downloader", ["curl", "wget", "busybox wget", "python3", "none"])
+@pytest.mark.parametrize("port", ["closed", "silent"])
+def test_the_pasted_line_says_what_it_could_not_reach(
+    machine: Machine, downloader: str, port: str
+) -> None:
+    machine.take("curl", "python3")
+    if downloader.startswith("busybox "):
+        machine.give("wget", f'#!/bin/sh\nexec {real("busybox")} wget "$@"\n')
+    elif downloader != "none":
+        machine.give(downloader)
+    if port == "silent":  # the wait itself is the tool's
+        machine.give("timeout", '#!/bin/sh\nshift\nexec /usr/bin/timeout 1 "$@"\n')
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if port == "silent":
+            server.listen(1)
+        result = machine.run("sh", "-c", archive.pasted_line(url, "0" * 64, TOKEN))
+    assert (result.returncode, result.stdout) == (75, "")
+    told = [line for line in result.stderr.splitlines() if line.startswith("nmk: ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"nmk: could not get {url}/install.sh by curl, wget or python3: ")
+    assert told[0].endswith("nmk server running there, its TCP port open to this machine?")
+    assert "timeout 15" in archive.pasted_line(url, "0" * 64, TOKEN)
 
 
 def test_the_token_is_in_no_arguments(machine: Machine, controller: Controller) -> None:
@@ -355,12 +382,13 @@ def test_an_unreachable_controller_is_worth_another_try(
     assert machine.installed() == {}
 
 
-def test_neither_curl_nor_wget(machine: Machine, controller: Controller) -> None:
+def test_nothing_to_download_with(machine: Machine, controller: Controller) -> None:
     from_controller(machine, controller)
-    machine.take("curl")
+    machine.take("curl", "python3")
     result = machine.install("join", TOKEN)
     assert result.returncode == 1
-    assert result.stderr.startswith("nmk: there is neither curl nor wget on this machine\n")
+    assert result.stderr.startswith("nmk: there is no curl, wget or python3 on this machine\n")
+    assert machine.installed() == {}
 
 
 @pytest.mark.usefixtures("beside")

@@ -293,7 +293,7 @@ def test_a_fitting_python_is_suggested(user: User, home: Path) -> None:
     file = make_file(home / "nmk", abi=".cpython-399-x86_64-linux-gnu.so")
     (home / "python3.99").touch(0o755)
     user.env["PATH"] += f":{home}"
-    assert user.fail(file)[1].endswith(f"\n  try: python3.99 {file}\n")
+    assert user.fail(file)[1].endswith(f"\n  try: python3.99 -I {file}\n")
 
 
 def test_old_pythons_can_read_the_start_up_script() -> None:
