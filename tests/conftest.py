@@ -19,7 +19,7 @@ pytest_plugins = [
 # and all that they start, find these instead, empty.
 _NOWHERE = TemporaryDirectory(prefix="nmk-tests-")
 for variable in [name for name in os.environ if name.startswith("NMK_")]:
-    if variable != "NMK_TEST_CACHE":
+    if variable not in {"NMK_TEST_CACHE", "NMK_WRITE_GOLDEN"}:
         del os.environ[variable]
 os.environ |= {
     "NMK_CONFIG_DIR": f"{_NOWHERE.name}/etc",

@@ -15,26 +15,36 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 
-from nmk.agent import state
+from nmk.agent import last_check_in, state
 from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
 from nmk.agent.mend import mend_network
 from nmk.agent.settings import local_settings
 from nmk.agent.surroundings import table_name
-from nmk.agent.tick import check_in_network, restore_network, watch_gateways
+from nmk.agent.tick import (
+    check_in_network,
+    newest_handshake,
+    put_right,
+    restore_network,
+    watch_gateways,
+)
+from nmk.agent.wake import WakeUps
+from nmk.core.problems import problem_of
 from nmk.core.routes import table_of
-from nmk.core.schedule import QUARREL_OVER, next_delay, next_look
+from nmk.core.schedule import QUARREL_OVER, Damper, is_back, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
+from nmk.core.tunnel import MARK
 from nmk.errors import Locked, NmkError
+from nmk.system.facts import outward_addresses, own_addresses
 from nmk.system.monitor import Monitor, News
 from nmk.system.notify import notify, watchdog_seconds
 from nmk.system.runner import Runner
 
 LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been joined since
-SETTLE = 1.0  # seconds that a machine gets to finish changing its addresses
 WATCH = 5.0  # between two looks at gateways that stand in for one another
 BUSY = 2.0  # seconds to wait for another run of nmk
 _QUARREL = 3  # changes by others in a row that are no chance
+HELD_LONG = 60.0  # seconds; a lock that is held for longer is told of
 
 Say = Callable[[str], None]
 
@@ -43,9 +53,12 @@ Say = Callable[[str], None]
 class _Turn:
     """When a network's next check-in is due (monotonic), how the last ones went, its interface.
 
-    `watch`: when to look at its gateways again. `look`: when to look whether others have changed
-    what is ours, `looked`: when that was done last, `quarrels`: how often in a row something was
-    `amiss`, and when the last time. `said`: what was said to be wrong, by what was tried.
+    `watch`: when to look at its gateways again, and after a failure at its handshakes. `look`: when
+    to look whether others have changed what is ours, `looked`: when that was done last, `quarrels`:
+    how often in a row something was `amiss`, and when the last time. `said`: what was said to be
+    wrong, by what was tried. `failed_at`, `heard`: when a check-in failed last, and the newest
+    handshake before that, in seconds since 1970. `locked`: since when another run of nmk has been
+    at work. `around`: the machine's addresses at the last check-in.
     """
 
     due: float = 0.0
@@ -57,6 +70,10 @@ class _Turn:
     failures: int = 0
     said: dict[str, str] = field(default_factory=dict)
     interface: str = ""
+    failed_at: float = 0.0
+    heard: float = 0.0
+    locked: float = inf
+    around: tuple[str, ...] = ()
 
 
 class Agent:
@@ -67,39 +84,68 @@ class Agent:
         self._say = say
         self._turns: dict[str, _Turn] = {}
         self._stopping = False
+        self._damper = Damper()
+        self._changed = inf
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP checks in at once."""
         monitor = Monitor(self._interfaces, self._tables, table_of(0))
+        calls = WakeUps()
         try:
             with self._signals() as wake:
                 for network in state.networks():
                     self._try(network, "restore", lambda n: restore_network(n, self._run))
                 notify("READY=1", "STATUS=keeping this machine in its mesh")
-                self._loop(monitor, wake)
+                self._loop(monitor, calls, wake)
         finally:
             notify("STOPPING=1")
             monitor.close()
+            calls.close()
 
-    def _loop(self, monitor: Monitor, wake: socket.socket) -> None:
+    def _loop(self, monitor: Monitor, calls: WakeUps, wake: socket.socket) -> None:
         self._check_in_due()
         self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
         while not self._stopping:
-            watched: list[socket.socket | Monitor] = [wake, monitor]
+            watched: list[socket.socket | Monitor | WakeUps] = [wake, calls, monitor]
             readable, _, _ = select.select(watched, [], [], self._sleep())
             if wake in readable:
                 wake.recv(64)
+            if calls in readable:
+                self._follow_people(calls.read())
             if monitor in readable:
                 self._take_in(monitor.read())
+            if self._changed <= time.monotonic():
+                self._follow_machine()
             self._check_in_due()
 
     def _take_in(self, news: News) -> None:
         now = time.monotonic()
+        if news.theirs:
+            self._changed = min(self._changed, self._damper.due(now))
         for turn in self._turns.values():
-            if news.theirs:
-                turn.due = min(turn.due, now + SETTLE)
             if news.ours:
                 turn.look = min(turn.look, next_look(now, turn.looked, turn.quarrels))
+
+    def _follow_people(self, networks: set[str]) -> None:
+        """Somebody has done something to these: what was wrong may be over."""
+        for network in networks & self._turns.keys():
+            turn = self._turns[network]
+            if turn.failures:
+                turn.failures, turn.due = 0, 0.0
+            turn.watch = 0.0
+
+    def _follow_machine(self) -> None:
+        """Its addresses or routes have changed. The controller is told what it can know.
+
+        That is from where this machine comes; where it is the same, all is put right from disk.
+        """
+        self._changed = inf
+        self._damper = self._damper.after(time.monotonic())
+        for network, turn in self._turns.items():
+            if turn.failures or turn.around != _around(turn.interface):
+                turn.failures, turn.due = 0, 0.0
+            else:
+                self._try(network, "change", lambda n: put_right(n, self._run))
 
     def _check_in_due(self) -> None:
         notify("WATCHDOG=1")
@@ -115,6 +161,7 @@ class Agent:
 
     def _check_in(self, network: str, turn: _Turn) -> None:
         notify("WATCHDOG=1")
+        turn.around = _around(turn.interface)
         found: list[Membership] = []
         error = self._try(
             network, "check-in", lambda n: found.append(check_in_network(n, self._run))
@@ -124,8 +171,13 @@ class Agent:
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = time.monotonic() + BUSY
+            self._tell_of_lock(network, turn, error)
             return
+        turn.locked = inf
+        turn.said.pop("lock", None)
         turn.failures = turn.failures + 1 if error else 0
+        if error:
+            turn.failed_at, turn.heard = time.time(), self._heard(network)
         delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
         turn.due = time.monotonic() + delay
 
@@ -150,11 +202,27 @@ class Agent:
         turn.watch = inf
 
         def watch(name: str) -> None:
-            if watch_gateways(name, self._run):
+            if turn.failures and is_back(turn.failed_at, turn.heard, self._heard(name)):
+                turn.failures, turn.due = 0, 0.0
+            if watch_gateways(name, self._run) or turn.failures:
                 turn.watch = time.monotonic() + WATCH
 
         if self._try(network, "watch", watch) is not None:
             turn.watch = time.monotonic() + WATCH
+
+    def _tell_of_lock(self, network: str, turn: _Turn, error: Locked) -> None:
+        """Say once, and show, that another run has been at work for long."""
+        now = time.monotonic()
+        turn.locked = min(turn.locked, now)
+        if now - turn.locked >= HELD_LONG and turn.said.get("lock") != error.code:
+            turn.said["lock"] = error.code
+            self._say(f"{network}: {error.message}, for {HELD_LONG:.0f} s and longer")
+            last_check_in.kept_out(network, problem_of(error))
+
+    def _heard(self, network: str) -> float:
+        with suppress(NmkError):
+            return newest_handshake(network, self._run)
+        return 0.0
 
     def _try(self, network: str, what: str, action: Callable[[str], object]) -> NmkError | None:
         """Do it; of `what`, a kind of failure is said once, until it is another one or over."""
@@ -182,8 +250,8 @@ class Agent:
 
     def _sleep(self) -> float:
         longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
-        dues = (min(t.due, t.watch, t.look) for t in self._turns.values())
-        due = min(dues, default=time.monotonic() + longest)
+        dues = [min(t.due, t.watch, t.look) for t in self._turns.values()]
+        due = min((*dues, self._changed), default=time.monotonic() + longest)
         return min(max(due - time.monotonic(), 0), longest)
 
     def _interfaces(self) -> set[str]:
@@ -217,3 +285,8 @@ class Agent:
                 signal.signal(number, handler)
             wake.close()
             waker.close()
+
+
+def _around(interface: str) -> tuple[str, ...]:
+    """What a controller can know of where this machine is: its addresses, and its ways out."""
+    return (*own_addresses(leave_out=[interface]), *outward_addresses(MARK))

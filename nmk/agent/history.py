@@ -38,6 +38,7 @@ Cause = Literal[
     "failed-check-in",
     "mended",
     "restore",
+    "change",
     "up",
     "down",
     "set",

@@ -23,12 +23,23 @@ from nmk.core.check_in_health import (
     health_json,
     is_other_kind,
     parse_health,
+    tell_health,
 )
 from nmk.core.problems import Problem
-from nmk.errors import BadInput, StateDamaged, StateUnwritable
+from nmk.errors import (
+    BadInput,
+    BadReply,
+    RateLimited,
+    StateDamaged,
+    StateUnwritable,
+    StoreUnavailable,
+    Unreachable,
+    Unreadable,
+)
 from nmk.files import read_file, write_private
 
 _MOST_BYTES = 64 * 1024
+_OF_THE_WAY = {e.code for e in (Unreachable, BadReply, RateLimited, Unreadable, StoreUnavailable)}
 
 
 def load(network: str, me: Membership | None) -> CheckInHealth:
@@ -64,6 +75,23 @@ def failed(network: str, problem: Problem) -> None:
     if me and is_other_kind(health, me.health):
         with suppress(StateUnwritable):
             state.save(replace(me, health=health))
+
+
+def kept_out(network: str, problem: Problem) -> None:
+    """Note that none can begin, as another run holds the lock; the state file is that one's."""
+    with suppress(StateDamaged):
+        _write(network, after_failure(load(network, state.find(network)), time.time(), problem))
+
+
+def told(me: Membership, now: float) -> str:
+    """What a check-in says of those before it, as in `wire.messages`.
+
+    That the controller was not reached, or did not answer, is over when this one arrives.
+    """
+    health = load(me.network, me)
+    if health.failure and health.failure.problem.code in _OF_THE_WAY:
+        health = replace(health, failure=None)
+    return tell_health(health, now)
 
 
 def age(network: str, me: Membership | None, now: float) -> int | None:

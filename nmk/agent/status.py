@@ -17,6 +17,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.agent.tick import collect_facts, serves
+from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
 from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
@@ -81,8 +82,8 @@ def status(
     `hint`), `offered` the roles that the controller gives this node, `roles` those that it plays,
     `obstacle` what is in their way, `routes` what becomes of egress ranges here, `exit` and
     `cut_off` as in `agent.exits`, `clients` the ext clients that this node lets in, `declined` who
-    leaves out a range that this node routes, as it is in that subnet itself; `trails` are kept from
-    one look to the next, to see who is silent.
+    leaves out a range that this node routes, as it is in that subnet itself, `check_in` how
+    check-ins go; `trails` are kept from one look to the next, to see who is silent.
     """
     try:
         me = state.load(network)
@@ -112,6 +113,7 @@ def status(
         "next": cure and cure.format(network),
         "listen_port": dump.listen_port if dump else listen_port(me, local),
         "last_check_in": last_check_in.age(network, me, now),
+        "check_in": describe_check_in(last_check_in.load(network, me), me, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "left_out": [asdict(left) for left in left_out(me)],
         "problems": [asdict(problem) for problem in me.problems],
@@ -140,10 +142,30 @@ def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
         "next": error.hint,
         "listen_port": None,
         "last_check_in": last_check_in.age(me.network, None, now),
+        "check_in": describe_check_in(last_check_in.load(me.network, None), me, now),
         "controller": {"url": None, "reachable": False},
         "obstacle": None,
         **WayOut().as_json(),
         **{name: [] for name in _LISTS},
+    }
+
+
+def describe_check_in(health: CheckInHealth, me: Membership, now: float) -> Row:
+    """How check-ins go; `worked` and `since` in seconds ago.
+
+    `revision` is the one that this machine follows, `newest` the last that it was told of.
+    """
+    failure = health.failure
+    return {
+        "worked": None if health.worked is None else max(0, int(now) - health.worked),
+        "failure": failure
+        and {
+            **asdict(failure.problem),
+            "since": max(0, int(now) - failure.since),
+            "count": failure.count,
+        },
+        "revision": health.revision,
+        "newest": me.known.revision if me.known else 0,
     }
 
 

@@ -52,6 +52,7 @@ class Told:
     traffic: str = ""
     callers: str = ""
     serves: str = ""
+    health: str = ""
 
 
 NOTHING_TOLD = Told()
@@ -155,6 +156,22 @@ def watch_gateways(network: str, run: Runner) -> bool:
         return True
 
 
+def put_right(network: str, run: Runner) -> None:
+    """Make the machine so once more, by what is known: something else on it has changed."""
+    with machine_lock(run, 0):
+        me = state.load(network)
+        if me.phase == "joined":
+            local = local_settings(network, me)
+            lan = collect_facts(me, local).lan
+            keep(me, interface.apply(me, run, local, lan, Reason("change")), run)
+
+
+def newest_handshake(network: str, run: Runner) -> float:
+    """When any peer was heard last, in seconds since 1970; 0 where none was."""
+    dump = interface.look(state.load(network), run)
+    return max((peer.handshake for peer in dump.peers.values()), default=0) if dump else 0
+
+
 def restore_network(network: str, run: Runner) -> None:
     """After a reboot: what is on disk is put in place, before any controller is asked."""
     with machine_lock(run, 0):
@@ -207,6 +224,7 @@ def _begin(me: Membership, run: Runner) -> Asking:
         interface.traffic(up, dump, now),
         interface.callers(up, dump, now),
         serves(up),
+        last_check_in.told(up, now),
     )
     return Asking(up, local, facts, told, dump, news, time.monotonic())
 
@@ -325,6 +343,7 @@ def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told) -> Answe
             traffic=told.traffic,
             callers=told.callers,
             serves=told.serves,
+            health=told.health,
         ),
     )
 

@@ -13,6 +13,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.salvage import open_way
 from nmk.agent.settings import NOTED, local_settings, wished
 from nmk.agent.tick import collect_facts, keep
+from nmk.agent.wake import wake
 from nmk.core.routes import why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
 from nmk.errors import BadInput, NodeDeleted, StateDamaged
@@ -66,8 +67,10 @@ def carry_out(
         lan = collect_facts(wanted, local).lan
         after = interface.apply(wanted, run, local, lan, Reason(cause))
         keep(wanted, after, run)
-        interface.complain(after)
-        return after
+    if not run.dry:
+        wake(network)
+    interface.complain(after)
+    return after
 
 
 def show(network: str) -> list[dict[str, Any]]:

@@ -146,6 +146,7 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     from nmk.agent import patience, state
     from nmk.agent.interface import complain
     from nmk.agent.tick import check_in_network
+    from nmk.agent.wake import wake
 
     check_root("nmk checkin")
     if splay and not dry_run:
@@ -160,6 +161,8 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
             me = check_in_network(name, runner(dry_run, verbose))
             complain(me)
             patience.over(name)
+            if not dry_run:
+                wake(name)
             talk(summary(me))
             tell_cut_off(me, quiet=quiet or dry_run)
         except NmkError as error:

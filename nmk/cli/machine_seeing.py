@@ -31,6 +31,7 @@ CAUSES = {
     "failed-check-in": "check-in that failed, put right from disk",
     "restore": "put in place from disk",
     "mended": "put right at once",
+    "change": "addresses or routes of this machine changed",
     "up": "nmk up",
     "down": "nmk down",
     "set": "nmk set",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nmk.agent.status import Row
 from nmk.cli.output import render_table, to_json
-from nmk.core.amounts import show_ago, show_bytes
+from nmk.core.amounts import show_age, show_ago, show_bytes
 from nmk.core.claims import LeftOut, summarize
 from nmk.core.text import plain
 
@@ -46,6 +46,7 @@ def _network_lines(network: Row) -> Iterator[str]:
     if network["state"] == "damaged":
         yield f"warning     {network['problem']}"
         yield f"  try: {network['next']}"
+    yield from _check_in_lines(network["check_in"])
     for line in summarize([LeftOut(**left) for left in network["left_out"]]):
         yield f"warning     {line}"
     for problem in network["problems"]:
@@ -66,6 +67,16 @@ def _network_lines(network: Row) -> Iterator[str]:
     for peer in troubled:
         yield f"{peer['name']}: {peer['problem']}"
         yield f"  try: {peer['next']}"
+
+
+def _check_in_lines(told: Row) -> Iterator[str]:
+    """What is wrong with check-ins."""
+    failure = told["failure"]
+    if failure:
+        often = f"for {show_age(failure['since'])}, {failure['count']} in a row"
+        yield f"failing     {often}: {failure['message']}"
+        if failure["hint"]:
+            yield f"  try: {failure['hint']}"
 
 
 def _gateway_lines(network: Row) -> Iterator[str]:

@@ -35,10 +35,23 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     A node is healthy, late or lost by its own check-in interval, while the controller runs.
     """
     name = api.network(network)
-    nodes = api.call_list(f"/networks/{segment(name)}/nodes")
-    show(nodes, output, COLUMNS, "name")
-    for troubled in (n for n in nodes if n["cure"]):
-        say(f"{troubled['name']} is {troubled['state']}: {troubled['cure']}")
+    path = f"/networks/{segment(name)}"
+    nodes = api.call_list(f"{path}/nodes")
+    columns = dict(COLUMNS)
+    if output == "table" and any(map(problem_lines, nodes)):
+        columns["CHECK-IN"] = "codes"
+        nodes = [{**node, "codes": problem_codes(node)} for node in nodes]
+    show(nodes, output, columns, "name")
+    for troubled in nodes:
+        if troubled["cure"]:
+            say(f"{troubled['name']} is {troubled['state']}: {troubled['cure']}")
+        for line in problem_lines(troubled):
+            say(f"{troubled['name']}: {line}")
+    for stranger in api.call("GET", path).get("unknown_nodes", []):
+        say(
+            f"a machine at {stranger['address']} checks in as node {stranger['id']}, which is not "
+            "known here (a database put back?); on that machine: nmk join -"
+        )
 
 
 @node.command("show", epilog="Example: nmk node show web")
@@ -52,7 +65,7 @@ def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
     found = api.call("GET", path)
     if output == "table":
         found["traffic"] = traffic_lines(found["traffic"])
-    show(found, output, COLUMNS, "name")
+    show_node(found, output)
 
 
 @node.command(
@@ -93,7 +106,7 @@ def set_(
         if any(again[field] != seen[field] for field in ("name", "addresses", "endpoint")):
             raise  # another admin's edit; else it was only the machine's report
         changed = api.call("PATCH", path, body, revision=again["revision"], dry_run=dry_run)
-    show(changed, output, COLUMNS, "name")
+    show_node(changed, output)
 
 
 @node.command(epilog="Example: nmk node delete old-laptop --yes")
@@ -116,6 +129,42 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
     api.delete(path, dry_run=dry_run)
     if not dry_run:
         report(f"deleted {what}")
+
+
+def show_node(node: Json, output: str) -> None:
+    """Print one node."""
+    if output == "table":
+        node["check_in"] = check_in_lines(node)
+    show(node, output, COLUMNS, "name")
+
+
+def problem_codes(node: Json) -> list[str]:
+    """What is wrong with a node's check-ins, a word each."""
+    told = node["check_in"]
+    return [p["code"] for p in (told["failure"], *told["problems"]) if p]
+
+
+def problem_lines(node: Json) -> list[str]:
+    """The same for people."""
+    told = node["check_in"]
+    failure, lines = told["failure"], []
+    if failure:
+        often = f"{failure['count']} check-ins since {failure['since']} did not do all"
+        lines.append(f"{often}: {_with_hint(failure)}")
+    return lines + [f"could not be applied: {_with_hint(p)}" for p in told["problems"]]
+
+
+def check_in_lines(node: Json) -> tuple[str, ...]:
+    """How a node's check-ins go."""
+    told = node["check_in"]
+    if told["revision"] is None:
+        return ("not told yet",)
+    return (f"follows revision {told['revision']} of {told['newest']}", *problem_lines(node))
+
+
+def _with_hint(problem: Json) -> str:
+    hint = f"; on the machine: {problem['hint']}" if problem["hint"] else ""
+    return f"{problem['message']} ({problem['code']}){hint}"
 
 
 def traffic_lines(traffic: Json | None) -> tuple[str, ...]:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import inf
+
+from nmk.core.health import SESSION_SECONDS
+
+SETTLE = 1.0  # seconds that a machine gets to finish changing its addresses
+FIRST_PAUSE = 5.0  # seconds between the first two answers to changes that go on
+LONGEST_PAUSE = 60.0
+QUIET = 120.0  # seconds without a change after which the next one is a first one again
 LONGEST_BACKOFF = 300  # seconds; a controller that is back is found within this, or the interval
 
 LONGEST_PEACE = 60.0  # seconds between two looks at what another program keeps changing
@@ -28,3 +37,33 @@ def next_delay(interval: int, failures: int, random: float) -> float:
         return interval * (0.9 + 0.2 * random)
     longest = max(interval, LONGEST_BACKOFF)
     return min(interval * 2.0 ** min(failures, 16), longest) * (0.5 + random)
+
+
+@dataclass(frozen=True, slots=True)
+class Damper:
+    """How changes are answered: the first at once, those that go on after pauses that double.
+
+    `answered`: when one was answered last; `pause`: seconds after that.
+    """
+
+    answered: float = -inf
+    pause: float = 0.0
+
+    def due(self, now: float) -> float:
+        """When a change that is seen now is to be answered."""
+        return max(now + SETTLE, self.answered + self.pause)
+
+    def after(self, now: float) -> Damper:
+        """The damper once a change has been answered now."""
+        if now - self.answered > QUIET:
+            return Damper(now, FIRST_PAUSE)
+        return Damper(now, min(self.pause * 2, LONGEST_PAUSE))
+
+
+def is_back(failed_at: float, heard_before: float, heard: float) -> bool:
+    """Whether a handshake shows that the network is back, which a check-in did not reach.
+
+    `heard_before`, `heard`: when the newest handshake of any peer was, at that failure and now.
+    While peers are heard all the time, it is the controller alone that is away: they say nothing.
+    """
+    return failed_at - heard_before > SESSION_SECONDS and heard > failed_at

@@ -16,7 +16,9 @@ from nmk.core.records import AccessKey, Network, Node, Record, hash_secret
 from nmk.core.settings import effective
 from nmk.server.controller import EVERYWHERE, Controller, Decide
 from nmk.server.edits import Edit, Json, commit_to, list_of, log_edit, map_of, text_of
+from nmk.server.health import check_in_json
 from nmk.server.log import iso_time
+from nmk.server.presence import Stranger
 from nmk.server.traffic import traffic_json
 from nmk.wire.token import Token, encode_token
 
@@ -84,7 +86,11 @@ class Admin:
         """One network."""
         with self._controller.lock:
             mesh = self._controller.mesh(name)
-            return _network_json(decisions.live_network(mesh), len(mesh.nodes))
+            network, nodes = decisions.live_network(mesh), len(mesh.nodes)
+        strangers = self._controller.presence.strangers(name)
+        return _network_json(network, nodes) | {
+            "unknown_nodes": list(map(_stranger_json, strangers))
+        }
 
     def set_network(self, edit: Edit, name: str, body: Json) -> Json:
         """Change settings of a network."""
@@ -163,18 +169,19 @@ class Admin:
     def list_nodes(self, network: str) -> list[Json]:
         """A network's nodes, by name."""
         with self._controller.lock:
-            nodes = list(self._controller.mesh(network).nodes.values())
-        return [self._node_json(n) for n in sorted(nodes, key=lambda n: n.name)]
+            mesh = self._controller.mesh(network)
+            nodes, newest = list(mesh.nodes.values()), mesh.revision
+        return [self._node_json(n, newest) for n in sorted(nodes, key=lambda n: n.name)]
 
     def show_node(self, network: str, name: str) -> Json:
         """One node, with what it said of its traffic last."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            node = decisions.find_node(mesh, name)
+            node, newest = decisions.find_node(mesh, name), mesh.revision
             names = {n.id: n.name for n in mesh.nodes.values()}
             names |= {c.id: c.name for c in mesh.clients.values()}
         told = self._controller.presence.traffic(node.identity)
-        return self._node_json(node) | {"traffic": traffic_json(told, names)}
+        return self._node_json(node, newest) | {"traffic": traffic_json(told, names)}
 
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of a node."""
@@ -183,7 +190,9 @@ class Admin:
             edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision)]
         )
         log_edit("node-set", edit, network=network, node=name, **changes)
-        return self._node_json(cast(Node, node))
+        with self._controller.lock:
+            newest = self._controller.mesh(network).revision
+        return self._node_json(cast(Node, node), newest)
 
     def delete_node(self, edit: Edit, network: str, name: str) -> None:
         """Delete a node, for good: its identity is refused from now on."""
@@ -215,7 +224,7 @@ class Admin:
             "revision": key.revision,
         }
 
-    def _node_json(self, node: Node) -> Json:
+    def _node_json(self, node: Node, newest: int) -> Json:
         presence = self._controller.presence
         state = presence.state(node.identity, node.facts.interval)
         return {
@@ -226,6 +235,7 @@ class Admin:
             "state": state,
             "cure": CURES.get(state),
             "last_seen": iso_time(presence.last_seen(node.identity)),
+            "check_in": check_in_json(presence, node.identity, newest),
             "endpoint": node.endpoint or node.facts.endpoint,
             "roles": list(node.gateway.roles),
             "observed": list(node.observed),
@@ -249,6 +259,10 @@ def _network_json(network: Network, nodes: int) -> Json:
         "created_at": iso_time(network.created_at),
         "revision": network.revision,
     }
+
+
+def _stranger_json(stranger: Stranger) -> Json:
+    return {"id": stranger.id, "address": stranger.remote, "last_seen": iso_time(stranger.seen)}
 
 
 def _is_live(network: Network | None) -> bool:

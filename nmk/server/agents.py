@@ -142,10 +142,10 @@ class Agents:
         message = parse_check_in(plain)
         controller = self._controller
         with controller.lock:
-            mesh = self._mesh_of(header, identity)
+            mesh = self._known_mesh_of(header, identity, remote)
             node = mesh.nodes[identity]
-        callers = message.callers if node.gateway.ingress else ""
-        controller.presence.hear(identity, message.traffic, callers, message.serves)
+        has_clients = node.gateway.ingress is not None
+        controller.presence.hear_check_in(identity, message, has_clients=has_clients)
         if mesh.next_expiry <= controller.now():
             controller.expire_clients(header.network)
         recordable = message.facts is None  # a report has a number, which is taken in once
@@ -254,6 +254,18 @@ class Agents:
         if mesh is not None and identity in mesh.deleted:
             raise NodeDeleted("this machine's node was deleted on the controller")
         raise NodeUnknown(f"the controller knows no such node in {header.network}")
+
+    def _known_mesh_of(self, header: Header, identity: str, remote: str) -> Mesh:
+        """The same; a machine that thinks it is a node of a network of ours is remembered."""
+        try:
+            return self._mesh_of(header, identity)
+        except NodeUnknown:
+            if header.network in self._controller.meshes:
+                self._controller.presence.hear_stranger(header.network, identity, remote)
+                log_seldom(
+                    "unknown-node", network=header.network, id=node_id(identity), remote=remote
+                )
+            raise
 
     def _node(self, header: Header, identity: str) -> Node:
         return self._mesh_of(header, identity).nodes[identity]

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
+
+from nmk.core.records import node_id
+from nmk.wire.messages import CheckIn
 
 HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
 LATE_INTERVALS = 10
+MOST_STRANGERS = 100  # that are remembered; anybody can be one
+STRANGER_SECONDS = 3600  # that one is shown for
 _KEPT_INSTANCES = 8
+
+
+class Stranger(NamedTuple):
+    """A machine that holds an identity which the controller does not know: `seen` from there."""
+
+    id: str
+    remote: str
+    seen: int
 
 
 class Presence:
@@ -35,6 +48,9 @@ class Presence:
         self._traffic: dict[str, tuple[float, str]] = {}
         self._callers: dict[str, tuple[float, str]] = {}
         self._serves: dict[str, str] = {}
+        self._health: dict[str, tuple[float, str]] = {}
+        self._revisions: dict[str, int] = {}
+        self._strangers: dict[tuple[str, str], Stranger] = {}
         self._memories: tuple[dict[str, Any], ...] = (
             self._last_seen,
             self._heard,
@@ -43,13 +59,36 @@ class Presence:
             self._traffic,
             self._callers,
             self._serves,
+            self._health,
+            self._revisions,
         )
 
-    def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:
-        """A check-in of this identity has just been opened.
+    def hear_check_in(self, identity: str, message: CheckIn, *, has_clients: bool) -> None:
+        """A check-in of this identity has just been opened. `has_clients`: as far as we know."""
+        callers = message.callers if has_clients else ""
+        self.hear(identity, message.traffic, callers, message.serves)
+        if message.revision > self._revisions.get(identity, -1):  # a recording tells of the past
+            self._revisions[identity] = message.revision
+        if message.health:
+            self._health[identity] = (self._wall(), message.health)
+        else:
+            self._health.pop(identity, None)
 
-        `traffic`, `callers`, `serves`: what it says of that, as in `wire.messages`.
-        """
+    def hear_stranger(self, network: str, identity: str, remote: str) -> None:
+        """A check-in of an identity that is no node of a network of ours, and none that was."""
+        self._strangers.pop((network, identity), None)
+        while len(self._strangers) >= MOST_STRANGERS:
+            self._strangers.pop(next(iter(self._strangers)))
+        self._strangers[network, identity] = Stranger(node_id(identity), remote, int(self._wall()))
+
+    def strangers(self, network: str) -> list[Stranger]:
+        """Those that have checked in lately, the latest last."""
+        since = self._wall() - STRANGER_SECONDS
+        found = list(self._strangers.items())
+        return [s for (name, _), s in found if name == network and s.seen >= since]
+
+    def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:
+        """One of whatever kind. `traffic`, `callers`, `serves`: as in `wire.messages`."""
         now = self._monotonic()
         self._heard[identity] = now
         self._unsaved[identity] = int(self._wall())
@@ -88,6 +127,14 @@ class Presence:
     def serves(self, identity: str) -> str:
         """What a gateway said last of its roles; "" where it said nothing."""
         return self._serves.get(identity, "")
+
+    def health(self, identity: str) -> tuple[float, str] | None:
+        """What the last check-in said of those before it, and when that was; None for nothing."""
+        return self._health.get(identity)
+
+    def revision(self, identity: str) -> int | None:
+        """The revision that a node stood at when it checked in last; None: not in this life."""
+        return self._revisions.get(identity)
 
     def identities(self) -> set[str]:
         """All that anything is remembered of."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from ipaddress import ip_interface
 from pathlib import Path
@@ -58,6 +59,21 @@ def own_addresses(leave_out: Iterable[str] = ()) -> tuple[str, ...]:
         address for interface, address in _addresses(leave_out) if is_outward(_SYS / interface)
     }
     return tuple(sorted(found, key=lambda a: (":" in a, a))[:MOST_ADDRESSES])
+
+
+def outward_addresses(mark: int) -> tuple[str, ...]:
+    """The addresses that packets with this mark leave this machine with; none is sent.
+
+    One a family that leads anywhere. Only root may set a mark.
+    """
+    found = []
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            with suppress(PermissionError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            probe.connect((somewhere, 9))
+            found.append(str(probe.getsockname()[0]))
+    return tuple(found)
 
 
 def own_subnets(leave_out: Iterable[str] = ()) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nmk.core import traffic as traffic_text
+from nmk.core.check_in_health import LONGEST_TOLD
 from nmk.core.decisions import JoinRequest
 from nmk.core.parse import (
     parse_endpoint,
@@ -81,7 +82,8 @@ class CheckIn:
     """Where the agent stands, and with `facts` a numbered report of what changed with it.
 
     `traffic`, `callers`: what `core.traffic` made; `serves`: a gateway's word, as in
-    `core.gateways`; `cookie`: from the answer before. "" where there is nothing to say.
+    `core.gateways`; `cookie`: from the answer before; `health`: what `core.check_in_health` made.
+    "" where there is nothing to say.
     """
 
     revision: int
@@ -92,6 +94,7 @@ class CheckIn:
     callers: str = ""
     serves: str = ""
     cookie: str = ""
+    health: str = ""
 
 
 def encode_join(request: JoinRequest) -> bytes:
@@ -139,6 +142,8 @@ def encode_check_in(message: CheckIn) -> bytes:
         body["serves"] = message.serves
     if message.cookie:
         body["cookie"] = message.cookie
+    if message.health:
+        body["health"] = message.health
     return _json(body)
 
 
@@ -153,7 +158,8 @@ def parse_check_in(body: bytes) -> CheckIn:
     callers = _summary(data, "callers", traffic_text.LONGEST_OF_CLIENTS)
     serves = _optional(data, "serves") or ""
     cookie = _optional(data, "cookie") or ""
-    said = CheckIn(revision, at[1], traffic=traffic, callers=callers, serves=serves, cookie=cookie)
+    health = _summary(data, "health", LONGEST_TOLD)
+    said = CheckIn(revision, at[1], 0, None, traffic, callers, serves, cookie, health)
     if "facts" not in data:
         return said
     return replace(said, seq=_number(data.get("seq"), "seq"), facts=parse_facts(data["facts"]))
@@ -174,7 +180,7 @@ def _summary(data: dict[str, Any], name: str, longest: int) -> str:
     """A text that is taken apart when somebody looks."""
     text = data.get(name, "")
     if not isinstance(text, str) or len(text) > longest:
-        raise BadInput(f"{quote(text)} says nothing of traffic")
+        raise BadInput(f"{quote(text)} cannot be the {name} of a message")
     return text
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from math import inf
 from random import Random
 
 import pytest
 
-from nmk.core.schedule import LONGEST_BACKOFF, next_delay
+from nmk.core.health import SESSION_SECONDS
+from nmk.core.schedule import (
+    LONGEST_BACKOFF,
+    LONGEST_PAUSE,
+    QUIET,
+    SETTLE,
+    Damper,
+    is_back,
+    next_delay,
+)
 
 AGENTS = 3000
 A_SECOND = 10  # agents for each second of the interval: with few, chance alone makes busy seconds
@@ -80,3 +90,47 @@ def test_the_wait_grows_to_its_bound_and_no_further(interval: int) -> None:
     assert waits[0] == min(2 * interval, max(interval, LONGEST_BACKOFF))
     assert waits[-1] == max(interval, LONGEST_BACKOFF)
     assert next_delay(interval, 10**9, 1.0) == 1.5 * max(interval, LONGEST_BACKOFF)
+
+
+def answers(changes: list[float]) -> list[float]:
+    """When changes at these times are answered, as the agent does it."""
+    damper, due, found = Damper(), inf, []
+    for now in (step / 10 for step in range(int(max(changes) * 10) + 1000)):
+        if now in changes:
+            due = min(due, damper.due(now))
+        if due <= now:
+            damper, due = damper.after(now), inf
+            found.append(now)
+    return found
+
+
+def test_a_change_is_answered_at_once() -> None:
+    assert answers([10.0]) == [10.0 + SETTLE]
+    assert answers([10.0, 10.5]) == [10.0 + SETTLE]
+
+
+def test_changes_that_go_on_are_answered_less_and_less() -> None:
+    flapping = [float(second) for second in range(25)]
+    assert answers(flapping) == [1.0, 6.0, 16.0, 36.0]
+    for_ever = answers([float(second) for second in range(3600)])
+    assert len(for_ever) < 3600 / LONGEST_PAUSE + 8
+
+
+def test_the_last_change_is_always_answered() -> None:
+    changes = [0.0, 2.0, 4.0, 6.5]
+    assert answers(changes)[-1] > changes[-1]
+
+
+def test_after_a_quiet_time_a_change_is_a_first_one() -> None:
+    flapping = [float(second) for second in range(25)]
+    assert answers([*flapping, 36.0 + QUIET + 1])[-1] == 36.0 + QUIET + 1 + SETTLE
+
+
+def test_a_handshake_after_long_silence_shows_that_the_network_is_back() -> None:
+    assert is_back(1000, 0, 1001)
+    assert is_back(1000, 1000 - SESSION_SECONDS - 1, 1001)
+    assert not is_back(1000, 0, 0)
+
+
+def test_handshakes_that_went_on_say_nothing_of_the_controller() -> None:
+    assert not is_back(1000, 900, 1060)

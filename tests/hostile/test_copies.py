@@ -89,6 +89,13 @@ def test_a_database_put_back_leaves_no_agent_wrong(mesh: Mesh) -> None:
     done = late.run("nmk", "checkin", check=False)
     assert done.returncode == 1
     assert "knows no such node" in done.stderr
+    [here] = json.loads(late.run("nmk", "status", "-o", "json").stdout)
+    assert here["check_in"]["failure"]["code"] == "node-unknown"
+    assert "no such node" in late.run("nmk", "doctor", check=False).stdout
+    [unknown] = mesh.json("network", "show", "home")["unknown_nodes"]
+    assert unknown["address"] == late.address
+    listed = mesh.controller.run("nmk", "node", "list").stderr
+    assert f"a machine at {late.address} checks in as node {unknown['id']}" in listed
     mesh.join(late)
     keeper.run("nmk", "checkin")
     assert peers(keeper) >= {"early", "late"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -66,6 +67,35 @@ def meet(mesh: CrampedMesh, one: Host, other: Host) -> None:
     """One hears of the other, which has just joined, and they reach each other."""
     one.run("nmk", "checkin")
     reaches(other, mesh.address(one.name))
+
+
+def is_seen_to_fail(mesh: Mesh, host: Host, code: str) -> None:
+    """Check-ins of a machine fail, which shows there and on the controller."""
+    [here] = json.loads(host.run("nmk", "status", "-o", "json").stdout)
+    told = here["check_in"]
+    assert (told["failure"]["code"], told["failure"]["count"]) == (code, 2)
+    assert told["revision"], "it follows what it followed before"
+    text = host.run("nmk", "status").stdout
+    assert "\nfailing     for " in text
+    assert told["failure"]["message"] in text
+    found = json.loads(host.run("nmk", "doctor", "-o", "json", check=False).stdout)
+    [finding] = [f for f in found if f["check"] == "check-ins" and f["level"] == "broken"]
+    assert told["failure"]["message"] in finding["reason"]
+    there = mesh.nodes()["bert"]["check_in"]
+    assert there["failure"]["code"] == code
+    assert there["revision"] < there["newest"]
+    listed = mesh.controller.run("nmk", "node", "list")
+    assert "CHECK-IN" in listed.stdout
+    assert told["failure"]["message"] in listed.stderr
+
+
+def is_well(mesh: Mesh, host: Host) -> bool:
+    """That nothing shows any more."""
+    [here] = json.loads(host.run("nmk", "status", "-o", "json").stdout)
+    there = mesh.nodes()["bert"]["check_in"]
+    assert "CHECK-IN" not in mesh.controller.run("nmk", "node", "list").stdout
+    assert here["check_in"]["revision"] == here["check_in"]["newest"] == there["revision"]
+    return not (here["check_in"]["failure"] or there["failure"])
 
 
 def test_full_disk_of_the_controller(mesh: CrampedMesh, anna: Host, bert: Host) -> None:
@@ -133,7 +163,10 @@ def test_check_in_without_room_for_the_state(
             assert late.exit_code == 1
             assert f"{STATE}/home.json cannot be written: " in late.message
         reaches(bert, mesh.address("anna"))
+        is_seen_to_fail(mesh, bert, "state-unwritable")
     bert.run("nmk", "checkin")
+    bert.run("nmk", "checkin")
+    assert is_well(mesh, bert)
     assert list(live_peers(bert, "persistent-keepalive").values()) == [seconds]
     assert "[#]" not in bert.run("nmk", "checkin", "--verbose").stderr
 

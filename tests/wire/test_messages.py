@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmk.core.check_in_health import LONGEST_TOLD
 from nmk.core.records import Facts
 from nmk.core.text import plain
 from nmk.core.traffic import LONGEST, LONGEST_OF_CLIENTS
@@ -40,7 +41,7 @@ facts = st.builds(
 )
 said = st.text(max_size=20)
 check_ins = st.builds(
-    CheckIn, st.integers(0, 2**53), said, st.integers(0, 2**53), facts, said, said
+    CheckIn, st.integers(0, 2**53), said, st.integers(0, 2**53), facts, said, said, health=said
 ) | st.builds(CheckIn, st.integers(0, 2**53), said, traffic=said, callers=said)
 
 
@@ -54,7 +55,8 @@ def test_what_is_not_said_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "longest"), [("traffic", LONGEST), ("callers", LONGEST_OF_CLIENTS)]
+    ("field", "longest"),
+    [("traffic", LONGEST), ("callers", LONGEST_OF_CLIENTS), ("health", LONGEST_TOLD)],
 )
 @pytest.mark.parametrize("more", [{}, {"seq": 1, "facts": "those of n1"}])
 def test_a_summary_is_a_text_and_not_too_long(
@@ -66,7 +68,7 @@ def test_a_summary_is_a_text_and_not_too_long(
     found = parse_check_in(json.dumps({**body, field: "x" * longest}).encode())
     assert getattr(found, field) == "x" * longest
     for value in ("x" * (longest + 1), None, 5, ["x"], {"x": 1}, True):
-        with pytest.raises(BadInput, match="says nothing of traffic"):
+        with pytest.raises(BadInput, match="cannot be the"):
             parse_check_in(json.dumps({**body, field: value}).encode())
 
 

@@ -12,13 +12,15 @@ from nmk.agent.service import keep_hint
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
 from nmk.archive import running_file
-from nmk.core.amounts import show_ago
+from nmk.core.amounts import show_age, show_ago
+from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import summarize
 from nmk.core.findings import Finding, Level
 from nmk.core.overlap import Overlap, find_overlaps
 from nmk.core.peers import View
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import diff_tunnel
+from nmk.errors import EXIT_TEMPORARY, NmkError, all_errors
 from nmk.system import routes, starters, wireguard
 from nmk.system.runner import Runner
 
@@ -90,25 +92,58 @@ def check_overlap(me: Membership, run: Runner) -> list[Finding]:
 
 
 def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
-    """Whether check-ins happen: something starts them, and the last one is not long ago."""
+    """Whether check-ins happen and work: something starts them, the last one is not long ago."""
     settings = {**(me.known.view.settings if me.known else {}), **local}
     interval = settings.get("interval", NETWORK_SETTINGS["interval"].default)
-    age = last_check_in.age(me.network, me, now)
+    health = last_check_in.load(me.network, me)
+    age = None if health.worked is None else int(now) - health.worked
     last = f"the last one was {show_ago(age)}"
     if age is None:  # a machine that has just joined has not had one
         age = int(now - state.file_of(me.network).stat().st_mtime)
         last = "there was none since this machine started"
     late = age > _LATE_INTERVALS * interval
+    found = _failure_findings(me, health, now)
     by = _starter()
     if by is None:
         level: Level = "broken" if late else "warn"
         reason = f"nothing on this machine starts them; {last}"
         mend = keep_hint(str(running_file() or "nmk"))
-        return [Finding("check-ins", level, reason, mend, me.network)]
-    if late:
+        return [*found, Finding("check-ins", level, reason, mend, me.network)]
+    if late and health.failure is None:
         reason = f"{last}, with one every {interval}s expected from {by}"
         return [Finding("check-ins", "broken", reason, f"nmk checkin -n {me.network}", me.network)]
-    return [Finding("check-ins", "ok", f"{last}, by {by}", network=me.network)]
+    return found or [Finding("check-ins", "ok", f"{last}, by {by}", network=me.network)]
+
+
+def check_revision(me: Membership) -> list[Finding]:
+    """Whether the machine follows the last revision that it was told of."""
+    followed = last_check_in.load(me.network, me).revision
+    newest = me.known.revision if me.known else 0
+    if followed and followed != newest:
+        reason = f"revision {newest} is known and {followed} is followed"
+        mend = f"nmk checkin -n {me.network}"
+        return [Finding("revision", "broken", reason, mend, me.network)]
+    return [Finding("revision", "ok", f"{newest} is followed", network=me.network)]
+
+
+def _failure_findings(me: Membership, health: CheckInHealth, now: float) -> list[Finding]:
+    """What went wrong since the last check-in that worked; once is nothing where it may pass."""
+    failure = health.failure
+    if failure is None:
+        return []
+    error = all_errors().get(failure.problem.code, NmkError)
+    passes = error.exit_code == EXIT_TEMPORARY and failure.count < _LATE_INTERVALS
+    span = show_age(max(0, int(now) - failure.since))
+    times = f"they have been failing for {span}, {failure.count} in a row"
+    return [
+        Finding(
+            "check-ins",
+            "warn" if passes else "broken",
+            f"{times}: {failure.problem.message}",
+            failure.problem.hint or None,
+            me.network,
+        )
+    ]
 
 
 def _starter() -> str | None:
