@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import ruleset
+from nmk.core import peers, ruleset
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress, gateway_json
 from nmk.core.mesh import encode_client_entry, encode_entry
 from nmk.core.peers import View, merge_view, parse_view, read_reply, view_json
@@ -175,6 +175,45 @@ def test_one_address_in_two_spellings_is_one_address() -> None:
     first["addresses"], second["addresses"] = ["fd20::a"], ["FD20:0::A"]
     with pytest.raises(BadView, match="fd20::a"):
         parse_view(view, "home")
+
+
+@pytest.mark.parametrize(
+    ("bound", "what"),
+    [
+        ("MOST_OTHERS", "nodes and ext clients"),
+        ("MOST_CANDIDATES", "addresses to reach nodes at"),
+        ("MOST_EGRESS_RANGES", "ranges of egress gateways"),
+    ],
+)
+@pytest.mark.parametrize("way", ["a full view", "deltas", "a file"])
+def test_amounts_are_bounded_however_they_come(
+    bound: str, what: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = good_view()
+    for number, peer in enumerate(view["peers"].values()):
+        peer["lan"] = [f"192.168.{number}.7/24"]
+    blocks = [[peer] for peer in view["peers"].values()]
+    clients = [[client] for client in view["clients"].values()]
+    reply = {"full": True, "network": view["network"], "self": view["self"]}
+    amounts = {"MOST_OTHERS": 4, "MOST_CANDIDATES": 2, "MOST_EGRESS_RANGES": 2}
+
+    def take() -> None:
+        if way == "a file":
+            parse_view(view, "home")
+        elif way == "a full view":
+            whole = reply | {"peers": blocks, "clients": clients}
+            merge_view(None, read_reply(json.dumps(whole).encode()), "home")
+        else:
+            found = None
+            for block in blocks:
+                one = reply | {"full": found is None, "peers": [block], "clients": clients}
+                found = merge_view(found, read_reply(json.dumps(one).encode()), "home")
+
+    monkeypatch.setattr(peers, bound, amounts[bound])
+    take()
+    monkeypatch.setattr(peers, bound, amounts[bound] - 1)
+    with pytest.raises(BadView, match=f"more than {amounts[bound] - 1} {what}"):
+        take()
 
 
 anything = st.recursive(
