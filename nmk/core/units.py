@@ -26,9 +26,14 @@ _CAPABILITIES = {
 # wireguard-go is a process of its own, which must outlive the agent that started it. The lists of
 # modules are how the agent knows that the kernel has WireGuard; it cannot load any by itself.
 _ROLE_LINES = {
-    "agent": "KillMode=process\nWatchdogSec=180\nDeviceAllow=/dev/net/tun rw\nProtectSystem=yes\n",
+    # Of all in the unit the one that has grown is killed, and that is not the tunnel.
+    "agent": (
+        "KillMode=process\nMemoryMax=1G\nOOMPolicy=continue\nWatchdogSec=180\n"
+        "DeviceAllow=/dev/net/tun rw\nProtectSystem=yes\n"
+    ),
     "server": (
         "ProtectSystem=strict\nPrivateDevices=yes\nUMask=0077\nLimitNOFILE=65536\n"
+        "MemoryMax=1G\nTasksMax=64\n"
         "ProtectKernelTunables=yes\nProtectKernelModules=yes\n"
     ),
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -13,9 +15,38 @@ from nmk.core.parse import quote
 from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusable
 from nmk.files import write_private
 from nmk.locks import holder, open_lock, take
+from nmk.server.log import log_trouble
 from nmk.wire.envelope import KEY_BYTES, Identity
 
+OTHERS = 0o077
 _LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
+
+
+def close_to_others(path: Path) -> None:
+    """Let nobody but its owner read or write it, and say so where that is a change.
+
+    Raises StoreUnusable where somebody else has put it there, OSError.
+    """
+    status = path.stat()
+    if not {status.st_uid, path.lstat().st_uid} <= {0, os.geteuid()}:
+        raise StoreUnusable(f"{path} belongs to another user", "chown it, if its content is yours")
+    if status.st_mode & OTHERS:
+        path.chmod(status.st_mode & 0o700)
+        log_trouble("closed-to-others", path=path, mode=f"{status.st_mode & 0o777:04o}")
+
+
+def close_database(database: Path) -> None:
+    """The same for a database with what SQLite and nmk keep beside it."""
+    try:
+        for file in database.parent.glob(f"{escape(database.name)}*"):
+            close_to_others(file)
+    except OSError as error:
+        raise StoreUnavailable(f"the database {database}: {error.strerror}") from None
+
+
+def is_empty(directory: Path) -> bool:
+    """Whether there is nothing in it."""
+    return not any(directory.iterdir())
 
 
 class DataDir:
@@ -33,6 +64,7 @@ class DataDir:
             )
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close()
             self._lock = self._take_lock()
             self.is_new = not self.key_file.exists()
             if self.is_new and self.database.exists():
@@ -76,6 +108,20 @@ class DataDir:
             if self.is_new:
                 self.key_file.unlink()
             raise
+
+    def _close(self) -> None:
+        """Take from other users what they may not have: with a key they are the controller."""
+        for file in (self.key_file, self.admin_key_file):
+            if os.path.lexists(file):
+                close_to_others(file)
+        mode = self.path.stat().st_mode
+        if mode & OTHERS:
+            if mode & stat.S_ISVTX or not (self.key_file.exists() or is_empty(self.path)):
+                raise BadInput(
+                    f"{quote(self.path)} is open to other users and not the controller's alone",
+                    "name a directory that is not there yet, with --data-dir",
+                )
+            close_to_others(self.path)
 
     def _take_lock(self) -> IO[bytes]:
         lock = os.fdopen(open_lock(self.path / "lock"), "rb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from nmk.server.agents import Agents
 from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
 from nmk.server.crowd import most_connections
-from nmk.server.datadir import DataDir
+from nmk.server.datadir import DataDir, close_database
 from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways
@@ -29,6 +30,7 @@ from nmk.wire.token import parse_url
 POLL_SECONDS = 2  # how soon a change made by another replica is seen
 SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
 FORGET_SECONDS = 86400
+_SQLITE = "sqlite://"
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
 _ADMIN_PLACES = 40  # connections at each of the two listeners for admins
@@ -65,7 +67,11 @@ def run_server(
         return public or tuple(f"http://{join_endpoint(h, port)}" for h in hosts or ["127.0.0.1"])
 
     data = DataDir(options.data_dir)
-    store = Store(open_engine(options.db or f"sqlite://{data.database}"))
+    os.umask(0o077)  # for the database, and all else from here on
+    database = options.db or f"sqlite://{data.database}"
+    if database.startswith(_SQLITE):
+        close_database(Path(database.removeprefix(_SQLITE)))
+    store = Store(open_engine(database))
     with data.new_key_undone_on_error():
         store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)

@@ -36,6 +36,13 @@ def test_what_a_role_needs_is_not_hidden_from_it() -> None:
     assert lines(render_systemd("server", NMK, {}, ["/homes/x"]), "ProtectHome") == ["yes"]
 
 
+def test_units_are_bounded_and_a_kill_for_memory_does_not_stop_the_rest() -> None:
+    agent, server = (render_systemd(role, NMK, {}) for role in ("agent", "server"))
+    assert lines(agent, "MemoryMax") == lines(server, "MemoryMax") == ["1G"]
+    assert lines(agent, "OOMPolicy") == ["continue"]
+    assert lines(server, "TasksMax") == ["64"]
+
+
 def test_userspace_wireguard_outlives_the_agent_and_only_the_agent_gets_its_device() -> None:
     agent, server = (render_systemd(role, NMK, {}) for role in ("agent", "server"))
     assert lines(agent, "KillMode") == ["process"]
