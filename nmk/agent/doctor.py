@@ -82,7 +82,7 @@ def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
         return []
     local = local_settings(me.network, me)
     lan, silent = collect_facts(me, local).lan, liveness.silent(me, dump)
-    rows = describe_peers(me.known.view, dump, lan, now, {}, silent)
+    rows = describe_peers(me.known.view, dump, lan, now, {}, silent, me.network)
     mtu = desired(me, local, ()).tunnel.mtu
     return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
 

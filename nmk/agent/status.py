@@ -41,9 +41,9 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "deleted": ("this node was deleted on the controller", "nmk leave -n {}"),
 }
 NEXT = {  # by a peer's state
-    "failed": "nmk ping -n {} {}",
-    "silent": "nmk ping -n {} {}",
-    "waiting": "on the controller: nmk node set -n {} {} endpoint=ADDRESS:PORT",
+    "failed": "nmk ping -n {here} {node}",
+    "silent": "nmk ping -n {here} {node}",
+    "waiting": "on the controller: nmk node set -n {there} {node} endpoint=ADDRESS[:PORT]",
 }
 _LISTS = (
     "addresses",
@@ -124,7 +124,9 @@ def status(
         "declined": declined(view) if view and roles else [],
         **find_way_out(me, routing, silent).as_json(),
         "clients": describe_clients(view, dump, now) if view else [],
-        "peers": describe_peers(view, dump, lan, now, {} if trails is None else trails, silent)
+        "peers": describe_peers(
+            view, dump, lan, now, {} if trails is None else trails, silent, network
+        )
         if view
         else [],
     }
@@ -244,11 +246,15 @@ def describe_peers(
     now: float,
     trails: Trails,
     silent: Collection[str] = (),
+    network: str | None = None,
 ) -> list[Row]:
-    """All peers, by name. `lan`: this machine's addresses; `silent`: ids of those given up."""
+    """All peers, by name. `lan`: this machine's addresses; `silent`: ids of those given up.
+
+    `network`: what this machine calls it, if not as the controller does.
+    """
     there = dump.peers if dump else {}
     return [
-        describe_peer(peer, there.get(peer.key), view, lan, now, trails, peer.id in silent)
+        describe_peer(peer, there.get(peer.key), view, lan, now, trails, peer.id in silent, network)
         for peer in sorted(view.peers.values(), key=lambda p: p.name)
     ]
 
@@ -261,6 +267,7 @@ def describe_peer(
     now: float,
     trails: Trails,
     is_silent: bool = False,
+    network: str | None = None,
 ) -> Row:
     """A peer by name: its path, its counters, what is wrong, and what to do about that.
 
@@ -283,7 +290,8 @@ def describe_peer(
         if is_silent and condition != "waiting":
             condition = "silent"
             problem = problem or f"packets go out to {endpoint}, and nothing comes back"
-    cure = NEXT.get(condition, "").format(view.network, peer.name) or None
+    names = {"here": network or view.network, "there": view.network, "node": peer.name}
+    cure = NEXT.get(condition, "").format(**names) or None
     if condition in {"failed", "silent"} and is_nat_between(peer, view, lan):
         problem, cure = f"{problem}; {NAT}", through_nat(view, peer)
     return {

@@ -163,6 +163,19 @@ def test_a_silent_peer_is_told_with_the_next_command(view: View, db: Peer) -> No
     assert well["state"] == "connected"
 
 
+def test_hints_call_a_network_as_this_machine_does(view: View, db: Peer) -> None:
+    """Where it has the network under another name; the controller has its own."""
+    there = LivePeer(TunnelPeer(db.key, (), 0, "192.0.2.7:1"), 0, 0, 5000)
+    failed = describe_peer(db, there, view, LAN, 142, {}, network="work")
+    assert failed["next"] == "nmk ping -n work peer-2"
+    waits = replace(db, lan=(), observed=())
+    there = LivePeer(TunnelPeer(db.key, (), 0, None), 0, 0, 0)
+    waiting = describe_peer(waits, there, view, LAN, 142, {}, network="work")
+    assert (
+        waiting["next"] == "on the controller: nmk node set -n home peer-2 endpoint=ADDRESS[:PORT]"
+    )
+
+
 def behind_nat(view: View, db: Peer, **changes: object) -> tuple[View, Peer]:
     """This machine and the peer, each behind a NAT of its own."""
     mine: View = replace(view, observed=("198.51.100.1",))
