@@ -26,6 +26,7 @@ from nmk.core.parse import (
     quote,
     with_port,
 )
+from nmk.core.peers import MOST_OTHERS
 from nmk.core.records import AccessKey, ExtClient, Facts, Network, Node, Record, hash_secret
 from nmk.core.settings import parse_settings
 from nmk.errors import (
@@ -38,6 +39,7 @@ from nmk.errors import (
     NameTaken,
     NodeDeleted,
     NotFound,
+    RangeFull,
     RangeOverlaps,
     Stale,
     StaleSequence,
@@ -287,12 +289,22 @@ def numbered(base: str, is_taken: Callable[[str], bool]) -> str:
 
 def free_addresses(mesh: Mesh, asked: str | None, now: int) -> dict[int, str]:
     """An address of each of the network's families; one of them may have been asked for."""
+    check_room(mesh)
     given = dict([asked_address(mesh, asked)] if asked is not None else [])
     for family, pool in mesh.pools.items():
         if family not in given:
             pool.settle(now - QUARANTINE)
             given[family] = pool.next()
     return given
+
+
+def check_room(mesh: Mesh, more: int = 1) -> None:
+    """Raises RangeFull where agents would not take so many more into their views."""
+    if len(mesh.nodes) + len(mesh.clients) + more > MOST_OTHERS:
+        raise RangeFull(
+            f"a network has {MOST_OTHERS} nodes and ext clients at most: no machine takes in more",
+            "nmk node delete NODE, for a machine that is gone; or make another network",
+        )
 
 
 def asked_address(mesh: Mesh, text: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nmk.core.decisions import find_node, has_name, move_to, numbered
+from nmk.core.decisions import check_room, find_node, has_name, move_to, numbered
 from nmk.core.gateways import Exit, Ingress
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_address, parse_key, parse_label, quote
@@ -71,6 +71,7 @@ def take_over_hub(
         elif known.gateway != node.identity:
             issue = Issue(known.addresses, hub_key)
             records.append(replace(known, gateway=node.identity, issue=issue))
+    check_room(mesh, len(names))
     return records
 
 

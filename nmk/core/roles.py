@@ -19,6 +19,7 @@ from nmk.core.gateways import (
 )
 from nmk.core.mesh import Mesh
 from nmk.core.parse import overlap, quote, with_port
+from nmk.core.peers import MOST_EGRESS_RANGES
 from nmk.core.records import Node
 from nmk.errors import BadInput, NotFound, RangeOverlaps
 
@@ -68,6 +69,7 @@ def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
             )
             for cidr in egress.ranges:
                 _check_apart(mesh, cidr)
+            _check_amount(mesh, len(egress.ranges) - len(base.ranges))
             gateway = replace(have, egress=egress)
         case "exit":
             of = have.exit or Exit()
@@ -119,6 +121,15 @@ def _check_belongs(role: Role, **given: object) -> None:
             raise BadInput(
                 f"{shown} means nothing to an {role} gateway", f"nmk gateway add NODE {role} --help"
             )
+
+
+def _check_amount(mesh: Mesh, more: int) -> None:
+    """Raises BadInput where agents would not take so many more ranges into their views."""
+    if sum(len(node.gateway.ranges) for node in mesh.nodes.values()) + more > MOST_EGRESS_RANGES:
+        raise BadInput(
+            f"all gateways of {mesh.name} together have {MOST_EGRESS_RANGES} ranges at most",
+            "give a range that holds several of them",
+        )
 
 
 def _check_apart(mesh: Mesh, cidr: str) -> None:

@@ -30,6 +30,7 @@ from tests.core.made import (
     NOW,
     commit,
     identity,
+    made_client,
     made_facts,
     made_key,
     made_mesh,
@@ -140,6 +141,14 @@ def test_a_full_range_lets_nobody_in() -> None:
     join(mesh, 2)
     with pytest.raises(RangeFull):
         join(mesh, 3)
+
+
+def test_no_network_gets_more_nodes_than_machines_take_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "MOST_OTHERS", 2)
+    mesh = made_mesh(made_key(uses_max=None), made_client(1))
+    join(mesh, 1)
+    with pytest.raises(RangeFull, match="2 nodes and ext clients at most"):
+        join(mesh, 2)
 
 
 @given(st.lists(st.sampled_from(["web", "web-2", "x" * 63, "ümlaut", ""]), max_size=12))

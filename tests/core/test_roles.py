@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmk.core import roles
 from nmk.core.gateways import (
     MOST_RANGES,
     NO_GATEWAY,
@@ -186,6 +187,15 @@ def test_a_node_that_there_is_not_is_no_gateway() -> None:
         add_role(mesh_of(), RoleWish("n9", "exit"))
     with pytest.raises(NotFound, match="n9"):
         remove_role(mesh_of(), "n9", "exit", ())
+
+
+def test_no_network_gets_more_ranges_than_machines_take_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roles, "MOST_EGRESS_RANGES", 2)
+    mesh = mesh_of(after(NO_GATEWAY, "egress", "192.168.7.0/24"))
+    add(mesh, "egress", "192.168.7.0/24")
+    add(mesh, "egress", "192.168.8.0/24")
+    with pytest.raises(BadInput, match="2 ranges at most"):
+        add(mesh, "egress", "192.168.8.0/24", "192.168.9.0/24")
 
 
 def test_two_nodes_may_route_one_range() -> None:
