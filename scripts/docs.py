@@ -96,7 +96,7 @@ FILES = """
 | `/etc/systemd/system/nmk-*.service`, `/etc/init.d/nmk-*` | what `nmk service install` makes |
 | `/var/log/nmk-*.log` | what services of OpenRC say |
 | `/var/lib/nmk/server/` | a controller: see [controller.md](controller.md#the-data-directory) |
-| `/var/lib/nmk/server/nmk.db.schema1` | the SQLite database before it got schema 2 |
+| `/var/lib/nmk/server/nmk.db.schemaN` | the SQLite database before it got a newer schema than N |
 | `*.conf.taken-over` | the file of a [hub taken over](phones.md#taking-over-a-hub). Secret |
 """
 

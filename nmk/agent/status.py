@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, MutableMapping, Sequence
 from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,10 +81,11 @@ def status(
     `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
     does not lead to from here, `problems` what of the view could not be applied (`code`, `message`,
     `hint`), `offered` the roles that the controller gives this node, `roles` those that it plays,
-    `obstacle` what is in their way, `routes` what becomes of egress ranges here, `exit` and
-    `cut_off` as in `agent.exits`, `clients` the ext clients that this node lets in, `declined` who
-    leaves out a range that this node routes, as it is in that subnet itself, `check_in` how
-    check-ins go; `trails` are kept from one look to the next, to see who is silent.
+    `obstacle` what is in their way, `mapped` the LANs behind ranges that it maps, `routes` what
+    becomes of ranges of others here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
+    clients that this node lets in, `declined` who leaves out a range that this node leads to, as it
+    is in that subnet itself, `check_in` how check-ins go; `trails` are kept from one look to the
+    next, to see who is silent.
     """
     try:
         me = state.load(network)
@@ -120,6 +122,7 @@ def status(
         "offered": list(offered),
         "roles": list(roles),
         "obstacle": _obstacle(me, condition) if offered else None,
+        "mapped": dict(view.gateway.mapped) if view and roles else {},
         "routes": [asdict(route) for route in routing.routes],
         "declined": declined(view) if view and roles else [],
         **find_way_out(me, routing, silent).as_json(),
@@ -208,7 +211,8 @@ def _obstacle(me: Membership, condition: str) -> str | None:
 
 def declined(view: View) -> list[Row]:
     """The peers that are in a subnet of their own where this node routes a range to."""
-    ranges = view.gateway.ranges
+    behind = (c.ranges for c in view.clients.values() if c.via == view.id)
+    ranges = (*view.gateway.ranges, *chain.from_iterable(behind))
     found = find_declined(ranges, ((p.name, p.lan) for p in view.peers.values()))
     return [
         {"range": cidr, "node": name, "subnet": subnet}
@@ -229,6 +233,7 @@ def describe_clients(view: View, dump: Dump | None, now: float) -> list[Row]:
             {
                 "name": client.name,
                 "addresses": list(client.addresses),
+                "ranges": list(client.ranges),
                 "state": ("connected" if in_touch else "idle") if there else "off",
                 "endpoint": there.peer.endpoint if there else None,
                 "handshake": counters.handshake,

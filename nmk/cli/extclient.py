@@ -18,6 +18,7 @@ from nmk.core.amounts import show_ago, show_bytes
 COLUMNS = {
     "NAME": "name",
     "ADDRESSES": "addresses",
+    "ROUTES": "routes",
     "GATEWAY": "gateway",
     "STATE": "state",
     "HANDSHAKE": "handshake",
@@ -27,6 +28,7 @@ COLUMNS = {
     "EXPIRES": "expires_at",
     "CONFIG": "stale",
 }
+_ROUTER = "it must forward, and hosts there send to it what is for the network"
 
 
 @click.group(cls=Noun)
@@ -60,6 +62,9 @@ def issue_options(command: Any) -> Any:  # noqa: ANN401  # decorator
 @click.argument("name")
 @click.option("--gateway", metavar="NODE", help="Its ingress gateway; not needed with just one.")
 @click.option("--address", help="Its address in the network; else a free one.")
+@click.option(
+    "--routes", metavar="CIDR[,CIDR...]", default="", help="It is a router: the ranges behind it."
+)
 @click.option("--expires", metavar="TIME", default="never", show_default=True, help="24h, 7d...")
 @click.option("--full-tunnel", is_flag=True, help="All its traffic goes through the gateway.")
 @issue_options
@@ -76,7 +81,7 @@ def create(
 
     The private key is made here and is in that config alone: it is never sent and never stored.
     """
-    asked = {key: given.pop(key) for key in ("gateway", "address", "expires")}
+    asked = {key: given.pop(key) for key in ("gateway", "address", "routes", "expires")}
     handing = parse_handing(output, **given)
     body = {"name": name, "full_tunnel": full_tunnel, **asked}
     path = f"/networks/{segment(api.network(network))}/extclients"
@@ -151,6 +156,7 @@ Change an ext client; its gateway follows at its next check-in.
   name     its name, a DNS label
   address  its address in the network, IPv4 or IPv6
   gateway  the node that lets it in
+  routes   the ranges behind it, with commas between; empty: none
   expires  24h, 7d, never; one that has expired is let in again
 """,
 )
@@ -260,6 +266,8 @@ def _issue(
             hand_out(made, config_text, handing, drafts, output)
     addresses = ", ".join(made["addresses"])
     say(f"ext client {made['name']} has {addresses}, by {made['gateway']} at {parsed.endpoint}")
+    if made["routes"]:
+        say(f"behind it: {', '.join(made['routes'])}; {_ROUTER}")
     _say_when(made)
     named = f"-n {made['network']} {made['name']}"
     host = parsed.endpoint.rpartition(":")[0].strip("[]")

@@ -12,6 +12,7 @@ from nmk.cli.nouns import Noun, confirm, dry_run_option, yes_option
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.gateways import NATS, ROLES
 from nmk.core.parse import overlap
+from nmk.core.sites import Carrier, ways_to_say
 
 COLUMNS = {
     "NODE": "node",
@@ -49,16 +50,28 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     """
     rows = api.call_list(f"/networks/{segment(api.network(network))}/gateways")
     named = list({row["node"]: row for row in rows}.values())
-    show(named if output == "name" else rows, output, COLUMNS, "node")
+    listed = [_readable(row) for row in rows] if output == "table" else rows
+    show(named if output == "name" else listed, output, COLUMNS, "node")
     for row in rows:
         _say_what_is_amiss(row)
 
 
-@gateway.command(epilog="Example: nmk gateway add office egress 192.168.50.0/24")
+@gateway.command(epilog="Example: nmk gateway add office egress 192.168.1.0/24 --as 10.201.1.0/24")
 @click.argument("node")
 @_role_argument
 @click.argument("ranges", metavar="[CIDR...]", nargs=-1)
 @network_option
+@click.option(
+    "--as",
+    metavar="CIDR",
+    help="egress: the network sees the range as this one, address by address: for a LAN whose "
+    "range another site has too. Empty: as it is.",
+)
+@click.option(
+    "--same-lan",
+    is_flag=True,
+    help="egress: other gateways for the range serve the same LAN, and stand in for one another.",
+)
 @click.option(
     "--endpoint",
     metavar="HOST[:PORT]",
@@ -88,6 +101,7 @@ def add(
     node: str,
     role: str,
     ranges: tuple[str, ...],
+    same_lan: bool,
     dry_run: bool,
     output: str,
     **options: str | None,
@@ -97,22 +111,23 @@ def add(
     Ranges are added to those that it routes. Everything follows at the machines' next check-ins.
     """
     name = api.network(network)
-    body = {"node": node, "role": role, "ranges": list(ranges), **options}
+    body = {"node": node, "role": role, "ranges": list(ranges), "same_lan": same_lan, **options}
     made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
-    told = {"serves", "obstacle", "left_out"}  # by the machines, or in words below
-    shown = {k: v for k, v in made.items() if k not in told} if output == "table" else made
+    told = {"serves", "obstacle", "left_out", "shares"}  # by the machines, or in words below
+    readable = {k: v for k, v in _readable(made).items() if k not in told}
+    shown = readable if output == "table" else made
     _say_what_is_amiss(made)
     show(shown, output, COLUMNS, "node")
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
         return
     say(f"{node} is an {role} gateway of {name}", f"  next: {next_step(made)}")
+    clients = api.call_list(f"/networks/{segment(name)}/extclients")
     if role == "egress":
-        for line in ways_back(api, made):
+        for line in ways_back(api, made, clients):
             say(line)
     if role == "ingress":
         _say_where_it_is_called(api, made)
-    clients = api.call_list(f"/networks/{segment(name)}/extclients")
     if stale := sum(bool(client["stale"]) for client in clients):
         say(f"configs that do not fit any more: {stale}, see: nmk extclient list -n {name}")
 
@@ -154,8 +169,22 @@ def remove(
         report(f"took {what}; machines follow at their next check-in")
 
 
+def _readable(row: Json) -> Json:
+    """A row with its ranges as `add` takes them."""
+    ranges = [
+        lan if lan == cidr else f"{lan} as {cidr}"
+        for cidr, lan in zip(row["ranges"], lans_of(row), strict=True)
+    ]
+    return {k: v for k, v in {**row, "ranges": ranges}.items() if k != "mapped"}
+
+
+def lans_of(row: Json) -> list[str]:
+    """The ranges of a row as their LANs have them."""
+    return [row["mapped"].get(cidr, cidr) for cidr in row["ranges"]]
+
+
 def _say_what_is_amiss(row: Json) -> None:
-    """Why a gateway does not serve, and who does not route a range of it."""
+    """Why a gateway does not serve, who does not route a range of it, what nobody has said."""
     if row["obstacle"]:
         say(f"{row['node']} does not serve as {row['role']} gateway: {row['obstacle']}")
     for left in row["left_out"]:
@@ -163,6 +192,11 @@ def _say_what_is_amiss(row: Json) -> None:
             f"{left['node']} leaves out {left['range']} of {row['node']}: "
             f"it is in {left['subnet']} itself"
         )
+    for shared in row["shares"]:
+        cidr = shared["range"]
+        lan = row["mapped"].get(cidr, cidr)
+        say(f"{shared['node']} and {row['node']} both route {cidr}: is that the same LAN?")
+        say(*ways_to_say(row["network"], Carrier("node", row["node"], cidr, lan)))
 
 
 def _say_where_it_is_called(api: AdminApi, made: Json) -> None:
@@ -197,7 +231,7 @@ def next_step(made: Json) -> str:
     }[made["role"]]
 
 
-def ways_back(api: AdminApi, made: Json) -> list[str]:
+def ways_back(api: AdminApi, made: Json, clients: list[Json]) -> list[str]:
     """The routes that hosts behind gateways without NAT need, so that answers find their way.
 
     Those of this gateway's hosts, and at other such gateways those to the ranges of this one.
@@ -206,14 +240,15 @@ def ways_back(api: AdminApi, made: Json) -> list[str]:
     network = api.call("GET", path)
     gateways = [g for g in api.call_list(f"{path}/gateways") if g["role"] == "egress"]
     mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
-    others = {r for g in gateways for r in g["ranges"]} - set(made["ranges"])
+    others = {r for row in gateways for r in row["ranges"]} - set(made["ranges"])
+    others |= {r for client in clients for r in client["routes"]}
     lines = []
     for gateway in gateways:
         if gateway["nat"] == "off":
             is_this = gateway["node"] == made["node"]
             targets = [*mesh, *sorted(others)] if is_this else made["ranges"]
             node = api.call("GET", f"{path}/nodes/{segment(gateway['node'])}")
-            lines += _routes(gateway["ranges"], targets, node)
+            lines += _routes(lans_of(gateway), targets, node)
     if not lines:
         return []
     head = "without NAT hosts of the ranges need routes back, best on their router:"

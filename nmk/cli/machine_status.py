@@ -86,13 +86,17 @@ def _gateway_lines(network: Row) -> Iterator[str]:
         yield f"gateway     {roles}" + (f"; {obstacle}" if obstacle else "")
     elif obstacle:
         yield f"gateway     not {', '.join(network['offered'])}: {obstacle}"
+    for cidr, lan in network["mapped"].items():
+        yield f"            {lan} is {cidr} to the network"
     for one in network["declined"]:
         why = f"it is in {one['subnet']} itself"
         yield f"            {one['node']} leaves out {one['range']}: {why}"
     for route in network["routes"]:
         by = f"by {route['gateway']}" if route["gateway"] else f"left out: {route['reason']}"
         standby = f", then {', '.join(route['standby'])}" if route["standby"] else ""
-        yield f"route       {route['range']} {by}{standby}"
+        shown = f"{route['range']} (there {route['lan']})" if route["lan"] else route["range"]
+        behind = f", behind {route['client']}" if route["client"] else ""
+        yield f"route       {shown} {by}{behind}{standby}"
     leaving = network["exit"]
     if leaving["node"]:
         problem = f": {leaving['problem']}" if leaving["problem"] else ""

@@ -16,17 +16,22 @@ from nmk.core.decisions import (
     free_addresses,
     move_to,
 )
+from nmk.core.gateways import parse_egress_ranges
 from nmk.core.mesh import Mesh
 from nmk.core.parse import EVERYTHING, join_endpoint, parse_key, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
+from nmk.core.sites import Carrier, check_amount, check_carrier, check_own_lan, check_range
 from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
+
+_ROUTER_KEEPALIVE = 25  # seconds, as wg(8) advises
 
 
 @dataclass(frozen=True, slots=True)
 class NewClient:
     """What an admin asks for.
 
-    `gateway` None: the only ingress gateway; `address` None: a free one.
+    `gateway` None: the only ingress gateway; `address` None: a free one; `routes`: the ranges
+    behind a router, as `parse_routes` takes them.
     """
 
     id: str
@@ -34,6 +39,7 @@ class NewClient:
     public_key: str
     gateway: str | None = None
     address: str | None = None
+    routes: str = ""
     full_tunnel: bool = False
     expires_at: int | None = None
 
@@ -43,6 +49,7 @@ def create_client(mesh: Mesh, new: NewClient, now: int) -> ExtClient:
     check_name(mesh, new.name, "name of an ext client")
     check_key(mesh, new.public_key)
     gateway = choose_ingress(mesh, new.gateway)
+    routes = check_routes(mesh, new.name, gateway, parse_routes(new.routes))
     addresses = free_addresses(mesh, new.address, now)
     client = ExtClient(
         id=new.id,
@@ -53,11 +60,34 @@ def create_client(mesh: Mesh, new: NewClient, now: int) -> ExtClient:
         address4=addresses.get(4),
         address6=addresses.get(6),
         issue=Issue((), ""),
+        routes=routes,
         full_tunnel=new.full_tunnel,
         expires_at=new.expires_at,
         created_at=now,
     )
     return issued(mesh, client)
+
+
+def parse_routes(text: str) -> tuple[str, ...]:
+    """Ranges behind a router, with commas between them. Raises BadInput."""
+    return parse_egress_ranges([part.strip() for part in text.split(",")] if text else [])
+
+
+def check_routes(
+    mesh: Mesh, name: str, gateway: Node | None, routes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The ranges, which nobody else carries. Raises BadInput, RangeOverlaps.
+
+    `name`: the ext client's; `gateway`: where it calls, which must not be in such a LAN itself.
+    """
+    known = mesh.client_by_name.get(name)
+    check_amount(mesh, len(routes) - (len(known.routes) if known else 0))
+    for cidr in routes:
+        check_range(mesh, cidr)
+        check_carrier(mesh, Carrier("ext client", name, cidr, cidr))
+        if gateway:
+            check_own_lan(gateway, cidr)
+    return routes
 
 
 def find_client(mesh: Mesh, name: str) -> ExtClient:
@@ -74,7 +104,7 @@ def find_client(mesh: Mesh, name: str) -> ExtClient:
 def set_client(
     mesh: Mesh, name: str, changes: Mapping[str, str], expires_at: int | None, revision: int | None
 ) -> ExtClient:
-    """The client with an admin's wishes: `name`, `address`, `gateway`, `expires`.
+    """The client with an admin's wishes: `name`, `address`, `gateway`, `routes`, `expires`.
 
     `expires_at`: the time that `expires` stands for. One that has expired is enabled again by a
     later time. What its config says stays as it is, and may cease to fit.
@@ -88,14 +118,20 @@ def set_client(
             case "address":
                 client = move_to(mesh, client, value)
             case "gateway":
-                client = replace(client, gateway=choose_ingress(mesh, value).identity)
+                node = choose_ingress(mesh, value)
+                client = replace(client, gateway=node.identity)
+                check_routes(mesh, name, node, client.routes)
+            case "routes":
+                routes = parse_routes(value)
+                gateway = mesh.nodes.get(client.gateway)
+                client = replace(client, routes=check_routes(mesh, name, gateway, routes))
             case "expires":
                 state = "enabled" if client.state == "expired" else client.state
                 client = replace(client, expires_at=expires_at, state=state)
             case _:
                 raise BadInput(
                     f"{quote(field)} is no setting of an ext client",
-                    "there are: name, address, gateway, expires",
+                    "there are: name, address, gateway, routes, expires",
                 )
     return client
 
@@ -194,7 +230,7 @@ def issued(mesh: Mesh, client: ExtClient) -> ExtClient:
         endpoint=endpoint,
         ranges=ranges_of(mesh, client),
         mtu=mesh.settings["mtu"],
-        keepalive=mesh.settings["keepalive"],
+        keepalive=_keepalive_of(mesh, client),
     )
     return replace(client, issue=issue)
 
@@ -220,8 +256,15 @@ def ranges_of(mesh: Mesh, client: ExtClient) -> tuple[str, ...]:
     if client.full_tunnel or mesh.network is None:
         return EVERYTHING
     routed = {cidr for node in mesh.gateways.values() for cidr in node.gateway.ranges}
+    routed |= {cidr for router in mesh.routers.values() for cidr in router.routes}
+    routed -= set(client.routes)
     own = [c for c in (mesh.network.cidr4, mesh.network.cidr6) if c]
     return (*own, *sorted(routed, key=lambda r: (":" in r, r)))
+
+
+def _keepalive_of(mesh: Mesh, client: ExtClient) -> int:
+    """The network's; a router always has one, since others begin to talk to what is behind it."""
+    return mesh.settings["keepalive"] or (_ROUTER_KEEPALIVE if client.routes else 0)
 
 
 def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
@@ -245,9 +288,12 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         had = dict.fromkeys(issue.ranges)
         found += [f"it lacks {r}" for r in now if r not in had]
         found += [f"nobody routes {r} any more" for r in had if r not in now]
-    for name, said in (("mtu", issue.mtu), ("keepalive", issue.keepalive)):
-        if said not in {None, mesh.settings[name]}:
-            found.append(f"{name} of the network is {mesh.settings[name]} now")
+    said = {"mtu": issue.mtu, "keepalive": issue.keepalive}
+    should = {"mtu": mesh.settings["mtu"], "keepalive": _keepalive_of(mesh, client)}
+    whose = "a router" if client.routes else "the network"
+    for setting, value in should.items():
+        if said[setting] not in {None, value}:
+            found.append(f"{setting} of {whose} is {value} now")
     if client.full_tunnel and node.gateway.exit is None:
         found.append(f"{node.name} is no exit gateway")
     return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 from nmk.core.parse import (
     Range,
+    overlap,
     parse_cidr,
     parse_endpoint,
     parse_int,
@@ -17,7 +19,7 @@ from nmk.core.parse import (
     parse_port,
     quote,
 )
-from nmk.errors import BadInput
+from nmk.errors import BadInput, RangeOverlaps
 
 Nat = Literal["auto", "on", "off"]
 Role = Literal["ingress", "egress", "exit"]
@@ -42,12 +44,23 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """Routes ranges outside the network; of several gateways the lowest metric that is up does."""
+    """Routes ranges outside the network; of several gateways the lowest metric that is up does.
+
+    `ranges`: as the network sees them; `mapped`: the LAN's own range behind each that is mapped
+    1:1; `same_lan`: those of which an admin has said that other gateways serve the same LAN.
+    """
 
     ranges: tuple[str, ...]
     nat: Nat = "auto"
     interface: str | None = None
     metric: int = DEFAULT_METRIC
+    mapped: Mapping[str, str] = field(default_factory=dict, hash=False)
+    same_lan: tuple[str, ...] = ()
+
+    @property
+    def lans(self) -> tuple[str, ...]:
+        """The ranges as the LANs themselves have them, in the order of `ranges`."""
+        return tuple(self.mapped.get(cidr, cidr) for cidr in self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +86,18 @@ class Gateway:
 
     @property
     def ranges(self) -> tuple[str, ...]:
-        """The ranges that it routes as an egress gateway."""
+        """The ranges that it routes as an egress gateway, as the network sees them."""
         return self.egress.ranges if self.egress else ()
+
+    @property
+    def lans(self) -> tuple[str, ...]:
+        """The same ranges as the LANs themselves have them."""
+        return self.egress.lans if self.egress else ()
+
+    @property
+    def mapped(self) -> Mapping[str, str]:
+        """The LAN's own range behind each that is mapped."""
+        return self.egress.mapped if self.egress else {}
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -93,6 +116,7 @@ OBSTACLES = {
     "forwarding": "its kernel does not forward, and that cannot be changed",
     "interface": "the interface that it shall route by is not there",
 }
+TOO_OLD = "its nmk is older than 0.3.0 and does not know what is mapped, or behind an ext client"
 
 
 def is_translated(nat: Nat, source: str) -> bool:
@@ -109,12 +133,17 @@ def gateway_json(gateway: Gateway) -> Json:
     if gateway.ingress:
         found["ingress"] = {"endpoint": gateway.ingress.endpoint}
     if gateway.egress:
+        egress = gateway.egress
         found["egress"] = {
-            "ranges": list(gateway.egress.ranges),
-            "nat": gateway.egress.nat,
-            "interface": gateway.egress.interface,
-            "metric": gateway.egress.metric,
+            "ranges": list(egress.ranges),
+            "nat": egress.nat,
+            "interface": egress.interface,
+            "metric": egress.metric,
         }
+        if egress.mapped:
+            found["egress"]["mapped"] = dict(egress.mapped)
+        if egress.same_lan:
+            found["egress"]["same_lan"] = list(egress.same_lan)
     if gateway.exit:
         found["exit"] = {"nat": gateway.exit.nat, "interface": gateway.exit.interface}
     return found
@@ -127,9 +156,25 @@ def parse_gateway(data: Mapping[str, Any]) -> Gateway:
         ingress=None if ingress is None else make_ingress(ingress["endpoint"]),
         egress=None
         if egress is None
-        else make_egress(egress["ranges"], egress["nat"], egress["interface"], egress["metric"]),
+        else make_egress(
+            egress["ranges"],
+            egress["nat"],
+            egress["interface"],
+            egress["metric"],
+            egress.get("mapped", {}),
+            egress.get("same_lan", ()),
+        ),
         exit=None if exit_ is None else make_exit(exit_["nat"], exit_["interface"]),
     )
+
+
+def unmapped(gateway: Gateway) -> Gateway:
+    """The roles without the ranges that are mapped."""
+    if not gateway.mapped or gateway.egress is None:
+        return gateway
+    left = tuple(cidr for cidr in gateway.ranges if cidr not in gateway.mapped)
+    rest = replace(gateway.egress, ranges=left, mapped={}) if left else None
+    return replace(gateway, egress=rest)
 
 
 def make_ingress(endpoint: str | None) -> Ingress:
@@ -138,20 +183,64 @@ def make_ingress(endpoint: str | None) -> Ingress:
 
 
 def make_egress(
-    ranges: Sequence[str], nat: str, interface: str | None, metric: str | int
+    ranges: Sequence[str],
+    nat: str,
+    interface: str | None,
+    metric: str | int,
+    mapped: Mapping[str, str] = MappingProxyType({}),
+    same_lan: Sequence[str] = (),
 ) -> Egress:
     """The role from texts. Raises BadInput that quotes the culprit."""
-    found = tuple(dict.fromkeys(str(parse_egress_range(text)) for text in ranges))
+    found = parse_egress_ranges(ranges)
     if not found:
         raise BadInput("an egress gateway needs a range", "nmk gateway add NODE egress CIDR")
-    if len(found) > MOST_RANGES:
-        raise BadInput(f"{len(found)} ranges are too many", f"use at most {MOST_RANGES}")
+    behind = {cidr: parse_mapping(lan, cidr) for cidr, lan in mapped.items()}
+    if unknown := [cidr for cidr in behind if cidr not in found]:
+        raise BadInput(f"{quote(unknown[0])} is mapped, and not routed", "nmk gateway list")
     return Egress(
-        ranges=tuple(sorted(found, key=lambda r: (":" in r, r))),
+        ranges=found,
         nat=parse_nat(nat),
         interface=None if interface is None else parse_interface(interface),
         metric=parse_int(metric, 1, _HIGHEST_METRIC, "metric"),
+        mapped={cidr: behind[cidr] for cidr in found if cidr in behind},
+        same_lan=tuple(cidr for cidr in found if cidr in same_lan),
     )
+
+
+def parse_egress_ranges(texts: Sequence[str]) -> tuple[str, ...]:
+    """Ranges as `parse_egress_range` takes them, IPv4 first, each once, and not too many."""
+    found = {str(parse_egress_range(text)) for text in texts}
+    if len(found) > MOST_RANGES:
+        raise BadInput(f"{len(found)} ranges are too many", f"use at most {MOST_RANGES}")
+    return tuple(sorted(found, key=lambda r: (":" in r, r)))
+
+
+def parse_mapping(lan: str, cidr: str) -> str:
+    """A LAN's range that is seen as another one, address by address: both have the same size."""
+    inner, outer = parse_egress_range(lan), parse_egress_range(cidr)
+    if (inner.version, inner.prefixlen) != (outer.version, outer.prefixlen):
+        raise BadInput(
+            f"{quote(lan)} cannot be mapped to {quote(cidr)}, which has another size or family",
+            f"use an IPv{inner.version} range with the prefix /{inner.prefixlen}",
+        )
+    return str(inner)
+
+
+def check_distinct(egress: Egress) -> None:
+    """Raises RangeOverlaps where a gateway could not tell which of its ranges an address is of.
+
+    That is where one that is mapped shares addresses with another, on either side.
+    """
+    sides = (dict(zip(egress.ranges, egress.ranges, strict=True)),
+             dict(zip(egress.ranges, egress.lans, strict=True)))  # fmt: skip
+    for side in sides:
+        for cidr in egress.mapped:
+            for other, of in side.items():
+                if other != cidr and overlap(ip_network(of), ip_network(side[cidr])):
+                    raise RangeOverlaps(
+                        f"{side[cidr]} and {of} of one gateway overlap, and one of them is mapped",
+                        "take one of the two away: nmk gateway remove NODE egress CIDR",
+                    )
 
 
 def make_exit(nat: str, interface: str | None) -> Exit:

@@ -36,6 +36,7 @@ class Mesh:
         self.clients: dict[str, ExtClient] = {}
         self.client_by_name: dict[str, ExtClient] = {}
         self.client_by_key: dict[str, ExtClient] = {}
+        self.routers: dict[str, ExtClient] = {}
         self.pools: dict[int, Pool] = {}
         self.settings: dict[str, int] = effective({})
         self.entries = Entries()
@@ -151,6 +152,7 @@ class Mesh:
         if before:
             del self.client_by_name[before.name]
             del self.client_by_key[before.public_key]
+            self.routers.pop(client_id, None)
             self._expiring.pop(client_id, None)
             self._free(before, at)
 
@@ -165,6 +167,8 @@ class Mesh:
         self.clients[client.id] = client
         self.client_by_name[client.name] = client
         self.client_by_key[client.public_key] = client
+        if client.routes:
+            self.routers[client.id] = client
         for address, pool in self._homes(client):
             pool.take(address)
         if client.state == "enabled":
@@ -197,18 +201,20 @@ def encode_entry(node: Node) -> bytes:
     static = node.endpoint or node.facts.endpoint
     if static:
         entry["static"] = static
-    if node.gateway.roles:
-        entry["gateway"] = gateway_json(node.gateway)
+    if node.playable.roles:
+        entry["gateway"] = gateway_json(node.playable)
     return json.dumps(entry, separators=(",", ":")).encode()
 
 
 def encode_client_entry(client: ExtClient) -> bytes:
     """An ext client as all nodes see it, its gateway too: one JSON object."""
-    entry = {
+    entry: dict[str, object] = {
         "id": client.id,
         "name": client.name,
         "key": client.public_key,
         "addresses": client.addresses,
         "via": node_id(client.gateway),
     }
+    if client.routes:
+        entry["ranges"] = client.routes
     return json.dumps(entry, separators=(",", ":")).encode()

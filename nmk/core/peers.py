@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
-from nmk.core.gateways import NO_GATEWAY, Gateway, gateway_json, parse_gateway
+from nmk.core.gateways import (
+    NO_GATEWAY,
+    Gateway,
+    check_distinct,
+    gateway_json,
+    parse_egress_ranges,
+    parse_gateway,
+)
 from nmk.core.parse import (
     Address,
     Range,
@@ -24,7 +31,7 @@ from nmk.core.parse import (
 )
 from nmk.core.pieces import Pieces
 from nmk.core.settings import NETWORK_SETTINGS
-from nmk.errors import BadInput, BadView
+from nmk.errors import BadInput, BadView, RangeOverlaps
 
 Json = dict[str, Any]  # as parsed from outside; every use checks what it takes
 MOST_OTHERS = 16_384  # nodes and ext clients in a view
@@ -51,13 +58,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An ext client. `via`: the id of the node that is its ingress gateway."""
+    """An ext client. `via`: the id of the node that is its ingress gateway; `ranges`: behind it."""
 
     id: str
     name: str
     key: str
     addresses: tuple[str, ...]
     via: str
+    ranges: tuple[str, ...] = ()
 
 
 Entry = TypeVar("Entry", Peer, Client)
@@ -136,12 +144,12 @@ class _Amounts:
         if isinstance(entry, Peer):
             self._candidates += len(entry.lan) + len(entry.observed)
             _check_amount(self._candidates, MOST_CANDIDATES, "addresses to reach nodes at")
-            self.add_gateway(entry.gateway)
+        self.add_ranges(entry.gateway if isinstance(entry, Peer) else entry)
 
-    def add_gateway(self, gateway: Gateway) -> None:
+    def add_ranges(self, carrier: Gateway | Client) -> None:
         """As `add`."""
-        self._ranges += len(gateway.ranges)
-        _check_amount(self._ranges, MOST_EGRESS_RANGES, "ranges of egress gateways")
+        self._ranges += len(carrier.ranges)
+        _check_amount(self._ranges, MOST_EGRESS_RANGES, "ranges outside the network")
 
 
 def _check_amount(count: int, most: int, what: str) -> None:
@@ -208,10 +216,7 @@ def view_json(view: View, network: str) -> Json:
             "gateway": gateway_json(view.gateway),
         },
         "peers": {peer.id: _peer_json(peer) for peer in view.peers.values()},
-        "clients": {
-            c.id: {"id": c.id, "name": c.name, "key": c.key, "addresses": c.addresses, "via": c.via}
-            for c in view.clients.values()
-        },
+        "clients": {client.id: _client_json(client) for client in view.clients.values()},
     }
 
 
@@ -232,12 +237,23 @@ def _peer_json(peer: Peer) -> Json:
     return found
 
 
+def _client_json(client: Client) -> Json:
+    found: Json = {
+        "id": client.id,
+        "name": client.name,
+        "key": client.key,
+        "addresses": client.addresses,
+        "via": client.via,
+    }
+    return {**found, "ranges": client.ranges} if client.ranges else found
+
+
 @contextmanager
 def _usable() -> Iterator[None]:
     """Whatever is wrong with a view is a BadView."""
     try:
         yield
-    except BadInput as error:
+    except (BadInput, RangeOverlaps) as error:
         raise BadView(f"the controller's view is not usable: {error.message}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadView(f"the controller's view is not usable: {quote(repr(error))}") from None
@@ -271,6 +287,8 @@ def _make_view(
         raise BadView("the controller's view gives this node no address")
     _check_amounts(found)
     _check_inside(found)
+    if found.gateway.egress:
+        check_distinct(found.gateway.egress)
     _check_unique(found)
     return found
 
@@ -308,6 +326,7 @@ def _parse_client(key: str, client: Json) -> Client:
         key=parse_key(client["key"]),
         addresses=_node_addresses(client["addresses"]),
         via=_id(client["via"]),
+        ranges=parse_egress_ranges(client.get("ranges", ())),
     )
 
 
@@ -347,7 +366,7 @@ def _check_families(found: Sequence[Address | Range], what: str) -> None:
 def _check_amounts(view: View) -> None:
     """Raises BadView where deltas have added up to too much."""
     amounts = _Amounts()
-    amounts.add_gateway(view.gateway)
+    amounts.add_ranges(view.gateway)
     for entry in view.others:
         amounts.add(entry)
 
@@ -361,10 +380,12 @@ def _check_inside(view: View) -> None:
         low, high = bounds.get(address.version, (1, 0))
         if not low <= int(address) <= high:
             raise BadInput(f"{quote(text)} is outside {', '.join(view.cidrs)}")
-    for gateway in (view.gateway, *(peer.gateway for peer in view.peers.values())):
-        for cidr in map(ip_network, gateway.ranges):
-            if any(overlap(cidr, own) for own in ranges):
-                raise BadInput(f"{cidr} of an egress gateway overlaps the network itself")
+    gateways = (view.gateway, *(peer.gateway for peer in view.peers.values()))
+    outside = [cidr for g in gateways for cidr in (*g.ranges, *g.mapped.values())]
+    outside += [cidr for client in view.clients.values() for cidr in client.ranges]
+    for cidr in map(ip_network, outside):
+        if any(overlap(cidr, own) for own in ranges):
+            raise BadInput(f"{cidr} outside the network overlaps the network itself")
 
 
 def _check_unique(view: View) -> None:

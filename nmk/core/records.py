@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import Literal
 
-from nmk.core.gateways import NO_GATEWAY, Gateway
+from nmk.core.gateways import NO_GATEWAY, Gateway, unmapped
 
 PROTOCOL = 2
 """The version of the protocol that this nmk speaks; agents up to nmk 0.2.0 speak 1."""
@@ -99,6 +99,11 @@ class Node:
         """The addresses inside the network, IPv4 first."""
         return tuple(a for a in (self.address4, self.address6) if a)
 
+    @property
+    def playable(self) -> Gateway:
+        """Its roles as its agent can play them: up to nmk 0.2.0 they would not map a range."""
+        return self.gateway if self.facts.protocol >= PROTOCOL else unmapped(self.gateway)
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -119,8 +124,9 @@ class Issue:
 class ExtClient:
     """A device with a plain WireGuard app. `gateway` is the identity of its ingress gateway.
 
-    `state` is expired where the controller has seen `expires_at` pass; `issue` what its config
-    says. Its private key is known to the device alone.
+    `routes`: ranges behind it, where it is a router; `state` is expired where the controller has
+    seen `expires_at` pass; `issue` what its config says. Its private key is known to the device
+    alone.
     """
 
     id: str
@@ -131,6 +137,7 @@ class ExtClient:
     address4: str | None
     address6: str | None
     issue: Issue
+    routes: tuple[str, ...] = ()
     full_tunnel: bool = False
     state: ClientState = "enabled"
     expires_at: int | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 
 from nmk.core.decisions import find_node
 from nmk.core.gateways import (
@@ -12,21 +11,27 @@ from nmk.core.gateways import (
     Exit,
     Gateway,
     Role,
+    check_distinct,
     make_egress,
     make_exit,
     make_ingress,
     parse_egress_range,
+    parse_mapping,
 )
 from nmk.core.mesh import Mesh
-from nmk.core.parse import overlap, quote, with_port
-from nmk.core.peers import MOST_EGRESS_RANGES
+from nmk.core.parse import quote, with_port
 from nmk.core.records import Node
+from nmk.core.sites import carried_by, check_amount, check_carrier, check_own_lan, check_range, check_routers
 from nmk.errors import BadInput, NotFound, RangeOverlaps
 
 
 @dataclass(frozen=True, slots=True)
 class RoleWish:
-    """A role that an admin gives a node, and what of it; None: as it is, "": no longer."""
+    """A role that an admin gives a node, and what of it; None: as it is, "": no longer.
+
+    `seen_as`: what the only range of `ranges` is mapped to; `same_lan`: that other gateways for
+    `ranges` serve the same LAN.
+    """
 
     node: str
     role: Role
@@ -35,13 +40,15 @@ class RoleWish:
     interface: str | None = None
     endpoint: str | None = None
     metric: str | int | None = None
+    seen_as: str | None = None
+    same_lan: bool = False
 
 
 def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
     """The node with a role, or with the role as it was and what is wished for here changed.
 
     Ranges are added to those it has. Raises BadInput where something does not belong to the role,
-    NotFound, Stale as `find_node` does.
+    RangeOverlaps, NotFound, Stale as `find_node` does.
     """
     node = find_node(mesh, wish.node, revision)
     _check_belongs(
@@ -51,6 +58,8 @@ def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
         interface=wish.interface,
         endpoint=wish.endpoint,
         metric=wish.metric,
+        seen_as=wish.seen_as,
+        same_lan=wish.same_lan or None,
     )
     have = node.gateway
     gateway: Gateway
@@ -60,22 +69,59 @@ def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
             asked = wish.endpoint and with_port(wish.endpoint, node.facts.listen_port)
             gateway = replace(have, ingress=make_ingress(_given(asked, known)))
         case "egress":
-            base = have.egress or Egress(())
-            egress = make_egress(
-                (*base.ranges, *wish.ranges),
-                wish.nat or base.nat,
-                _given(wish.interface, base.interface),
-                base.metric if wish.metric is None else wish.metric,
-            )
-            for cidr in egress.ranges:
-                _check_apart(mesh, cidr)
-            _check_amount(mesh, len(egress.ranges) - len(base.ranges))
-            gateway = replace(have, egress=egress)
+            gateway = replace(have, egress=_with_ranges(mesh, node, wish))
         case "exit":
             of = have.exit or Exit()
             made = make_exit(wish.nat or of.nat, _given(wish.interface, of.interface))
             gateway = replace(have, exit=made)
     return replace(node, gateway=gateway)
+
+
+def _with_ranges(mesh: Mesh, node: Node, wish: RoleWish) -> Egress:
+    """The egress gateway with the ranges wished for, each checked that it does not have yet."""
+    base = node.gateway.egress or Egress(())
+    if (wish.seen_as is not None and len(wish.ranges) != 1) or (wish.same_lan and not wish.ranges):
+        flag, many = ("--same-lan", "ranges") if wish.same_lan else ("--as", "one range")
+        raise BadInput(f"{flag} is for {many} of this command", "nmk gateway add --help")
+    lans = dict(zip(base.ranges, base.lans, strict=True))
+    named = [_placed(lans, str(parse_egress_range(text)), wish.seen_as) for text in wish.ranges]
+    egress = make_egress(
+        tuple(lans),
+        wish.nat or base.nat,
+        _given(wish.interface, base.interface),
+        base.metric if wish.metric is None else wish.metric,
+        {cidr: lan for cidr, lan in lans.items() if cidr != lan},
+        (*base.same_lan, *(named if wish.same_lan else ())),
+    )
+    check_distinct(egress)
+    check_amount(mesh, len(egress.ranges) - len(base.ranges))
+    before = set(zip(base.ranges, base.lans, strict=True))
+    for new in carried_by(node.name, Gateway(egress=egress)):
+        if new.range in named and (wish.same_lan or (new.range, new.lan) not in before):
+            check_range(mesh, new.range)
+            check_range(mesh, new.lan)
+            if new.range != new.lan:
+                check_own_lan(node, new.range)
+                check_routers(mesh, node, new.lan)
+            check_carrier(mesh, new)
+    return egress
+
+
+def _placed(lans: dict[str, str], lan: str, seen_as: str | None) -> str:
+    """Put a LAN among those that a gateway leads to, by the ranges that the network sees.
+
+    None: as it is seen already, else as it is; "": as it is.
+    """
+    known = lan if lan in lans else next((cidr for cidr, of in lans.items() if of == lan), None)
+    if known is not None and seen_as is None:
+        return known
+    if known is not None:
+        lan = lans.pop(known)
+    cidr = str(parse_egress_range(seen_as)) if seen_as else lan
+    if cidr in lans:
+        raise RangeOverlaps(f"{cidr} is what {lans[cidr]} is seen as already", "use another range")
+    lans[cidr] = parse_mapping(lan, cidr)
+    return cidr
 
 
 def _given(text: str | None, before: str | None) -> str | None:
@@ -94,7 +140,9 @@ def remove_role(
     if role not in node.gateway.roles:
         raise NotFound(f"{quote(name)} is no {role} gateway", f"nmk gateway list -n {mesh.name}")
     _check_belongs(role, ranges=ranges or None)
-    given = [str(parse_egress_range(text)) for text in ranges]
+    seen = {lan: cidr for cidr, lan in node.gateway.mapped.items()}
+    texts = [str(parse_egress_range(text)) for text in ranges]
+    given = [text if text in node.gateway.ranges else seen.get(text, text) for text in texts]
     for cidr in given:
         if cidr not in node.gateway.ranges:
             raise NotFound(
@@ -103,47 +151,28 @@ def remove_role(
     left = tuple(r for r in node.gateway.ranges if r not in given)
     egress = node.gateway.egress
     if role == "egress" and egress and given and left:
-        return replace(node, gateway=replace(node.gateway, egress=replace(egress, ranges=left)))
+        rest = replace(
+            egress,
+            ranges=left,
+            mapped={cidr: lan for cidr, lan in egress.mapped.items() if cidr in left},
+            same_lan=tuple(cidr for cidr in egress.same_lan if cidr in left),
+        )
+        return replace(node, gateway=replace(node.gateway, egress=rest))
     return replace(node, gateway=replace(node.gateway, **{role: None}))
 
 
 _BELONGS = {
     "ingress": {"endpoint"},
-    "egress": {"ranges", "nat", "interface", "metric"},
+    "egress": {"ranges", "nat", "interface", "metric", "seen_as", "same_lan"},
     "exit": {"nat", "interface"},
 }
+_FLAGS = {"ranges": "a range", "seen_as": "--as", "same_lan": "--same-lan"}
 
 
 def _check_belongs(role: Role, **given: object) -> None:
     for what, value in given.items():
         if value is not None and what not in _BELONGS[role]:
-            shown = "a range" if what == "ranges" else f"--{what}"
+            shown = _FLAGS.get(what, f"--{what}")
             raise BadInput(
                 f"{shown} means nothing to an {role} gateway", f"nmk gateway add NODE {role} --help"
-            )
-
-
-def _check_amount(mesh: Mesh, more: int) -> None:
-    """Raises BadInput where agents would not take so many more ranges into their views."""
-    if sum(len(node.gateway.ranges) for node in mesh.nodes.values()) + more > MOST_EGRESS_RANGES:
-        raise BadInput(
-            f"all gateways of {mesh.name} together have {MOST_EGRESS_RANGES} ranges at most",
-            "give a range that holds several of them",
-        )
-
-
-def _check_apart(mesh: Mesh, cidr: str) -> None:
-    """Raises BadInput, RangeOverlaps where the network cannot lead to a range."""
-    network = mesh.network
-    family = ip_network(cidr).version
-    if family not in mesh.pools:
-        raise BadInput(
-            f"{quote(cidr)}: {mesh.name} has no IPv{family} range, so nobody could send there",
-            "nmk network create NAME CIDR CIDR6, for a network of both families",
-        )
-    for own in (network.cidr4, network.cidr6) if network else ():
-        if own and overlap(ip_network(own), ip_network(cidr)):
-            raise RangeOverlaps(
-                f"{cidr} overlaps {own}, the range of {mesh.name} itself",
-                "an egress gateway is for ranges outside the network: name one of a LAN",
             )

@@ -15,8 +15,8 @@ from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import Claim, Holders
 from nmk.core.links import CLOUDS, LINKS
-from nmk.core.parse import EVERYTHING, quote
-from nmk.core.peers import Peer, View
+from nmk.core.parse import EVERYTHING, Range, overlap, quote
+from nmk.core.peers import Client, Peer, View
 from nmk.core.tunnel import MARK, Command, host_ranges
 
 _TABLES = MARK  # the first routing table is the one after this number
@@ -45,20 +45,23 @@ class RouteWishes:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An egress range as this machine treats it: the gateway it goes by, or why it does not.
+    """A range of others as this machine treats it: the gateway it goes by, or why it does not.
 
-    `standby`: gateways that would take over, in this order.
+    `standby`: gateways that would take over, in this order; `lan`: the range as the LAN itself has
+    it, where that is another one; `client`: the ext client that it is behind, if it is.
     """
 
     range: str
     gateway: str | None
     reason: str | None = None
     standby: tuple[str, ...] = ()
+    lan: str | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """`ranges`: what else each peer is sent, by the peers' ids. `table`: what our table holds.
+    """`ranges`: what else each peer and ext client is sent, by ids. `table`: what our table holds.
 
     `exit`: the node that everything goes by, where it can; `problem` says why it cannot.
     """
@@ -92,17 +95,20 @@ def compile_routing(
     out, holders = set(left_out), Holders(claims)
     unreachable = {p.id for p in view.peers.values() if out.issuperset(p.addresses)}
     families = {ip_interface(a).version for a in view.addresses if a not in out}
-    for cidr, gateways in sorted(_offers(view).items()):
-        there = [g for g in gateways if g.id not in unreachable]
+    offers, behind = _offers(view), _behind_clients(view)
+    own_lans = [ip_network(lan) for lan in view.gateway.mapped.values()]
+    for cidr in sorted({*offers, *behind}):
         family = ip_network(cidr).version
-        if family in families:
-            route, chosen = _choose(view, cidr, there, wishes, holders, dead)
-        else:
+        reason = _why_not(view, cidr, wishes, holders, own_lans)
+        if family not in families:
             reason = f"this node's IPv{family} address is left out"
-            route, chosen = Route(cidr, None, reason), None
+        if cidr in offers:
+            route, chosen = _choose(cidr, offers[cidr], reason, unreachable, dead)
+        else:
+            route, chosen = _follow(view, cidr, behind[cidr], reason, unreachable)
         routes.append(route)
         if chosen:
-            ranges.setdefault(chosen.id, []).append(cidr)
+            ranges.setdefault(chosen, []).append(cidr)
     table = [route.range for route in routes if route.gateway]
     exit_node, problem = _find_exit(view, wishes, unreachable)
     if exit_node:
@@ -151,31 +157,71 @@ def _offers(view: View) -> dict[str, list[Peer]]:
     return found
 
 
+def _behind_clients(view: View) -> dict[str, Client]:
+    """The ext client that each range is behind; of several the first by name."""
+    found: dict[str, Client] = {}
+    for client in sorted(view.clients.values(), key=lambda c: c.name):
+        for cidr in client.ranges:
+            found.setdefault(cidr, client)
+    return found
+
+
+def _why_not(
+    view: View, cidr: str, wishes: RouteWishes, holders: Holders, own_lans: Sequence[Range]
+) -> str | None:
+    """Why this machine does not follow a range, whoever routes it."""
+    if not wishes.accept:
+        return "accept-routes is off"
+    if cidr in view.gateway.ranges:
+        return "this node routes it itself"
+    there = ip_network(cidr)
+    for lan in own_lans:
+        # What comes for the mapped range must never go on to another site.
+        if overlap(lan, there):
+            return f"this node routes {lan} itself"
+    claim = holders.find(there)
+    return f"{claim.owner} has {claim.range}" if claim else None
+
+
 def _choose(
-    view: View,
     cidr: str,
     gateways: list[Peer],
-    wishes: RouteWishes,
-    holders: Holders,
+    reason: str | None,
+    unreachable: Collection[str],
     dead: Collection[str],
-) -> tuple[Route, Peer | None]:
-    """What becomes of a range, and the gateway it goes by: the first that is up, else the first."""
-    reason = None
-    if not wishes.accept:
-        reason = "accept-routes is off"
-    elif not gateways:
+) -> tuple[Route, str | None]:
+    """What becomes of a range, and the gateway it goes by: the first that is up, else the first.
+
+    `reason`: why it is not followed at all. The gateway by its id.
+    """
+    lan = gateways[0].gateway.mapped.get(cidr)
+    there = [g for g in gateways if g.id not in unreachable]
+    if not reason and not there:
         reason = "the mesh does not lead to its gateway from here"
-    elif cidr in view.gateway.ranges:
-        reason = "this node routes it itself"
-    else:
-        claim = holders.find(ip_network(cidr))
-        reason = f"{claim.owner} has {claim.range}" if claim else None
     if reason:
-        return Route(cidr, None, reason), None
-    alive = [g for g in gateways if g.id not in dead] or gateways
+        return Route(cidr, None, reason, lan=lan), None
+    alive = [g for g in there if g.id not in dead] or there
     chosen = alive[0]
-    standby = tuple(g.name for g in (*alive, *gateways) if g is not chosen)
-    return Route(cidr, chosen.name, None, tuple(dict.fromkeys(standby))), chosen
+    standby = dict.fromkeys(g.name for g in (*alive, *there) if g is not chosen)
+    lan = chosen.gateway.mapped.get(cidr)
+    return Route(cidr, chosen.name, None, tuple(standby), lan), chosen.id
+
+
+def _follow(
+    view: View, cidr: str, client: Client, reason: str | None, unreachable: Collection[str]
+) -> tuple[Route, str | None]:
+    """As `_choose`, of a range behind an ext client; where it calls here, the id is its own."""
+    via = view.peers.get(client.via)
+    is_ours = client.via == view.id and view.gateway.ingress is not None
+    if not reason and not is_ours:
+        if via is None or via.gateway.ingress is None:
+            reason = f"the ext client {client.name} has no ingress gateway"
+        elif via.id in unreachable:
+            reason = "the mesh does not lead to its gateway from here"
+    if reason:
+        return Route(cidr, None, reason, client=client.name), None
+    gateway, to = (via.name, via.id) if via else (view.name, client.id)
+    return Route(cidr, gateway, client=client.name), to
 
 
 def _find_exit(

@@ -72,6 +72,7 @@ def _gateway_chains(own: Own, view: View) -> Chains:
             for family, ranges in _by_family(view.cidrs)
         ),
         f"iifname != {tunnel} accept",
+        *_kept_out(own, view),
         "ct state established,related accept",
         "ct status dnat accept",
     ]
@@ -80,13 +81,18 @@ def _gateway_chains(own: Own, view: View) -> Chains:
         forward.append(f"oifname {tunnel} accept")
     if roles.egress:
         out = _out(own, roles.egress.interface)
-        for family, ranges in _by_family(roles.egress.ranges):
-            there = f"{family} daddr {ranges}"
-            forward.append(f"{out} {there} accept")
+        mapped = roles.egress.mapped
+        for family, ranges in _by_family([r for r in roles.egress.ranges if r not in mapped]):
+            forward.append(f"{out} {family} daddr {ranges} accept")
+        for family, ranges in _by_family(roles.egress.lans):
             nat += [
-                f"{out} {mesh} {there} masquerade"
+                f"{out} {mesh} {family} daddr {ranges} masquerade"
                 for mesh in _translated(own, view, roles.egress.nat, family)
             ]
+        nat += [
+            f"oifname {tunnel} {family} saddr {lan} snat {family} prefix to {cidr}"
+            for family, cidr, lan in _mapped(view)
+        ]
     if roles.exit:
         out = _out(own, roles.exit.interface)
         forward.append(f"{out} accept")
@@ -99,6 +105,17 @@ def _gateway_chains(own: Own, view: View) -> Chains:
     yield "forward", [*forward, "drop"]
     if len(nat) > 1:
         yield "postrouting", nat
+    if into := _mapped(view):
+        yield (
+            "prerouting",
+            [
+                "type nat hook prerouting priority dstnat; policy accept;",
+                *(
+                    f"iifname {tunnel} {family} daddr {cidr} dnat {family} prefix to {lan}"
+                    for family, cidr, lan in into
+                ),
+            ],
+        )
     yield (
         "output",
         [
@@ -114,15 +131,10 @@ def _link_lines(own: Own) -> list[str]:
 
     Dropped before any DNAT, which would hide where it was meant to go.
     """
-    apart = [
-        c
-        for c in CLOUDS
-        if not any(overlap(ip_network(c), ip_network(lan, strict=False)) for lan in own.subnets)
-    ]
     lines = ["type filter hook prerouting priority raw; policy accept;"]
     lines += [
         f'iifname "{own.interface}" {family} daddr {ranges} drop'
-        for family, ranges in _by_family((*LINKS, *apart))
+        for family, ranges in _by_family((*LINKS, *_clouds(own)))
     ]
     return [*lines, f'iifname "{own.interface}" ip saddr {LINKS[0]} drop']
 
@@ -178,7 +190,7 @@ def _guard_chains(own: Own, view: View) -> Chains:
 
 def _inbound_chains(own: Own, view: View) -> Chains:
     """By the exit node come answers. What begins comes from the mesh and from ranges it routes."""
-    known = [*view.cidrs, *(cidr for peer in view.peers.values() for cidr in peer.gateway.ranges)]
+    known = [*view.cidrs, *_others(view)]
     begins = f'iifname "{own.interface}" ct state new'
     ranges = dict(_by_family(known))
     lines = [
@@ -237,13 +249,56 @@ def _translated(own: Own, view: View, nat: Nat, family: str) -> Iterator[str]:
 
     Ranges of other gateways may hold LANs of this one, whose packets are none of the mesh.
     """
-    others = (cidr for peer in view.peers.values() for cidr in peer.gateway.ranges)
-    sources = [cidr for cidr in (*view.cidrs, *others) if is_translated(nat, cidr)]
-    near = dict(_by_family((*own.subnets, *view.gateway.ranges)))
+    sources = [cidr for cidr in (*view.cidrs, *_others(view)) if is_translated(nat, cidr)]
+    near = dict(_by_family((*own.subnets, *view.gateway.lans)))
     for found, ranges in _by_family(sources):
         if found == family:
             apart = f" {family} saddr != {near[family]}" if family in near else ""
             yield f"{family} saddr {ranges}{apart}"
+
+
+def _others(view: View) -> list[str]:
+    """The ranges outside the network that others lead to, as the network sees them."""
+    ranges = [cidr for peer in view.peers.values() for cidr in peer.gateway.ranges]
+    return [*ranges, *(cidr for client in view.clients.values() for cidr in client.ranges)]
+
+
+def _mapped(view: View) -> list[tuple[str, str, str]]:
+    """The family, what the network sees, and the LAN behind it, of each range mapped 1:1.
+
+    Translated address by address (nft(8), NAT STATEMENTS, prefix), so a gateway that takes over
+    maps what has begun at another in the same way. In the LAN nobody knows the range.
+    """
+    pairs = view.gateway.mapped.items()
+    return [(_FAMILY[ip_network(cidr).version], cidr, lan) for cidr, lan in pairs]
+
+
+def _kept_out(own: Own, view: View) -> list[str]:
+    """What was meant for a mapped range goes to its LAN, or nowhere: not on to another site.
+
+    Nor to what `_link_lines` keeps from the tunnel, before which it had another address.
+    """
+    egress = view.gateway.egress
+    if egress is None or not egress.mapped:
+        return []
+    tunnel = f'"{own.interface}"'
+    stray = f'oifname != "{egress.interface}"' if egress.interface else f"oifname {tunnel}"
+    return [
+        *(
+            f"iifname {tunnel} {stray} ct original {family} daddr {ranges} drop"
+            for family, ranges in _by_family(tuple(egress.mapped))
+        ),
+        *(
+            f"iifname {tunnel} {family} daddr {ranges} drop"
+            for family, ranges in _by_family(_clouds(own))
+        ),
+    ]
+
+
+def _clouds(own: Own) -> list[str]:
+    """The addresses of clouds' services that are in no LAN of this machine."""
+    lans = [ip_network(lan, strict=False) for lan in own.subnets]
+    return [c for c in CLOUDS if not any(overlap(ip_network(c), lan) for lan in lans)]
 
 
 def _names(*interfaces: str) -> str:

@@ -95,7 +95,7 @@ def compile_tunnel(
     left_out: Collection[str] = (),
     watched: Collection[str] = (),
 ) -> Tunnel:
-    """What the interface should be. `ranges`: what else is sent to peers, by their ids.
+    """What the interface should be. `ranges`: what else is sent to peers and ext clients, by ids.
 
     `watched`: ids of peers that must be heard of to know how they are, so kept alive in any case.
     `left_out`: addresses of the network that are somebody else's here. A peer that has no other
@@ -125,11 +125,13 @@ def compile_tunnel(
         addresses=tuple(
             f"{a}/{prefixes[ip_interface(a).version]}" for a in view.addresses if a not in left_out
         ),
-        peers={**peers, **_own_clients(view, own, left_out)},
+        peers={**peers, **_own_clients(view, own, ranges, left_out)},
     )
 
 
-def _own_clients(view: View, own: Own, left_out: Collection[str]) -> dict[str, TunnelPeer]:
+def _own_clients(
+    view: View, own: Own, ranges: Mapping[str, tuple[str, ...]], left_out: Collection[str]
+) -> dict[str, TunnelPeer]:
     """The ext clients that this node lets in. They call it: no endpoint, no keepalives."""
     if view.gateway.ingress is None:
         return {}
@@ -137,6 +139,7 @@ def _own_clients(view: View, own: Own, left_out: Collection[str]) -> dict[str, T
     for client in view.clients.values():
         allowed_ips = host_ranges(a for a in client.addresses if a not in left_out)
         if client.via == view.id and allowed_ips:
+            allowed_ips = tuple(sorted({*allowed_ips, *ranges.get(client.id, ())}))
             preshared = own.preshared.get(client.key, "")
             found[client.key] = TunnelPeer(client.key, allowed_ips, preshared_key=preshared)
     return found

@@ -102,7 +102,7 @@ def node_facts(node: Node) -> dict[str, object]:
         "name": node.name,
         "addresses": node.addresses,
         "observed": node.observed,
-        "gateway": gateway_json(node.gateway),
+        "gateway": gateway_json(node.playable),
         "seq": node.seq,
     }
 

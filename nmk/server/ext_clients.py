@@ -32,6 +32,7 @@ from nmk.server.edits import (
 from nmk.server.log import iso_time
 
 _ID_BYTES = 8
+_MAY_BE_EMPTY = ("expires", "routes")
 Callers = dict[str, tuple[int, Caller]]  # by the clients' ids, with the seconds since it was told
 
 
@@ -63,6 +64,7 @@ class ExtClients:
             public_key=text_of(body, "public_key"),
             gateway=optional_of(body, "gateway"),
             address=optional_of(body, "address"),
+            routes=optional_of(body, "routes", empty=True) or "",
             full_tunnel=flag_of(body, "full_tunnel"),
             expires_at=self._expiry(body.get("expires", "never")),
         )
@@ -85,7 +87,7 @@ class ExtClients:
 
     def set_client(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of an ext client."""
-        changes = {key: text_of(body, key, empty=key == "expires") for key in body}
+        changes = {key: text_of(body, key, empty=key in _MAY_BE_EMPTY) for key in body}
         expires_at = self._expiry(changes["expires"]) if "expires" in changes else None
         return self._change(
             edit,
@@ -193,6 +195,7 @@ class ExtClients:
             "network": client.network,
             "gateway": gateway.name if gateway else None,
             "addresses": list(client.addresses),
+            "routes": list(client.routes),
             "public_key": client.public_key,
             "full_tunnel": client.full_tunnel,
             "state": self._state(client),

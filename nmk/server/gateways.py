@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import cast
 
 from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
-from nmk.core.gateways import OBSTACLES, SERVES, gateway_json, parse_role
-from nmk.core.records import ExtClient, Node
+from nmk.core.gateways import OBSTACLES, SERVES, TOO_OLD, gateway_json, parse_role
+from nmk.core.records import PROTOCOL, ExtClient, Node
 from nmk.core.roles import RoleWish, add_role, remove_role
+from nmk.core.sites import unsaid
 from nmk.server.controller import Controller
-from nmk.server.edits import Edit, Json, commit_to, log_edit, optional_of, text_of, texts_of
+from nmk.server.edits import (
+    Edit,
+    Json,
+    commit_to,
+    flag_of,
+    log_edit,
+    optional_of,
+    text_of,
+    texts_of,
+)
 
 
 class Gateways:
@@ -40,6 +49,8 @@ class Gateways:
             interface=optional_of(body, "interface", empty=True),
             endpoint=optional_of(body, "endpoint", empty=True),
             metric=body.get("metric"),
+            seen_as=optional_of(body, "as", empty=True),
+            same_lan=flag_of(body, "same_lan"),
         )
         [node] = commit_to(
             self._controller,
@@ -77,10 +88,17 @@ class Gateways:
     def _gateways_json(
         self, gateways: list[tuple[Node, str]], nodes: list[Node], clients: list[ExtClient]
     ) -> list[Json]:
-        counts = Counter(client.gateway for client in clients)
+        let_in: dict[str, list[ExtClient]] = {}
+        for client in clients:
+            let_in.setdefault(client.gateway, []).append(client)
         ranges = {cidr for node, _ in gateways for cidr in node.gateway.ranges}
         declined = find_declined(ranges, ((n.name, n.facts.lan) for n in nodes))
         routes = {n.name: n.gateway.ranges for n in nodes}
+        known = {n.name: n.gateway for n in nodes if n.gateway.ranges}
+        shares: dict[str, list[Json]] = {}
+        for first, second in unsaid({**known, **{n.name: n.gateway for n, _ in gateways}}):
+            row = {"range": second.range, "node": first.name}
+            shares.setdefault(second.name, []).append(row)
         left_out = {
             cidr: [
                 {"range": cidr, "node": name, "subnet": subnet}
@@ -89,28 +107,38 @@ class Gateways:
             ]
             for cidr, rows in declined.items()
         }
-        return [self._gateway_json(n, role, counts[n.identity], left_out) for n, role in gateways]
+        return [
+            {
+                **self._gateway_json(node, role, let_in.get(node.identity, []), left_out),
+                "shares": shares.get(node.name, []) if role == "egress" else [],
+            }
+            for node, role in gateways
+        ]
 
     def _gateway_json(
-        self, node: Node, role: str, clients: int, left_out: dict[str, list[Json]]
+        self, node: Node, role: str, clients: list[ExtClient], left_out: dict[str, list[Json]]
     ) -> Json:
         options = gateway_json(node.gateway)[role]
+        leads = role == "ingress" and any(client.routes for client in clients)
         ranges = options.get("ranges", [])
         serves = self._controller.presence.serves(node.identity)
+        is_old = node.facts.protocol < PROTOCOL and (options.get("mapped") or leads)
         return {
             "node": node.name,
             "role": role,
             "network": node.network,
             "ranges": ranges,
+            "mapped": options.get("mapped", {}),
+            "same_lan": options.get("same_lan", []),
             "nat": options.get("nat"),
             "interface": options.get("interface"),
             "metric": options.get("metric"),
             "endpoint": options.get("endpoint"),
             "called_at": endpoint_of(node) if role == "ingress" else None,
-            "clients": clients if role == "ingress" else None,
+            "clients": len(clients) if role == "ingress" else None,
             "state": self._controller.presence.state(node.identity, node.facts.interval),
-            "serves": serves == SERVES if serves else None,
-            "obstacle": OBSTACLES.get(serves),
+            "serves": False if is_old else serves == SERVES if serves else None,
+            "obstacle": TOO_OLD if is_old else OBSTACLES.get(serves),
             "left_out": [row for cidr in ranges for row in left_out.get(cidr, ())],
             "revision": node.revision,
         }

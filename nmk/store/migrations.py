@@ -105,5 +105,7 @@ GATEWAYS = (
 
 PROTOCOL = ("ALTER TABLE nodes ADD COLUMN protocol BIGINT NOT NULL DEFAULT 1",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GATEWAYS, PROTOCOL)
+ROUTERS = ("ALTER TABLE ext_clients ADD COLUMN routes TEXT NOT NULL DEFAULT '[]'",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GATEWAYS, PROTOCOL, ROUTERS)
 """Step n leads from version n to version n + 1."""

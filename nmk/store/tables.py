@@ -114,6 +114,7 @@ class ExtClientRow(Model):
     address4 = TextField(null=True)
     address6 = TextField(null=True)
     issue = TextField()
+    routes = TextField()
     full_tunnel = BigIntegerField()
     state = TextField()
     expires_at = BigIntegerField(null=True)
@@ -165,6 +166,7 @@ def to_row(record: Record) -> dict[str, Any]:
             }
         case ExtClient():
             row["issue"] = json.dumps(asdict(record.issue), sort_keys=True)
+            row["routes"] = json.dumps(record.routes)
             row["full_tunnel"] = int(record.full_tunnel)
         case AccessKey():
             pass
@@ -181,10 +183,10 @@ def from_row(kind: type[Record], row: Row) -> Record:
     if kind is ExtClient:
         issue = json.loads(values["issue"])
         lists = {k: None if v is None else tuple(v) for k, v in issue.items() if k in _LISTS}
-        full_tunnel = bool(values["full_tunnel"])
-        return ExtClient(
-            **{**values, "issue": Issue(**{**issue, **lists}), "full_tunnel": full_tunnel}
-        )
+        values["issue"] = Issue(**{**issue, **lists})
+        values["routes"] = tuple(json.loads(values["routes"]))
+        values["full_tunnel"] = bool(values["full_tunnel"])
+        return ExtClient(**values)
     facts = Facts(
         wg_key=values.pop("wg_key"),
         listen_port=values.pop("listen_port"),

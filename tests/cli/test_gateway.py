@@ -68,7 +68,8 @@ def test_no_route_is_printed_that_would_take_a_lan_from_its_hosts(
     net.join("south", lan=("192.168.71.1/24",))
     net.add_gateway("north", "egress", ranges=["192.168.70.0/24"], nat="off")
     done = controller.nmk(
-        *("gateway", "add", "south", "egress", "192.168.70.128/25", "192.168.71.0/24", "-o", "name")
+        *("gateway", "add", "south", "egress", "192.168.70.128/25", "192.168.71.0/24"),
+        *("--same-lan", "-o", "name"),
     )
     assert done.returncode == 0
     routes = [line for line in done.stderr.splitlines() if "via 192.168.70.1" in line]

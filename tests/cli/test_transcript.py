@@ -104,6 +104,10 @@ nmk gateway add web egress
 nmk gateway add web egress 192.168.1.0/24 192.168.50.0/24 --nat off --metric 5 -o name
 nmk gateway add web egress fd99::/64 --interface eth0 -o json
 nmk gateway add db egress 192.168.50.0/24
+nmk gateway add db egress 192.168.50.0/25 -o json
+nmk gateway add db egress 192.168.50.0/24 --same-lan
+nmk gateway add db egress 192.168.9.0/24 --as 10.201.9.0/24 --dry-run
+nmk gateway add db egress 192.168.9.0/24 --as 10.201.9.0/24
 nmk gateway add db exit
 nmk gateway list
 nmk gateway list -o json
@@ -113,6 +117,7 @@ nmk node show web
 nmk gateway remove web egress 192.168.50.0/24
 nmk gateway remove web egress 192.168.50.0/24 --dry-run
 nmk gateway remove web egress 192.168.50.0/24 --yes
+nmk gateway remove db egress 192.168.9.0/24 --yes
 nmk gateway remove db exit --dry-run
 nmk gateway remove db exit --yes
 nmk gateway remove web ingress --yes
@@ -129,6 +134,17 @@ nmk gateway add web egress 192.168.7.0/24 --metric 65536
 nmk gateway add web egress 192.168.7.0/24 --interface eth0/1
 nmk gateway add web egress 192.168.7.0/24 --nat maybe
 nmk gateway add web egress 192.168.7.0/24 --endpoint vpn.example.org:51820
+nmk gateway add web egress 192.168.7.0/24 --as 10.201.7.0/25
+nmk gateway add web egress 192.168.7.0/24 --as fd00:7::/64
+nmk gateway add web egress 192.168.7.0/24 --as 10.20.7.0/24
+nmk gateway add web egress 192.168.7.0/24 --as 10.201.9.0/24 --same-lan
+nmk gateway add web egress 192.168.7.0/24 --as 192.168.1.0/24
+nmk gateway add web egress 192.168.7.0/24 --as 10.201.7.1/24
+nmk gateway add web egress 192.168.7.0/24 192.168.8.0/24 --as 10.201.7.0/24
+nmk gateway add web egress --as 10.201.7.0/24
+nmk gateway add web egress --same-lan
+nmk gateway add web exit --same-lan
+nmk gateway add web ingress --as 10.201.7.0/24
 nmk gateway add web ingress 192.168.7.0/24
 nmk gateway add web ingress --nat on
 nmk gateway add web ingress --endpoint nowhere
@@ -172,6 +188,22 @@ nmk extclient enable mobile -o name
 nmk gateway add web egress 192.168.50.0/24 -o name
 nmk extclient list
 nmk gateway list
+nmk extclient create router --public-key KEY6 --routes 192.168.80.0/24,192.168.81.0/24
+nmk extclient set router routes=192.168.80.0/24 -o name
+nmk extclient show router
+nmk gateway add web egress 192.168.80.0/24
+nmk extclient create other --public-key KEY5 --routes 192.168.80.0/25
+nmk extclient create other --public-key KEY5 --routes 192.168.50.0/24
+nmk extclient create other --public-key KEY5 --routes 10.20.0.0/24
+nmk extclient create other --public-key KEY5 --routes 192.168.1.0/24
+nmk extclient create other --public-key KEY5 --routes fd99::/64
+nmk extclient create other --public-key KEY5 --routes 192.168.82.1/24
+nmk extclient create other --public-key KEY5 --routes 0.0.0.0/0
+nmk extclient create other --public-key KEY5 --routes 192.168.82.0/24,
+nmk extclient set router routes=nonsense
+nmk extclient list
+nmk extclient set router routes= -o name
+nmk extclient delete router --yes
 nmk extclient create phone --public-key short
 nmk extclient create phone --public-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 nmk extclient create phone --public-key KEY2
@@ -264,6 +296,6 @@ def test_gateways(controller: Controller) -> None:
 def test_extclients(controller: Controller) -> None:
     join_nodes(controller)
     script = EXTCLIENTS.replace("WEBKEY", key32(1))
-    for number in range(1, 6):
+    for number in range(1, 7):
         script = script.replace(f"KEY{number}", key32(number, kind=9))
     check_golden("extclients.txt", transcript(controller, script))

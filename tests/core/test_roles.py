@@ -200,8 +200,8 @@ def test_no_network_gets_more_ranges_than_machines_take_in(monkeypatch: pytest.M
 
 def test_two_nodes_may_route_one_range() -> None:
     mesh = mesh_of(FULL)
-    commit(mesh, add_role(mesh, RoleWish("n2", "egress", [LAN], metric=1)))
-    assert mesh.by_name["n2"].gateway.egress == Egress((LAN,), metric=1)
+    commit(mesh, add_role(mesh, RoleWish("n2", "egress", [LAN], metric=1, same_lan=True)))
+    assert mesh.by_name["n2"].gateway.egress == Egress((LAN,), metric=1, same_lan=(LAN,))
     assert mesh.by_name["n1"].gateway == FULL
 
 

@@ -105,7 +105,7 @@ def make_pair(mesh: Mesh, name: str, number: int, nat: str) -> Pair:
     first, second = (mesh.join(mesh.machine(f"{name}-{place}")) for place in (1, 2))
     for gateway, metric in ((first, "10"), (second, "20")):
         gateway.attach(lan)
-        give(mesh, gateway.name, cidr, "--metric", metric, "--nat", nat)
+        give(mesh, gateway.name, cidr, "--same-lan", "--metric", metric, "--nat", nat)
     names = {key_of(gateway): gateway.name for gateway in (first, second)}
     return Pair(cidr, first, second, mesh.lab.host(f"{name}-host", on=lan), names)
 

@@ -74,7 +74,7 @@ CREATE TABLE ext_clients (
         expires_at BIGINT,
         created_at BIGINT NOT NULL,
         deleted_at BIGINT,
-        revision BIGINT NOT NULL,
+        revision BIGINT NOT NULL, routes TEXT NOT NULL DEFAULT '[]',
         PRIMARY KEY (network, id),
         FOREIGN KEY (network, gateway) REFERENCES nodes (network, identity),
         CHECK (address4 IS NOT NULL OR address6 IS NOT NULL),

@@ -78,6 +78,7 @@ def test_a_client_is_made_and_its_config_told(net: Net) -> None:
         "name": "phone",
         "network": net.name,
         "gateway": "office",
+        "routes": [],
         "addresses": addresses,
         "public_key": key,
         "full_tunnel": False,

@@ -17,6 +17,9 @@ from tests.server.process import Answer, Controller
 LAN = ("192.168.50.1/24", "2001:db8:50::1/64")
 BARE: dict[str, object] = {
     "ranges": [],
+    "mapped": {},
+    "same_lan": [],
+    "shares": [],
     "nat": None,
     "interface": None,
     "metric": None,
@@ -169,7 +172,9 @@ def test_who_is_in_a_range_itself_is_named(net: Net) -> None:
         {"range": "192.168.50.0/24", "node": "inside", "subnet": "192.168.50.0/24"},
     ]
     assert net.get("/gateways")[0]["left_out"] == made["left_out"]
-    standby = net.add_gateway("inside", "egress", ranges=["192.168.50.0/24"], metric=200)
+    standby = net.add_gateway(
+        "inside", "egress", ranges=["192.168.50.0/24"], metric=200, same_lan=True
+    )
     assert [row["node"] for row in standby["left_out"]] == ["around"]  # office routes it itself
     assert [[x["node"] for x in row["left_out"]] for row in net.get("/gateways")] == [
         ["around"]

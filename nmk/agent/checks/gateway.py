@@ -14,6 +14,7 @@ from nmk.core.claims import Claim, Holders
 from nmk.core.findings import Finding
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
+from nmk.core.sites import unsaid, ways_to_say
 from nmk.system import wireguard
 from nmk.system.routes import places
 from nmk.system.runner import Runner
@@ -34,6 +35,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     found = _check_way_out(me, wish, run)
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
+        found += _same_lan_unsaid(me)
     lines = [c.line for c in surroundings.plan(me, want, run).changes]
     if lines:
         more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
@@ -85,6 +87,30 @@ def _missing_interfaces(me: Membership, wish: Desired) -> list[Finding]:
         )
         for kind, role in roles.items()
         if role and role.interface and not wireguard.exists(role.interface)
+    ]
+
+
+def _same_lan_unsaid(me: Membership) -> list[Finding]:
+    """Whether this gateway serves the same LAN as another one for its range: asked of one of them.
+
+    nmk 0.2.0 took it for granted.
+    """
+    view = me.known.view if me.known else None
+    if view is None or not view.gateway.ranges:
+        return []
+    gateways = {peer.name: peer.gateway for peer in view.peers.values() if peer.gateway.ranges}
+    pairs = unsaid({**gateways, view.name: view.gateway})
+    return [
+        Finding(
+            "gateway",
+            "warn",
+            f"{first.name} and {second.name} both route {second.range}: is that the same LAN?",
+            "on the controller, "
+            + "; ".join(w.strip() for w in ways_to_say(me.remote_name, second)),
+            me.network,
+        )
+        for first, second in pairs
+        if second.name == view.name
     ]
 
 

@@ -1,0 +1,204 @@
+"""Ranges outside a network: who leads where, and whether one more gets in somebody's way.
+
+A range is carried by an egress gateway, as it is or mapped 1:1, or by an ext client that is a
+router. Two may carry the same addresses only where an admin says that both lead to the same LAN:
+a packet has one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import ip_interface, ip_network
+from itertools import islice
+
+from nmk.core.gateways import Gateway
+from nmk.core.mesh import Mesh
+from nmk.core.parse import Range, overlap, quote
+from nmk.core.peers import MOST_EGRESS_RANGES
+from nmk.core.records import Node
+from nmk.errors import BadInput, RangeOverlaps
+
+_SPARE = ip_network("10.201.0.0/16")  # where the ranges that errors propose are taken from
+_TRIED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A range, as the network sees it and as its LAN has it. `kind`: node or ext client."""
+
+    kind: str
+    name: str
+    range: str
+    lan: str
+    same_lan: bool = False
+
+    def agrees(self, other: Carrier) -> bool:
+        """Whether addresses that both carry are the same addresses of a LAN."""
+        return self.shift == other.shift
+
+    @property
+    def shift(self) -> int:
+        """How far the LAN's addresses are from those that the network sees."""
+        there, seen = ip_network(self.lan), ip_network(self.range)
+        return int(there.network_address) - int(seen.network_address)
+
+
+def carried_by(name: str, gateway: Gateway) -> Iterator[Carrier]:
+    """What one egress gateway carries."""
+    said = gateway.egress.same_lan if gateway.egress else ()
+    for cidr, lan in zip(gateway.ranges, gateway.lans, strict=True):
+        yield Carrier("node", name, cidr, lan, cidr in said)
+
+
+def carriers(mesh: Mesh) -> Iterator[Carrier]:
+    """All that anybody in the network carries."""
+    for node in mesh.gateways.values():
+        yield from carried_by(node.name, node.gateway)
+    for client in mesh.routers.values():
+        for cidr in client.routes:
+            yield Carrier("ext client", client.name, cidr, cidr)
+
+
+def unsaid(gateways: Mapping[str, Gateway]) -> list[tuple[Carrier, Carrier]]:
+    """Pairs that carry the same addresses, though nobody has said that it is the same LAN.
+
+    By the gateways' names; the second of a pair comes later by name. One pair for each range.
+    """
+    known = [c for name in sorted(gateways) for c in carried_by(name, gateways[name])]
+    known.sort(key=lambda c: (_start(c.range), ip_network(c.range).prefixlen))
+    found: dict[tuple[str, str], tuple[Carrier, Carrier]] = {}
+    around: list[Carrier] = []  # the ranges that hold the one at hand
+    for one in known:
+        while around and not overlap(ip_network(around[-1].range), ip_network(one.range)):
+            around.pop()
+        for other in around:
+            if other.name != one.name and not (one.same_lan or other.same_lan):
+                first, second = sorted((one, other), key=lambda c: c.name)
+                found.setdefault((second.name, second.range), (first, second))
+        around.append(one)
+    return list(found.values())
+
+
+def check_range(mesh: Mesh, cidr: str) -> None:
+    """Raises BadInput, RangeOverlaps where the network cannot lead to a range."""
+    network = mesh.network
+    family = ip_network(cidr).version
+    if family not in mesh.pools:
+        raise BadInput(
+            f"{quote(cidr)}: {mesh.name} has no IPv{family} range, so nobody could send there",
+            "nmk network create NAME CIDR CIDR6, for a network of both families",
+        )
+    for own in (network.cidr4, network.cidr6) if network else ():
+        if own and overlap(ip_network(own), ip_network(cidr)):
+            raise RangeOverlaps(
+                f"{cidr} overlaps {own}, the range of {mesh.name} itself",
+                "use a range outside the network",
+            )
+
+
+def check_amount(mesh: Mesh, more: int) -> None:
+    """Raises BadInput where agents would not take so many more ranges into their views."""
+    count = sum(len(node.gateway.ranges) for node in mesh.gateways.values())
+    count += sum(len(client.routes) for client in mesh.routers.values())
+    if count + more > MOST_EGRESS_RANGES:
+        raise BadInput(
+            f"all gateways of {mesh.name} together have {MOST_EGRESS_RANGES} ranges at most",
+            "give a range that holds several of them",
+        )
+
+
+def check_carrier(mesh: Mesh, new: Carrier) -> None:
+    """Raises RangeOverlaps where somebody else carries addresses of the range already."""
+    for other in carriers(mesh):
+        if other.name == new.name or not overlap(ip_network(other.range), ip_network(new.range)):
+            continue
+        if new.same_lan and other.kind == "node" and new.agrees(other):
+            continue
+        inside = "" if other.range == new.range else f"overlaps {other.range}, which "
+        routed = f"is routed by the {other.kind} {other.name} already"
+        raise RangeOverlaps(f"{new.range} {inside}{routed}", _way_out(mesh, new, other))
+
+
+def _way_out(mesh: Mesh, new: Carrier, other: Carrier) -> str:
+    """What an admin does where one more shall carry what somebody carries."""
+    movable = new if new.kind == "node" else other
+    if movable.kind != "node":
+        return "give one of the two LANs another range"
+    map_it = _map(mesh.name, movable, _free_range(mesh, ip_network(movable.lan)))
+    if movable is other:
+        return f"map that of {other.name}: {map_it}"
+    if other.kind != "node":
+        return f"map it: {map_it}"
+    if not new.agrees(other):
+        return f"{other.lan} is behind {other.name}, so it is not the same LAN; map it: {map_it}"
+    return f"if that is the same LAN: {_add(mesh.name, new)} --same-lan; else map it: {map_it}"
+
+
+def check_own_lan(node: Node, cidr: str) -> None:
+    """Raises RangeOverlaps where a node is itself in a range that it would lead elsewhere."""
+    lans = [ip_interface(address).network for address in node.facts.lan]
+    lans += [ip_network(lan) for lan in node.gateway.mapped.values()]
+    for own in lans:
+        if overlap(own, ip_network(cidr)):
+            raise RangeOverlaps(
+                f"{cidr} overlaps {own}, in which {node.name} is itself", "use another range"
+            )
+
+
+def check_routers(mesh: Mesh, node: Node, lan: str) -> None:
+    """Raises RangeOverlaps where a LAN to be mapped is also behind an ext client of the node."""
+    for client in mesh.routers.values():
+        if client.gateway == node.identity:
+            for cidr in client.routes:
+                if overlap(ip_network(cidr), ip_network(lan)):
+                    raise RangeOverlaps(
+                        f"{lan} overlaps {cidr} behind the ext client {client.name} of {node.name}",
+                        f"nmk extclient set -n {mesh.name} {client.name} gateway=ANOTHER",
+                    )
+
+
+def ways_to_say(network: str, second: Carrier) -> list[str]:
+    """What an admin does about the second of a pair that `unsaid` found, a line each."""
+    return [
+        f"  if so: {_add(network, second)} --same-lan",
+        f"  else: {_map(network, second, None)}",
+    ]
+
+
+def _add(network: str, new: Carrier) -> str:
+    as_ = f" --as {new.range}" if new.lan != new.range else ""
+    return f"nmk gateway add -n {network} {new.name} egress {new.lan}{as_}"
+
+
+def _map(network: str, new: Carrier, to: Range | None) -> str:
+    """The way out for a LAN of its own: its range under another one."""
+    seen_as = to or "ANOTHER-RANGE"
+    return f"nmk gateway add -n {network} {new.name} egress {new.lan} --as {seen_as}"
+
+
+def _free_range(mesh: Mesh, lan: Range) -> Range | None:
+    """A range of that size that nobody in the network has, if one is found soon."""
+    spare: Range = _SPARE
+    if lan.version == 6:  # RFC 4193, 3.2, and the same whenever it is asked for
+        start = b"\xfd" + blake2b(mesh.name.encode(), digest_size=5).digest()
+        spare = ip_network(f"{start.hex(':', 2)}::/48")
+    if lan.prefixlen < spare.prefixlen:
+        return None
+    network = mesh.network
+    texts = [c for c in (network.cidr4, network.cidr6) if c] if network else []
+    texts += [text for one in carriers(mesh) for text in (one.range, one.lan)]
+    taken = {ip_network(text) for text in texts}
+    taken |= {ip_interface(a).network for node in mesh.nodes.values() for a in node.facts.lan}
+    near = [cidr for cidr in taken if overlap(cidr, spare)]
+    subnets: Iterator[Range] = spare.subnets(new_prefix=lan.prefixlen)
+    for cidr in islice(subnets, _TRIED):
+        if not any(overlap(cidr, other) for other in near):
+            return cidr
+    return None
+
+
+def _start(cidr: str) -> tuple[int, int]:
+    found = ip_network(cidr)
+    return found.version, int(found.network_address)
