@@ -187,10 +187,17 @@ def source_seen(source: Host, target: Host, address: str, called: str | None = N
         return poll(arrives, 20, f"datagram of {source.name} at {target.name}")
 
 
-def exchange(source: Host, target: Host, address: str, size: int, timeout: float = 20) -> None:
+def exchange(
+    source: Host,
+    target: Host,
+    address: str,
+    size: int,
+    timeout: float = 20,
+    called: str | None = None,
+) -> None:
     """Call an address of the target by TCP, and send so many bytes each way.
 
-    Raises TimeoutError when nothing moves any more.
+    `called` as in `source_seen`. Raises TimeoutError when nothing moves any more.
     """
     kind, family = socket.SOCK_STREAM, _family(address)
     with target.socket(kind, family) as listener, source.socket(kind, family) as caller:
@@ -198,7 +205,7 @@ def exchange(source: Host, target: Host, address: str, size: int, timeout: float
         listener.listen()
         for end in (listener, caller):
             end.settimeout(timeout)
-        caller.connect(listener.getsockname()[:2])
+        caller.connect((called or address, listener.getsockname()[1]))
         callee, _ = listener.accept()
         with callee, ThreadPoolExecutor(1) as pool:
             callee.settimeout(timeout)

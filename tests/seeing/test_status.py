@@ -107,6 +107,7 @@ def test_an_ingress_gateway_tells_of_its_own_clients() -> None:
     assert rows[0] == {
         "name": "c1",
         "addresses": ["10.20.0.201"],
+        "ranges": [],
         "state": "connected",
         "endpoint": "203.0.113.9:1",
         "handshake": 100,
