@@ -150,6 +150,7 @@ def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
         "check_in": describe_check_in(last_check_in.load(me.network, None), me, now),
         "controller": {"url": None, "reachable": False},
         "obstacle": None,
+        "mapped": {},
         **WayOut().as_json(),
         **{name: [] for name in _LISTS},
     }

@@ -381,9 +381,9 @@ def _check_inside(view: View) -> None:
         if not low <= int(address) <= high:
             raise BadInput(f"{quote(text)} is outside {', '.join(view.cidrs)}")
     gateways = (view.gateway, *(peer.gateway for peer in view.peers.values()))
-    outside = [cidr for g in gateways for cidr in (*g.ranges, *g.mapped.values())]
+    outside = [cidr for g in gateways for cidr in (*g.ranges, *g.lans)]
     outside += [cidr for client in view.clients.values() for cidr in client.ranges]
-    for cidr in map(ip_network, outside):
+    for cidr in map(ip_network, dict.fromkeys(outside)):
         if any(overlap(cidr, own) for own in ranges):
             raise BadInput(f"{cidr} outside the network overlaps the network itself")
 
