@@ -226,15 +226,15 @@ def parse_mapping(lan: str, cidr: str) -> str:
     return str(inner)
 
 
-def check_distinct(egress: Egress) -> None:
+def check_distinct(gateway: Gateway) -> None:
     """Raises RangeOverlaps where a gateway could not tell which of its ranges an address is of.
 
     That is where one that is mapped shares addresses with another, on either side.
     """
-    sides = (dict(zip(egress.ranges, egress.ranges, strict=True)),
-             dict(zip(egress.ranges, egress.lans, strict=True)))  # fmt: skip
+    sides = (dict(zip(gateway.ranges, gateway.ranges, strict=True)),
+             dict(zip(gateway.ranges, gateway.lans, strict=True)))  # fmt: skip
     for side in sides:
-        for cidr in egress.mapped:
+        for cidr in gateway.mapped:
             for other, of in side.items():
                 if other != cidr and overlap(ip_network(of), ip_network(side[cidr])):
                     raise RangeOverlaps(

@@ -287,8 +287,7 @@ def _make_view(
         raise BadView("the controller's view gives this node no address")
     _check_amounts(found)
     _check_inside(found)
-    if found.gateway.egress:
-        check_distinct(found.gateway.egress)
+    check_distinct(found.gateway)
     _check_unique(found)
     return found
 

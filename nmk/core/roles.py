@@ -21,7 +21,14 @@ from nmk.core.gateways import (
 from nmk.core.mesh import Mesh
 from nmk.core.parse import quote, with_port
 from nmk.core.records import Node
-from nmk.core.sites import carried_by, check_amount, check_carrier, check_own_lan, check_range, check_routers
+from nmk.core.sites import (
+    carried_by,
+    check_amount,
+    check_carrier,
+    check_own_lan,
+    check_range,
+    check_routers,
+)
 from nmk.errors import BadInput, NotFound, RangeOverlaps
 
 
@@ -93,10 +100,11 @@ def _with_ranges(mesh: Mesh, node: Node, wish: RoleWish) -> Egress:
         {cidr: lan for cidr, lan in lans.items() if cidr != lan},
         (*base.same_lan, *(named if wish.same_lan else ())),
     )
-    check_distinct(egress)
+    made = Gateway(egress=egress)
+    check_distinct(made)
     check_amount(mesh, len(egress.ranges) - len(base.ranges))
     before = set(zip(base.ranges, base.lans, strict=True))
-    for new in carried_by(node.name, Gateway(egress=egress)):
+    for new in carried_by(node.name, made):
         if new.range in named and (wish.same_lan or (new.range, new.lan) not in before):
             check_range(mesh, new.range)
             check_range(mesh, new.lan)

@@ -182,7 +182,7 @@ def test_one_address_in_two_spellings_is_one_address() -> None:
     [
         ("MOST_OTHERS", "nodes and ext clients"),
         ("MOST_CANDIDATES", "addresses to reach nodes at"),
-        ("MOST_EGRESS_RANGES", "ranges of egress gateways"),
+        ("MOST_EGRESS_RANGES", "ranges outside the network"),
     ],
 )
 @pytest.mark.parametrize("way", ["a full view", "deltas", "a file"])
