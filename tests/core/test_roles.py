@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import roles
+from nmk.core import sites
 from nmk.core.gateways import (
     MOST_RANGES,
     NO_GATEWAY,
@@ -190,7 +190,7 @@ def test_a_node_that_there_is_not_is_no_gateway() -> None:
 
 
 def test_no_network_gets_more_ranges_than_machines_take_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roles, "MOST_EGRESS_RANGES", 2)
+    monkeypatch.setattr(sites, "MOST_EGRESS_RANGES", 2)
     mesh = mesh_of(after(NO_GATEWAY, "egress", "192.168.7.0/24"))
     add(mesh, "egress", "192.168.7.0/24")
     add(mesh, "egress", "192.168.8.0/24")
