@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 import atheris
 
 with atheris.instrument_imports(include=["nmk"]):
+    from nmk.agent.history import parse_entry
     from nmk.agent.membership import decode
+    from nmk.agent.salvage import field_of
     from nmk.core.decisions import JoinRequest
     from nmk.core.mesh import Mesh
     from nmk.core.peers import merge_view
@@ -57,6 +59,8 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "error": messages.parse_error,
     "view": view,
     "state": lambda data: decode(data, "home", "home.json"),
+    "salvage": lambda data: [field_of(data, name) for name in ("interface", "order", "found")],
+    "log": lambda data: parse_entry(text(data)),
     "dump": lambda data: parse_dump(text(data)),
     "link": lambda data: parse_link(text(data), "nmk-home"),
     "quick": lambda data: parse_quick(text(data)),
@@ -73,6 +77,15 @@ MESH.apply(2, "c2", 0, [NETWORK, NODE, PEER])
 REPLY = envelope.unpack(pack_view(MESH, NODE, "00" * 8, ("", 0, "")), 1 << 20)
 TOKEN = Token(("http://192.0.2.1:50051",), ME.public, "home", "k1", bytes(32))
 KEY = FACTS.wg_key
+STATE = json.dumps(
+    {
+        "version": 1, "network": "home", "remote_name": "home", "order": 0, "phase": "joining",
+        "down": False, "urls": ["http://192.0.2.1:50051"], "controller_key": KEY, "identity": KEY,
+        "private_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHl8=", "interface": "nmk-home",
+        "listen_port": 51821, "wishes": dict.fromkeys(("name", "address", "endpoint",
+        "listen_port")), "seq": 0, "reported": None, "endpoints": {}, "known": None,
+    }
+).encode()  # fmt: skip
 SEEDS: dict[str, bytes] = {
     "token": encode_token(TOKEN)[5:].encode(),
     "packed": pack(bytes(1000)),
@@ -80,6 +93,9 @@ SEEDS: dict[str, bytes] = {
     "check-in": messages.encode_check_in(messages.CheckIn(7, "c7", 3, FACTS)),
     "error": messages.encode_error(NmkError("wrong")),
     "view": REPLY,
+    "salvage": b'{"order":0,"private_key":"' + KEY.encode() + b'","interface":"nmk-home"',
+    "log": b'{"at":1,"cause":"up","revision":7,"changes":["x"],"more":0,"failed":null}',
+    "state": STATE,
     "dump": (
         f"{KEY}\t{KEY}\t51821\toff\n{KEY}\t(none)\t192.0.2.7:51821\t10.77.0.2/32\t0\t0\t0\toff\n"
     ).encode(),

@@ -125,7 +125,7 @@ def read(network: str) -> list[Entry]:
         text = read_file(file_of(network), _MOST_READ).decode(errors="replace")
     except OSError:
         return []
-    return [entry for entry in map(_parse, text.splitlines()) if entry]
+    return [entry for entry in map(parse_entry, text.splitlines()) if entry]
 
 
 def forget(network: str) -> None:
@@ -160,7 +160,8 @@ def _append(network: str, entry: Entry) -> None:
         write_private(file_of(network), "".join(f"{x}\n" for x in bounded(lines)).encode())
 
 
-def _parse(line: str) -> Entry | None:
+def parse_entry(line: str) -> Entry | None:
+    """An entry of the log, None where the line is none."""
     try:
         data: dict[str, Any] = json.loads(line)
         failed = data["failed"]

@@ -37,8 +37,8 @@ def salvage(network: str, run: Runner) -> Membership:
         head = file.read(_HEAD)
     name = interface_for(network)
     with suppress(BadInput):
-        name = parse_interface(str(_field(head, "interface") or name))
-    order = _field(head, "order")
+        name = parse_interface(str(field_of(head, "interface") or name))
+    order = field_of(head, "order")
     return Membership(
         network=network,
         remote_name=network,
@@ -75,7 +75,7 @@ def take_down(network: str, run: Runner) -> Membership:
     return me
 
 
-def _field(head: bytes, name: str) -> object:
+def field_of(head: bytes, name: str) -> object:
     """The first field of that name, whatever else is wrong with the file; None without one."""
     match = re.search(_FIELD % name.encode(), head)
     try:
@@ -91,13 +91,13 @@ def _private_key(head: bytes, name: str, run: Runner) -> str:
         if live and live.mark == MARK:
             return live.private_key
     with suppress(BadInput):
-        return parse_private_key(str(_field(head, "private_key")))
+        return parse_private_key(str(field_of(head, "private_key")))
     return generate_private_key()
 
 
 def _found(head: bytes) -> dict[str, str]:
     """Kernel settings as they were before nmk changed them, those that can be read."""
-    noted = _field(head, "found")
+    noted = field_of(head, "found")
     found = {}
     for path, value in noted.items() if isinstance(noted, dict) else ():
         with suppress(BadInput, AttributeError):
