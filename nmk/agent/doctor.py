@@ -63,6 +63,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             "applied": lambda: network.check_applied(me),
             "changed": lambda: network.check_undone(me, clock()),
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
+            "identity": lambda: network.check_identity(me),
             "revision": lambda: network.check_revision(me),
             "overlap": lambda: network.check_overlap(me, run),
             **gateways,

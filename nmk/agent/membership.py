@@ -82,7 +82,7 @@ class Membership:
     `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
     they were before nmk changed them, in the order of the changes.
     `problems`: what of the view could not be applied; `health`: how check-ins went when that was
-    written down last.
+    written down last. `copies`: addresses of machines with this identity, if there are several.
     """
 
     network: str
@@ -107,6 +107,7 @@ class Membership:
     found: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     health: CheckInHealth = UNKNOWN
+    copies: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -172,6 +173,7 @@ def encode(me: Membership) -> bytes:
             "found": dict(me.found),
             "problems": problems_json(me.problems),
             "health": health_json(me.health),
+            "copies": me.copies,
             "known": known
             and {
                 "epoch": known.epoch.hex(),
@@ -229,6 +231,7 @@ def _parse(data: Json, network: str) -> Membership:
         # What follows is not in files of nmk 0.2.0.
         problems=parse_problems(data.get("problems", [])),
         health=parse_health(data["health"]) if "health" in data else UNKNOWN,
+        copies=tuple(str(parse_address(a)) for a in data.get("copies", ())),
     )
     if not me.urls:
         raise BadInput("it names no controller")

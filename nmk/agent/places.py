@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.system.facts import INSTANCE
+
 _STATE = Path("/var/lib/nmk")
 _STATE_MODE = 0o711  # a controller of another user's may live below
 
@@ -40,10 +42,12 @@ def make_runtime_directory() -> Path:
     return directory
 
 
-def forget_runtime(network: str) -> None:
+def forget_runtime(network: str, *, is_last: bool = False) -> None:
     """Remove what is there of a network that is left, and the directory with the last."""
     directory = runtime_directory()
     with suppress(OSError):
+        if is_last:
+            (directory / INSTANCE).unlink(missing_ok=True)
         for path in directory.glob(f"{network}.*"):  # no name of a network has a dot
             path.unlink(missing_ok=True)
         directory.rmdir()

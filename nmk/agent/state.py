@@ -108,7 +108,7 @@ def save(me: Membership) -> None:
 def remove(network: str) -> None:
     """Remove the network's files, and the directory with the last one. Raises StateUnwritable."""
     path = file_of(network)
-    forget_runtime(network)
+    forget_runtime(network, is_last=networks() in ([], [network]))
     try:
         history.forget(network)
         temporary_of(path).unlink(missing_ok=True)

@@ -84,8 +84,9 @@ def status(
     `obstacle` what is in their way, `mapped` the LANs behind ranges that it maps, `routes` what
     becomes of ranges of others here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
     clients that this node lets in, `declined` who leaves out a range that this node leads to, as it
-    is in that subnet itself, `check_in` how check-ins go; `trails` are kept from one look to the
-    next, to see who is silent.
+    is in that subnet itself, `check_in` how check-ins go, `copies` where machines with this
+    identity are, if there are several; `trails` are kept from one look to the next, to see who is
+    silent.
     """
     try:
         me = state.load(network)
@@ -117,6 +118,7 @@ def status(
         "last_check_in": last_check_in.age(network, me, now),
         "check_in": describe_check_in(last_check_in.load(network, me), me, now),
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
+        "copies": list(me.copies),
         "left_out": [asdict(left) for left in left_out(me)],
         "problems": [asdict(problem) for problem in me.problems],
         "offered": list(offered),

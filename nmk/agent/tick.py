@@ -16,14 +16,17 @@ from nmk.agent.desired import Local, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, take_in
+from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
-from nmk.core.parse import parse_endpoint, with_port
+from nmk.core.parse import parse_address, parse_endpoint, with_port
+from nmk.core.peers import Reply
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
 from nmk.errors import (
+    BadInput,
     BadView,
     Locked,
     NmkError,
@@ -42,6 +45,7 @@ from nmk.tools import has_tool
 from nmk.wire.envelope import NO_EPOCH
 from nmk.wire.messages import CheckIn
 
+MOST_COPIES = 8
 _STILL_TRUE = 1.0  # seconds that what was looked at is taken to be so
 
 
@@ -274,7 +278,7 @@ def collect_facts(me: Membership, local: Local) -> Facts:
         lan=own_addresses(leave_out=[me.interface]),
         interval=settings.get("interval", NETWORK_SETTINGS["interval"].default),
         endpoint=pinned and parse_endpoint(with_port(pinned, port)),
-        instance=machine_instance(),
+        instance=machine_instance(runtime_directory()),
         protocol=PROTOCOL,
     )
 
@@ -306,7 +310,15 @@ def check_in(
         if not held_back:
             after = _take_in(after, api, answer, told)
     reported = None if held_back else facts
-    return replace(after, reported=reported, urls=api.urls)
+    return replace(after, reported=reported, urls=api.urls, copies=_copies(answer.reply))
+
+
+def _copies(reply: Reply) -> tuple[str, ...]:
+    """Where machines with this identity are, if there are several."""
+    told = reply.head.get("copies")
+    with suppress(BadInput, TypeError):
+        return tuple(str(parse_address(str(a))) for a in told or ())[:MOST_COPIES]
+    return ()
 
 
 def serves(me: Membership) -> str:

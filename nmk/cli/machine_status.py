@@ -12,6 +12,7 @@ from nmk.core.text import plain
 
 COLUMNS = ("PEER", "ADDRESSES", "STATE", "ENDPOINT", "PATH", "HANDSHAKE", "RECEIVED", "SENT")
 CLIENT_COLUMNS = ("CLIENT", "ADDRESSES", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT")
+COPIED = "on the one that is the copy, and not on the other: nmk join - --new-identity"
 CONDITIONS = {
     "down": "down until: nmk up",
     "missing": "not there; nmk up",
@@ -46,7 +47,7 @@ def _network_lines(network: Row) -> Iterator[str]:
     if network["state"] == "damaged":
         yield f"warning     {network['problem']}"
         yield f"  try: {network['next']}"
-    yield from _check_in_lines(network["check_in"])
+    yield from _check_in_lines(network)
     for line in summarize([LeftOut(**left) for left in network["left_out"]]):
         yield f"warning     {line}"
     for problem in network["problems"]:
@@ -69,14 +70,17 @@ def _network_lines(network: Row) -> Iterator[str]:
         yield f"  try: {peer['next']}"
 
 
-def _check_in_lines(told: Row) -> Iterator[str]:
-    """What is wrong with check-ins."""
-    failure = told["failure"]
+def _check_in_lines(network: Row) -> Iterator[str]:
+    """What is wrong with check-ins, or with who makes them."""
+    failure = network["check_in"]["failure"]
     if failure:
         often = f"for {show_age(failure['since'])}, {failure['count']} in a row"
         yield f"failing     {often}: {failure['message']}"
         if failure["hint"]:
             yield f"  try: {failure['hint']}"
+    if network["copies"]:
+        yield f"copied      two machines have this identity: {' and '.join(network['copies'])}"
+        yield f"  try: {COPIED}"
 
 
 def _gateway_lines(network: Row) -> Iterator[str]:

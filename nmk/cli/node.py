@@ -44,7 +44,8 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     show(nodes, output, columns, "name")
     for troubled in nodes:
         if troubled["cure"]:
-            say(f"{troubled['name']} is {troubled['state']}: {troubled['cure']}")
+            places = f" ({' and '.join(troubled['copies'])})" if troubled["copies"] else ""
+            say(f"{troubled['name']} is {troubled['state']}{places}: {troubled['cure']}")
         for line in problem_lines(troubled):
             say(f"{troubled['name']}: {line}")
     for stranger in api.call("GET", path).get("unknown_nodes", []):

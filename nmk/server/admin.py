@@ -26,7 +26,10 @@ _DEFAULT_EXPIRY = "24h"
 _MOST_USES = 1_000_000
 CURES = {
     "lost": "on the machine: nmk status; if it is gone for good: nmk node delete",
-    "doubled": "two machines have this identity; on one of them: nmk join - --new-identity",
+    "doubled": (
+        "two machines have this identity; on the one that is the copy, and not on the other: "
+        "nmk join - --new-identity"
+    ),
 }
 
 
@@ -233,6 +236,7 @@ class Admin:
             "network": node.network,
             "addresses": list(node.addresses),
             "state": state,
+            "copies": presence.copies(node.identity, node.facts.interval),
             "cure": CURES.get(state),
             "last_seen": iso_time(presence.last_seen(node.identity)),
             "check_in": check_in_json(presence, node.identity, newest),

@@ -28,6 +28,7 @@ from nmk.errors import (
 from nmk.server.controller import Controller
 from nmk.server.limits import DELTA, FULL_VIEW, Allowance, AskAgain, LongReplies, site_of
 from nmk.server.log import log_event, log_seldom
+from nmk.server.presence import Sighting
 from nmk.wire.envelope import (
     MAX_JOIN,
     REPLY_TO,
@@ -161,12 +162,15 @@ class Agents:
         with controller.lock:
             mesh = self._mesh_of(header, identity)
             is_here = at == (controller.epoch, mesh.revision, mesh.commit_id)
-            if is_here and not asks:
+            copies = controller.presence.copies(identity, node.facts.interval)
+            if is_here and not asks and not copies:
                 return self._unchanged_reply(mesh, node, at)
             if recordable and not is_here:
                 cost = DELTA if is_known(mesh, controller.epoch, at) else FULL_VIEW
                 self._long.admit(identity, header.nonce, message.cookie, cost)
-            more = {"report": True} if asks else {}
+            more: dict[str, object] = {"report": True} if asks else {}
+            if copies:
+                more["copies"] = copies
             return pack_view(mesh, mesh.nodes[identity], controller.epoch, at, **more)
 
     def _limit_join(self, header: Header, request: JoinRequest) -> None:
@@ -202,8 +206,11 @@ class Agents:
             ),
         )
         if facts.instance != node.facts.instance:
-            presence = self._controller.presence
-            presence.hear_instance(node.identity, node.facts.instance, facts.instance)
+            self._controller.presence.hear_instance(
+                node.identity,
+                Sighting(node.facts.instance, next(iter(node.observed), "")),
+                Sighting(facts.instance, remote),
+            )
 
     def _unchanged_reply(self, mesh: Mesh, node: Node, at: tuple[str, int, str]) -> bytes:
         """The same bytes for all who are up to date: packed once a revision."""

@@ -20,6 +20,13 @@ STRANGER_SECONDS = 3600  # that one is shown for
 _KEPT_INSTANCES = 8
 
 
+class Sighting(NamedTuple):
+    """An instance of a machine, and an address that it was seen at, "" where none is known."""
+
+    instance: str
+    address: str
+
+
 class Stranger(NamedTuple):
     """A machine that holds an identity which the controller does not know: `seen` from there."""
 
@@ -43,7 +50,7 @@ class Presence:
         self._last_seen = dict(saved)
         self._heard: dict[str, float] = {}
         self._unsaved: dict[str, int] = {}
-        self._instances: dict[str, tuple[str, ...]] = {}
+        self._instances: dict[str, dict[str, str]] = {}
         self._doubled: dict[str, float] = {}
         self._traffic: dict[str, tuple[float, str]] = {}
         self._callers: dict[str, tuple[float, str]] = {}
@@ -101,16 +108,25 @@ class Presence:
         else:
             self._serves.pop(identity, None)
 
-    def hear_instance(self, identity: str, before: str, now: str) -> None:
+    def hear_instance(self, identity: str, before: Sighting, now: Sighting) -> None:
         """A report came from another instance than the one before.
 
         After a reboot the earlier instance never speaks again; when it does, the same identity is
         on two machines.
         """
-        earlier = self._instances.get(identity, ())
-        if now in earlier:
+        seen = dict(self._instances.get(identity, {}))
+        if now.instance in seen:
             self._doubled[identity] = self._monotonic()
-        self._instances[identity] = (*earlier, before)[-_KEPT_INSTANCES:]
+        for instance, address in (before, now):
+            seen.pop(instance, None)
+            seen[instance] = address
+        self._instances[identity] = dict(list(seen.items())[-_KEPT_INSTANCES:])
+
+    def copies(self, identity: str, interval: int) -> list[str]:
+        """Where the machines are that have this one identity; none where it is on one alone."""
+        if identity not in self._doubled or self.state(identity, interval) != "doubled":
+            return []
+        return sorted({a for a in list(self._instances.get(identity, {}).values())[-2:] if a})
 
     def last_seen(self, identity: str) -> int | None:
         """Wall-clock time of the last check-in, also from before this controller started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from nmk.core.text import plain
 from nmk.errors import NotRoot
+from nmk.system.filesystem import is_volatile
 from nmk.tools import root_hint
 
 MOST_ADDRESSES = 32
+INSTANCE = "instance"  # the file that tells this life of the machine from others
 _SYS = Path("/sys/class/net")
 _DOWN = {"down", "lowerlayerdown", "notpresent"}  # RFC 2863; "unknown" may well be up
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -35,17 +38,34 @@ def check_root(command: str) -> None:
         raise NotRoot(f"`{command}` needs root", root_hint())
 
 
-def machine_instance() -> str:
+def machine_instance(directory: Path) -> str:
     """Where and since when nmk runs: another text after each boot, on each machine and container.
 
-    Of two machines with one identity it tells one from the other.
+    Of two machines with one identity it tells one from the other. It is kept in `directory`, which
+    is empty after a boot: some containers show each service a boot id of its own.
     """
-    try:
-        boot = _BOOT_ID.read_text().strip()
-    except OSError:
-        boot = ""
-    marks = f"{boot} {_NETWORK_NAMESPACE.stat().st_ino}"
+    life = _life(directory) or _read(_BOOT_ID).strip()
+    marks = f"{life} {_NETWORK_NAMESPACE.stat().st_ino}"
     return blake2b(marks.encode(), digest_size=8).hexdigest()
+
+
+def _life(directory: Path) -> str:
+    """A text that all processes find until the next boot; "" where there is no place for one."""
+    path = directory / INSTANCE
+    found = _read(path)
+    if found or not is_volatile(directory):
+        return found
+    draft = directory / f".{INSTANCE}.{os.getpid()}"
+    with suppress(OSError):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(16))
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+    with suppress(OSError):
+        draft.unlink()
+    return _read(path)
 
 
 def own_addresses(leave_out: Iterable[str] = ()) -> tuple[str, ...]:

@@ -41,6 +41,23 @@ def test_a_disk_put_back_recovers_in_one_more_exchange(mesh: Mesh) -> None:
     reaches(db, node["addresses"][0])
 
 
+def test_a_service_that_reads_another_boot_id_is_the_same_machine(mesh: Mesh) -> None:
+    """As a unit in some containers does, beside its shell."""
+    lone = mesh.join(mesh.machine("lone"))
+    lone.write("/root/boot_id", "00000000-0000-4000-8000-000000000001\n")
+    there = "/proc/sys/kernel/random/boot_id"
+    inside = f"mount --bind /root/boot_id {there} && grep -q 0001 {there} && exec nmk checkin"
+    for _ in range(2):
+        lone.run("unshare", "--mount", "sh", "-c", inside)
+        lone.run("nmk", "checkin")
+    assert states(mesh)["lone"] == "healthy"
+    assert lone.run("stat", "-c", "%a", "/run/nmk", "/run/nmk/instance").stdout == "700\n600\n"
+    before = lone.read("/run/nmk/instance")
+    lone.reboot()
+    lone.run("nmk", "checkin")
+    assert lone.read("/run/nmk/instance") != before
+
+
 def test_a_copied_identity_is_named_with_its_cure(mesh: Mesh) -> None:
     first = mesh.join(mesh.machine("first"))
     copy = mesh.machine("copy")
@@ -57,7 +74,18 @@ def test_a_copied_identity_is_named_with_its_cure(mesh: Mesh) -> None:
     assert states(mesh)["first"] == "doubled"
     cure = mesh.nodes()["first"]["cure"]
     assert "--new-identity" in cure
-    assert "first is doubled" in mesh.controller.run("nmk", "node", "list").stderr
+    both = sorted((first.address, copy.address))
+    assert mesh.nodes()["first"]["copies"] == both
+    listed = mesh.controller.run("nmk", "node", "list").stderr
+    assert f"first is doubled ({both[0]} and {both[1]}): two machines have this identity" in listed
+    for host in (first, copy):
+        host.run("nmk", "checkin")
+        assert (
+            f"copied      two machines have this identity: {both[0]}"
+            in host.run("nmk", "status").stdout
+        )
+        doctor = host.run("nmk", "doctor", check=False).stdout
+        assert "on the one that is the copy, and not on the other" in doctor
 
     copy.run("nmk", "join", "-", "--new-identity", input=mesh.token())
     for host in (first, copy):

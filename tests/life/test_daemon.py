@@ -101,3 +101,51 @@ def test_down_stays_down(mesh: Mesh) -> None:
     assert web.run("ip", "link", "show", "dev", "nmk-home", check=False).returncode != 0
     web.run("nmk", "up")
     assert live_addresses(web) == mesh.nodes()["web"]["addresses"]
+
+
+def test_what_people_and_peers_show_ends_the_wait_after_failures(mesh: Mesh) -> None:
+    """Nobody waits out a back-off of minutes once the world is known to be back."""
+    mesh.admin("network", "set", "home", "interval=600")
+    web = mesh.join(mesh.machine("web"))
+    mesh.stop()
+    agent = start_agent(web)
+    agent.wait_for("cannot reach", 60)
+    mesh.start()
+    web.run("nmk", "up")
+    agent.wait_for("well again", 30)
+
+
+def test_after_down_and_up_gateways_are_looked_at_again(mesh: Mesh) -> None:
+    mesh.admin("network", "set", "home", "interval=600")
+    web, _ = mesh.members("web", "way")
+    mesh.admin("gateway", "add", "way", "exit")
+    web.run("nmk", "checkin")
+    web.run("nmk", "set", "exit-node=way")
+    noted = "/run/nmk/home.gateways"
+    agent = start_agent(web)
+    agent.wait_for("keeping")
+    poll(lambda: web.run("test", "-e", noted, check=False).returncode == 0, 30, "look at gateways")
+    web.run("nmk", "down")
+    web.run("rm", noted)
+    web.run("nmk", "up")
+    poll(lambda: web.run("test", "-e", noted, check=False).returncode == 0, 30, "look at gateways")
+
+
+def test_routes_that_flap_are_the_machines_own_business(mesh: Mesh) -> None:
+    mesh.admin("network", "set", "home", "interval=600")
+    web = mesh.join(mesh.machine("web"))
+    web.run("ip", "link", "add", "lan9", "type", "bridge")
+    web.run("ip", "link", "set", "lan9", "up")
+    agent = start_agent(web)
+    agent.wait_for("keeping")
+    calls = web.start("tcpdump", "-l", "--immediate-mode", "-n", "tcp[tcpflags] == tcp-syn")
+    calls.wait_for("listening")
+    route = "203.0.113.64/26 dev lan9"
+    web.run(
+        "sh",
+        "-c",
+        f"for n in 1 2 3 4; do ip route add {route}; sleep 1; ip route del {route}; sleep 1; done",
+    )
+    assert calls.output.count("Flags [S]") == 0, calls.output
+    web.readdress(mesh.internet, "198.51.100.9")  # which the controller does not know
+    poll(lambda: "198.51.100.9/24" in mesh.nodes()["web"]["lan"], 70, "the new address is reported")

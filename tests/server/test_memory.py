@@ -7,10 +7,14 @@ from secrets import token_bytes
 
 import pytest
 
+from nmk.core.check_in_health import UNKNOWN, after_failure, tell_health
+from nmk.core.problems import Problem
 from nmk.errors import RateLimited
 from nmk.server import limits
+from nmk.server.health import check_in_json
 from nmk.server.limits import DELTA, FULL_VIEW, Allowance, LongReplies, site_of
-from nmk.server.presence import Presence
+from nmk.server.presence import MOST_STRANGERS, Presence, Sighting
+from nmk.wire.messages import CheckIn
 
 
 class Clock:
@@ -151,7 +155,7 @@ def test_what_was_heard_is_written_down_once(presence: Presence) -> None:
 def test_of_who_is_gone_nothing_is_remembered(presence: Presence) -> None:
     presence.hear("a", traffic="t", callers="c", serves="yes")
     presence.hear("b", traffic="t")
-    presence.hear_instance("a", "first", "second")
+    presence.hear_instance("a", Sighting("first", "192.0.2.1"), Sighting("second", "192.0.2.2"))
     presence.take_unsaved()
     assert presence.identities() == {"a", "b", "old"}
     presence.forget({"a", "nobody"})
@@ -164,10 +168,41 @@ def test_an_instance_that_speaks_again_after_another_is_a_copy(
     presence: Presence, clock: Clock
 ) -> None:
     presence.hear("node")
-    presence.hear_instance("node", "first", "second")  # a reboot
+    presence.hear_instance(
+        "node", Sighting("first", "192.0.2.1"), Sighting("second", "192.0.2.2")
+    )  # a reboot
     assert presence.state("node", 60) == "healthy"
-    presence.hear_instance("node", "second", "first")
+    presence.hear_instance("node", Sighting("second", "192.0.2.1"), Sighting("first", "192.0.2.2"))
     assert presence.state("node", 60) == "doubled"
+    assert presence.copies("node", 60) == ["192.0.2.1", "192.0.2.2"]
     clock.now += 601
     presence.hear("node")
     assert presence.state("node", 60) == "healthy"
+
+
+def test_strangers_are_remembered_within_a_bound(presence: Presence) -> None:
+    for number in range(MOST_STRANGERS * 3):
+        presence.hear_stranger("home", f"identity-{number}", "192.0.2.1")
+        presence.hear_stranger("home", "the same", "192.0.2.2")
+    found = presence.strangers("home")
+    assert len(found) == MOST_STRANGERS
+    assert found[-1].remote == "192.0.2.2"
+    assert presence.strangers("office") == []
+
+
+def test_what_a_node_says_of_its_check_ins_is_over_when_it_says_nothing(presence: Presence) -> None:
+    said = CheckIn(7, "c", health=tell_health(after_failure(UNKNOWN, 0, Problem("x", "y")), 60))
+    presence.hear_check_in("node", said, has_clients=False)
+    told = check_in_json(presence, "node", newest=8)
+    assert (told["revision"], told["newest"]) == (7, 8)
+    assert (told["failure"]["code"], told["failure"]["count"]) == ("x", 1)
+    presence.hear_check_in("node", CheckIn(8, "d"), has_clients=False)
+    assert check_in_json(presence, "node", newest=8)["failure"] is None
+    presence.hear_check_in("node", CheckIn(6, "b"), has_clients=False)  # a recording
+    assert check_in_json(presence, "node", newest=8)["revision"] == 8
+
+
+def test_nonsense_in_the_place_of_health_is_said_to_be_that(presence: Presence) -> None:
+    presence.hear_check_in("node", CheckIn(7, "c", health="[" * 4000), has_clients=False)
+    [problem] = check_in_json(presence, "node", newest=7)["problems"]
+    assert problem["code"] == "bad-input"

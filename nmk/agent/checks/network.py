@@ -115,6 +115,15 @@ def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
     return found or [Finding("check-ins", "ok", f"{last}, by {by}", network=me.network)]
 
 
+def check_identity(me: Membership) -> list[Finding]:
+    """Whether another machine has this one's identity, as far as the controller has seen."""
+    if not me.copies:
+        return [Finding("identity", "ok", "on this machine alone", network=me.network)]
+    reason = f"two machines have this node's identity: {' and '.join(me.copies)}"
+    mend = "on the one that is the copy, and not on the other: nmk join - --new-identity"
+    return [Finding("identity", "broken", reason, mend, me.network)]
+
+
 def check_revision(me: Membership) -> list[Finding]:
     """Whether the machine follows the last revision that it was told of."""
     followed = last_check_in.load(me.network, me).revision
