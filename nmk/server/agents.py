@@ -258,6 +258,7 @@ class Agents:
         if mesh is not None and identity in mesh.nodes:
             return mesh
         self._sessions.pop(header.identity, None)
+        self._sightings.pop(identity, None)
         if mesh is not None and identity in mesh.deleted:
             raise NodeDeleted("this machine's node was deleted on the controller")
         raise NodeUnknown(f"the controller knows no such node in {header.network}")

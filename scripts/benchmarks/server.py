@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Controller(Server):
         self.crowd = crowd
         self.at = NOWHERE
         self._seqs: dict[int, int] = {}
+        self._viewers = count()  # nobody may ask for a whole view all the time
         self.look()
         everybody = range(len(crowd))
         for first in everybody[::_BATCH]:
@@ -84,7 +86,7 @@ class Controller(Server):
 
     def look(self) -> dict[str, Any]:
         """The full view of one agent; the whole crowd stands there from now on."""
-        [message] = self.crowd.check_ins(NOWHERE, [0])
+        [message] = self.crowd.check_ins(NOWHERE, [next(self._viewers) % len(self.crowd)])
         [answer] = self.post(CHECK_IN, [message.body]).answers
         view = message.open(answer)
         self.crowd.epoch = bytes.fromhex(view["epoch"])

@@ -66,7 +66,10 @@ class World:
         nodes = self.served.nodes()
         mine = {k: v for k, v in nodes["honest"].items() if k not in {"last_seen", "state"}}
         pages = ("", "/home/keys", "/home/gateways", "/home/extclients")
-        return mine, [self.served.call_list(f"/networks{page}") for page in pages]
+        rest = [self.served.call_list(f"/networks{page}") for page in pages]
+        for row in (*rest[0], *rest[1]):
+            del row["nodes"]  # which the hostile one is free to be among or not
+        return mine, rest
 
     def renew(self) -> None:
         """The hostile node, once more where it has left."""
@@ -86,7 +89,15 @@ def world(served: Served) -> Iterator[World]:
         yield World(served, middle, honest, hostile)
 
 
-Step = Callable[[World], None]
+@dataclass(frozen=True)
+class Step:
+    """One attack. `what`: all that it was made of, to tell of one that succeeds."""
+
+    what: object
+    do: Callable[[World], None]
+
+    def __repr__(self) -> str:
+        return f"Step({self.what!r})"
 
 
 def checked(world: World, status: int) -> None:
@@ -109,7 +120,7 @@ def any_http(draw: st.DrawFn) -> Step:
             reply = Stranger(world.served.url, address).raw(raw)
             assert not reply.startswith((b"HTTP/1.1 5", b"HTTP/1.0 5"))
 
-    return step
+    return Step(("http", address, raw), step)
 
 
 @st.composite
@@ -122,7 +133,7 @@ def any_forgery(draw: st.DrawFn) -> Step:
         answer = Stranger(world.served.url, address).post(*forged(world.honest.token, kind, data))
         checked(world, answer.status)
 
-    return step
+    return Step(("forgery", address, kind, body), step)
 
 
 @st.composite
@@ -169,7 +180,7 @@ def any_message(draw: st.DrawFn) -> Step:
         except (Refused, NmkError):
             return
 
-    return step
+    return Step(("message", kind, wrong, path), step)
 
 
 @st.composite
@@ -187,7 +198,7 @@ def any_replay(draw: st.DrawFn) -> Step:
         answer = Stranger(world.served.url, address).post(path or recorded.path, bytes(body))
         checked(world, answer.status)
 
-    return step
+    return Step(("replay", number, address, path, flip), step)
 
 
 STEPS = any_http() | any_forgery() | any_message() | any_replay()
@@ -201,7 +212,7 @@ def test_nothing_moves_the_controller(world: World, go: Go) -> None:
     def attack(steps: list[Step]) -> None:
         before = world.state()
         for step in steps:
-            step(world)
+            step.do(world)
         assert world.state() == before
 
     def one_round() -> None:
