@@ -28,6 +28,7 @@ from tests.hostile.stranger import Stranger, Unsealed, forged
 from tests.reliability.served import Served
 from tests.server.agent import PATHS, Agent, Refused
 
+SHOWN = {"last_seen", "state", "check_in"}  # which a recording may move
 MOST_GROWTH = 24 * 1024 * 1024  # bytes, of the controller's memory between two rounds far apart
 KINDS = st.sampled_from(list(PATHS))
 DOORS = st.sampled_from([*PATHS.values(), "/healthz", "/nmk", "/install.sh", "/", "/v1/x"])
@@ -64,7 +65,7 @@ class World:
     def state(self) -> object:
         """All that is nobody's but the admin's and the honest node's."""
         nodes = self.served.nodes()
-        mine = {k: v for k, v in nodes["honest"].items() if k not in {"last_seen", "state"}}
+        mine = {k: v for k, v in nodes["honest"].items() if k not in SHOWN}
         pages = ("", "/home/keys", "/home/gateways", "/home/extclients")
         rest = [self.served.call_list(f"/networks{page}") for page in pages]
         for row in (*rest[0], *rest[1]):
@@ -97,7 +98,7 @@ class Step:
     do: Callable[[World], None]
 
     def __repr__(self) -> str:
-        return f"Step({self.what!r})"
+        return f"Step({self.what!r:.400})"
 
 
 def checked(world: World, status: int) -> None:
