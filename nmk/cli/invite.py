@@ -25,7 +25,7 @@ COLUMNS = {
     "STATE": "state",
     "NODE": "node",
     "ADDRESSES": "addresses",
-    "KEPT BY": "kept_by",
+    "MANAGED BY": "kept_by",
 }
 _KEY_LASTS = "1h"
 

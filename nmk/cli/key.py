@@ -30,7 +30,7 @@ def key() -> None:
 @key.command(epilog="Example: nmk key create -n home --uses 5 --expires 7d")
 @network_option
 @click.option("--uses", metavar="N", default="1", show_default=True, help="Machines it lets in.")
-@click.option("--unlimited", is_flag=True, help="As many machines as come.")
+@click.option("--unlimited", is_flag=True, help="No limit.")
 @click.option(
     "--expires", metavar="TIME", default="24h", show_default=True, help="30m, 24h, 7d or never."
 )

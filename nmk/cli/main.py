@@ -133,7 +133,7 @@ def run(args: list[str]) -> int:
         if os.environ.get("NMK_DEBUG"):
             raise
         output.fail(
-            "internal-error", f"a mistake in nmk: {error!r}", "NMK_DEBUG=1 with the same command"
+            "internal-error", f"internal error: {error!r}", "NMK_DEBUG=1 with the same command"
         )
         return EXIT_FAILED
     return _exit_code(result)

@@ -365,8 +365,8 @@ def set_node(mesh: Mesh, name: str, changes: Mapping[str, str], revision: int | 
             case "address":
                 node = move_to(mesh, node, value)
             case "endpoint":
-                found = parse_endpoint(with_port(value, node.facts.listen_port)) if value else None
-                node = replace(node, endpoint=found)
+                text = with_port(value, node.facts.listen_port)
+                node = replace(node, endpoint=parse_endpoint(text) if text else None)
             case _:
                 raise BadInput(
                     f"{quote(field)} is no setting of a node", "there are: name, address, endpoint"

@@ -98,7 +98,7 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def mistake(error: Exception) -> Response:
         logging.getLogger("nmk").error("internal-error", exc_info=error)
-        return own(NmkError("the controller made a mistake; its log has more"))
+        return own(NmkError("internal error; see the controller's log"))
 
 
 def _add_networks(app: Flask, admin: Admin) -> None:

@@ -45,7 +45,7 @@ class NodeApi:
         except Exception:
             logging.getLogger("nmk").exception("internal-error")
             content_type = PROBLEM
-            status, body = problem(NmkError("the controller made a mistake; its log has more"))
+            status, body = problem(NmkError("internal error; see the controller's log"))
         headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
         start_response(status, headers)
         if environ["PATH_INFO"] in self._downloads.pages:  # the same bytes for all
