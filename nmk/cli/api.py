@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
 from urllib.parse import quote as quote_path
@@ -43,6 +43,10 @@ class _Answer(Json):
     def __init__(self, fields: Json, bad_reply: Callable[[str], BadReply]) -> None:
         super().__init__(fields)
         self._bad_reply = bad_reply
+
+    def __or__(self, other: Mapping[str, Any]) -> _Answer:  # type: ignore[override]
+        """With other fields in the place of some, and still an answer."""
+        return _Answer({**self, **other}, self._bad_reply)
 
     def __missing__(self, name: str) -> NoReturn:
         raise self._bad_reply(f"an object without {quote(name)}")

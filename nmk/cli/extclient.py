@@ -315,9 +315,9 @@ def _say_when(client: Json) -> None:
 def _readable(client: Json) -> Json:
     """A client's amounts and times for people."""
     counts = {k: None if client[k] is None else show_bytes(client[k]) for k in ("received", "sent")}
-    return {**client, **counts, "handshake": show_ago(client["handshake"])}
+    return client | {**counts, "handshake": show_ago(client["handshake"])}
 
 
 def _row(client: Json) -> Json:
     """A client as the table of all shows it."""
-    return {**_readable(client), "stale": "stale" if client["stale"] else "fits"}
+    return _readable(client) | {"stale": "stale" if client["stale"] else "fits"}

@@ -40,7 +40,7 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     columns = dict(COLUMNS)
     if output == "table" and any(map(problem_lines, nodes)):
         columns["CHECK-IN"] = "codes"
-        nodes = [{**node, "codes": problem_codes(node)} for node in nodes]
+        nodes = [node | {"codes": problem_codes(node)} for node in nodes]
     show(nodes, output, columns, "name")
     for troubled in nodes:
         if troubled["cure"]:
