@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from nmk.agent import surroundings
 from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
 from nmk.core.routes import Routing
+from nmk.core.tunnel import MARK
+from nmk.system.routes import leaves_by
+from nmk.system.runner import Runner
 
+# One in each half of the internet, as some VPNs lead it by halves; no packet is sent there.
+_OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 NOT_UP = "the interface is not up"
 
 
@@ -23,17 +28,37 @@ class CutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaves:
+    """By which interfaces packets to outside leave, `by`, and those of WireGuard itself."""
+
+    family: int
+    by: tuple[str, ...]
+    tunnel: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WayOut:
-    """`node`: the exit node that everything is sent to; `problem`: why none, or no use of it."""
+    """`node`: the exit node that everything is sent to; `problem`: why none, or no use of it.
+
+    `leaves`: what the kernel does, whatever was asked for; `past`: the interfaces beside the tunnel
+    that something leaves by.
+    """
 
     node: str | None = None
     problem: str | None = None
     cut_off: CutOff | None = None
+    leaves: tuple[Leaves, ...] = ()
+    past: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `nmk status -o json`."""
         return {
-            "exit": {"node": self.node, "problem": self.problem},
+            "exit": {
+                "node": self.node,
+                "problem": self.problem,
+                "leaves": [asdict(one) for one in self.leaves],
+                "past": list(self.past),
+            },
             "cut_off": asdict(self.cut_off) if self.cut_off else None,
         }
 
@@ -54,6 +79,29 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
             ends = f"nmk up -n {me.network}"  # and the exit node is there again
         return WayOut(node, problem, CutOff("kill switch", ends))
     return WayOut(node, problem)
+
+
+def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
+    """The same with what the kernel does: another program's routes may go before ours."""
+    if out.node is None:
+        return out
+    leaves = []
+    for family, outside in _OUTSIDE.items():
+        by = dict.fromkeys(found for a in outside if (found := leaves_by(run, a)))
+        leaves.append(Leaves(family, tuple(by), leaves_by(run, outside[0], MARK)))
+    past = {f"IPv{one.family}": sorted({*one.by} - {me.interface}) for one in leaves}
+    told = [f"{family} leaves by {', '.join(by)}" for family, by in past.items() if by]
+    out = replace(out, leaves=tuple(leaves))
+    if not told:
+        return out
+    interfaces = tuple(dict.fromkeys(i for by in past.values() for i in by))
+    return replace(out, problem=", ".join(told), cut_off=None, past=interfaces)
+
+
+def ends_past(me: Membership, out: WayOut) -> str:
+    """What to do about traffic that leaves beside the exit node."""
+    show = f"ip route show table main dev {out.past[0]}"
+    return f"{show}: end what leads there, another VPN; or {command(me, 'exit-node', '')}"
 
 
 def command(me: Membership, name: str, value: str) -> str:

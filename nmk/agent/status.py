@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from nmk.agent import last_check_in, liveness, state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
-from nmk.agent.exits import NOT_UP, WayOut, find_way_out
+from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
@@ -127,7 +127,7 @@ def status(
         "mapped": dict(view.gateway.mapped) if view and roles else {},
         "routes": [asdict(route) for route in routing.routes],
         "declined": declined(view) if view and roles else [],
-        **find_way_out(me, routing, silent).as_json(),
+        **observe(me, find_way_out(me, routing, silent), run).as_json(),
         "clients": describe_clients(view, dump, now) if view else [],
         "peers": describe_peers(
             view, dump, lan, now, {} if trails is None else trails, silent, network
@@ -204,7 +204,7 @@ def way_out(me: Membership, run: Runner) -> WayOut:
     condition, dump = live(me, run)
     local = local_settings(me.network, me)
     wish = desired(me, local, collect_facts(me, local).lan)
-    return find_way_out(me, led(wish, condition), liveness.silent(me, dump))
+    return observe(me, find_way_out(me, led(wish, condition), liveness.silent(me, dump)), run)
 
 
 def _obstacle(me: Membership, condition: str) -> str | None:

@@ -28,12 +28,12 @@ from nmk.core.routes import (
     table_of,
     without_exit,
 )
-from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, Surroundings
+from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK, Surroundings
 from nmk.core.tunnel import Change, Command
 from nmk.errors import CommandFailed, NmkError
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
-from nmk.system import routes, sysctl
+from nmk.system import needs, routes, sysctl
 from nmk.system.firewall import read_tables
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
@@ -44,6 +44,10 @@ _RESET = (  # by which setting, which ones, if they have this value
     (IPV6_FORWARDING, "net/ipv6/conf/*/forwarding", "1"),
 )
 _MOST_DIGEST = 256  # bytes
+_WITH_FORWARDING = (
+    *((forwarding, pattern) for forwarding, pattern, _ in _RESET),
+    (IPV6_FORWARDING, "net/ipv6/conf/*/accept_ra"),
+)
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -53,7 +57,7 @@ class Work:
 
     `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
     `laid`: what there is when all is done. `lacks`: why there is no filter where one is wanted;
-    what must not be without it is left out then.
+    what must not be without it is left out then. `stays`: what of nmk's others need, a line each.
     """
 
     want: Surroundings
@@ -64,6 +68,7 @@ class Work:
     laid: frozenset[Kind] = frozenset()
     changes: tuple[Change, ...] = ()
     lacks: NmkError | None = None
+    stays: tuple[str, ...] = ()
 
 
 def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None = None) -> Work:
@@ -86,9 +91,18 @@ def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None
     do = _without_filter(me, want, live) if lacks else want
     renew = lacks is None and "filter" in looks and _is_filter_other(me, want.ruleset, run)
     sysctls, found = _plan_sysctls(me, do.sysctls, run)
+    back = [path for path in sysctls if path in me.found and path not in found]
+    kept = _needed_by_others(back, run)
+    sysctls = {path: value for path, value in sysctls.items() if path not in kept}
     commands = plan_table(me.order, me.interface, do.table, live)
     lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
-    lines += [f"set {path.replace('/', '.')} to {value}" for path, value in sysctls.items()]
+    lines += [f"set {_dotted(path)} to {value}" for path, value in sysctls.items()]
+    stays = [
+        f"{_dotted(path)} stays {sysctl.read(path)}: {user}"
+        for path, user in kept.items()
+        if sysctl.read(path) != me.found[path]
+    ]
+    lines += stays
     if "docker" in looks:
         docker = plan_docker(_read_tables(run), me.interface, wanted=do.forwards)
         line = "let packets through" if do.forwards else "take our rules out of"
@@ -104,6 +118,7 @@ def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None
         laid=laid,
         changes=tuple(Change("surroundings", line) for line in lines),
         lacks=lacks,
+        stays=tuple(stays),
     )
 
 
@@ -148,6 +163,8 @@ def finish(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membersh
 
 def lay(work: Work, run: Runner, tried: Attempts) -> None:
     """Kernel settings, rules, routes: while there is an interface."""
+    for line in work.stays:
+        run.warn(line)
     for path, value in work.sysctls.items():
         # Its interface may be gone; where it could not be changed it need not be put back.
         if sysctl.read(path) not in {None, value}:
@@ -200,6 +217,26 @@ def _plan_sysctls(
         if path not in wanted and path not in elsewhere and path not in found:
             settings[path] = me.found[path]
     return settings, found
+
+
+def _needed_by_others(back: list[str], run: Runner) -> dict[str, str]:
+    """Which settings are not put back, and why: others have come to need them as they are.
+
+    With forwarding stays what belongs to it.
+    """
+    needed = {}
+    for path in back:
+        user = None
+        if path.endswith("/accept_ra"):
+            user = None if sysctl.read(path) == "2" else "it has been changed since"
+        elif path in {IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK}:
+            user = needs.who_needs(run, path, table_name(""))
+        if user:
+            needed[path] = user
+    for forwarding, pattern in _WITH_FORWARDING:
+        if forwarding in needed:
+            needed |= {p: needed[forwarding] for p in back if fnmatch(p, pattern)}
+    return needed
 
 
 def _reset_with_forwarding(
@@ -277,6 +314,11 @@ def _unsettle(me: Membership) -> None:
 def is_settled(me: Membership) -> bool:
     """Whether the packet filter that was wanted last is in place."""
     return _settled_file(me).exists()
+
+
+def _dotted(path: str) -> str:
+    """A kernel setting as sysctl(8) calls it."""
+    return path.replace("/", ".")
 
 
 def table_name(network: str) -> str:

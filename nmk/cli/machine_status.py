@@ -102,7 +102,10 @@ def _gateway_lines(network: Row) -> Iterator[str]:
         behind = f", behind {route['client']}" if route["client"] else ""
         yield f"route       {shown} {by}{behind}{standby}"
     leaving = network["exit"]
-    if leaving["node"]:
+    if leaving["past"]:
+        yield f"exit        {leaving['node']} is asked for, but {leaving['problem']}"
+        yield f"  try: nmk doctor -n {network['network']}"
+    elif leaving["node"]:
         problem = f": {leaving['problem']}" if leaving["problem"] else ""
         yield f"exit        everything by {leaving['node']}{problem}"
     elif leaving["problem"]:

@@ -18,6 +18,7 @@ from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 
 _FAMILY = {4: "ip", 6: "ip6"}
+_LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
     cut_off = wishes.kill_switch and wishes.exit_node is not None
     chains = [
         *(_gateway_chains(own, view) if view.gateway.roles else ()),
-        *(_mark_chains(own, cut_off=cut_off) if routing.table else ()),
+        *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own) if cut_off else ()),
@@ -139,13 +140,15 @@ def _link_lines(own: Own) -> list[str]:
     return [*lines, f'iifname "{own.interface}" ip saddr {LINKS[0]} drop']
 
 
-def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
+def _mark_chains(own: Own, view: View, *, cut_off: bool) -> Chains:
     """Answers to marked packets carry the mark too: reverse path filters look the way up by it.
 
-    Who calls this machine from outside all meshes is answered outside: his packets and the answers
-    are marked as well. Not so where the machine is cut off: these would be a way out.
+    Connections from outside all meshes are answered outside: both directions are marked as well,
+    also of those that were there before this table. Not so where the machine is cut off: these
+    would be a way out.
     """
-    called = f"iifname != {_names(own.interface, *own.meshes)} ct state new fib daddr type local"
+    outside = f"iifname != {_names(own.interface, *own.meshes)}"
+    called = f"{outside} ct mark 0 ct direction original fib daddr type local"
     yield (
         "premark",
         [
@@ -159,7 +162,8 @@ def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
             "answer",
             [
                 "type route hook output priority mangle; policy accept;",
-                f"ct direction reply ct mark {MARK:#x} meta mark set ct mark",
+                f"ct mark {MARK:#x} meta mark set ct mark",
+                *_answer_lines(own, view),
             ],
         )
     yield (
@@ -169,6 +173,28 @@ def _mark_chains(own: Own, *, cut_off: bool) -> Chains:
             f"meta mark {MARK:#x} ct mark set meta mark",
         ],
     )
+
+
+def _answer_lines(own: Own, view: View) -> Iterator[str]:
+    """What this machine says first in connections that were there before this table.
+
+    One that was not followed until now is seen to begin here, but in the middle: from a port below
+    those that connections of this machine's own get.
+    """
+    mark = f"ct mark set {MARK:#x} meta mark set {MARK:#x}"
+    for beyond in _beyond(view):
+        led = f'oifname "{own.interface}" {beyond} ct mark 0'
+        yield f"{led} ct direction reply {mark}"
+        yield f"{led} ct state new tcp flags & syn == 0x0 tcp sport < {_LOCAL_PORTS} {mark}"
+
+
+def _beyond(view: View, side: str = "daddr") -> Iterator[str]:
+    """The condition, of each family, for what is neither in the mesh nor in a range of it."""
+    known = [*view.cidrs, *_others(view)]
+    ranges = dict(_by_family(known))
+    for version, family in _FAMILY.items():
+        inside = ranges.get(family)
+        yield f"{family} {side} != {inside}" if inside else f"meta nfproto ipv{version}"
 
 
 def _guard_chains(own: Own, view: View) -> Chains:
@@ -190,15 +216,8 @@ def _guard_chains(own: Own, view: View) -> Chains:
 
 def _inbound_chains(own: Own, view: View) -> Chains:
     """By the exit node come answers. What begins comes from the mesh and from ranges it routes."""
-    known = [*view.cidrs, *_others(view)]
     begins = f'iifname "{own.interface}" ct state new'
-    ranges = dict(_by_family(known))
-    lines = [
-        f"{begins} {family} saddr != {ranges[family]} drop"
-        if family in ranges
-        else f"{begins} meta nfproto ipv{version} drop"
-        for version, family in _FAMILY.items()
-    ]
+    lines = [f"{begins} {beyond} drop" for beyond in _beyond(view, "saddr")]
     for hook in ("input", "forward"):
         head = f"type filter hook {hook} priority filter; policy accept;"
         yield f"inbound-{hook}", [head, *lines]

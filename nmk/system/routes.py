@@ -78,6 +78,16 @@ def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
         return None
 
 
+def leaves_by(run: Runner, address: str, mark: int = 0) -> str | None:
+    """The interface by which packets to an address leave now; None where they do not."""
+    marked = ["mark", str(mark)] if mark else []
+    try:
+        [route] = _objects(run.read(["ip", "-json", "route", "get", address, *marked]))
+    except (CommandFailed, ValueError):
+        return None
+    return None if route.get("type", "unicast") != "unicast" else route.get("dev")
+
+
 def probe_table(run: Runner, number: int, rules: Collection[tuple[int, str]]) -> RouteTable:
     """A routing table as it is, and which of the rules there are, as `ip rule add` takes them."""
     led: set[str] = set()

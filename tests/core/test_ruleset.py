@@ -235,9 +235,20 @@ def test_answers_to_marked_packets_carry_the_mark() -> None:
 
 def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> None:
     found = chains(view_of(), LED, own=replace(OWN, meshes=("nmk-lab",)))
-    called = 'iifname != { "nmk-home", "nmk-lab" } ct state new fib daddr type local'
+    outside = 'iifname != { "nmk-home", "nmk-lab" }'
+    called = f"{outside} ct mark 0 ct direction original fib daddr type local"
     assert found["premark"][2:] == [f"{called} ct mark set {MARK:#x} meta mark set {MARK:#x}"]
-    assert found["answer"][1:] == [f"ct direction reply ct mark {MARK:#x} meta mark set ct mark"]
+    mark = f"ct mark set {MARK:#x} meta mark set {MARK:#x}"
+    first, *later = found["answer"][1:]
+    assert first == f"ct mark {MARK:#x} meta mark set ct mark"
+    assert later == [
+        f'oifname "nmk-home" {family} daddr != {{ {cidr} }} ct mark 0 {begun} {mark}'
+        for family, cidr in (("ip", "10.20.0.0/24"), ("ip6", "fd20::/64"))
+        for begun in (
+            "ct direction reply",
+            "ct state new tcp flags & syn == 0x0 tcp sport < 32768",
+        )
+    ]
     cut_off = chains(view_of(), LED, RouteWishes(exit_node="n9", kill_switch=True))
     assert cut_off["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
     assert "answer" not in cut_off

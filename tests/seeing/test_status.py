@@ -259,9 +259,16 @@ def test_a_gateway_that_was_given_up_is_silent_whether_there_is_a_session_or_not
     assert describe_peer(db, None, view, LAN, 0, {}, is_silent=True)["state"] == "off"
 
 
+def test_an_exit_node_that_the_kernel_passes_by() -> None:
+    leaving = {"node": "db", "problem": "IPv4 leaves by tun0", "leaves": [], "past": ["tun0"]}
+    shown = render_status([{**NETWORKS[0], "exit": leaving, "cut_off": None}], "table")
+    line = "exit        db is asked for, but IPv4 leaves by tun0"
+    assert f"{line}\n  try: nmk doctor -n home\n" in shown
+
+
 def test_an_exit_node_that_does_not_answer() -> None:
     leaving = {
-        "exit": {"node": "db", "problem": "db does not answer"},
+        "exit": {"node": "db", "problem": "db does not answer", "leaves": [], "past": []},
         "cut_off": {"by": "exit node", "next": "nmk set -n home exit-node="},
     }
     shown = render_status([{**NETWORKS[0], **leaving}], "table")

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from nmk.agent import liveness, surroundings
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import command, find_way_out
+from nmk.agent.exits import command, ends_past, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
@@ -54,7 +54,10 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
 def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     """An exit node that is none, or does not answer; a kill switch that cuts the machine off."""
     condition, dump = live(me, run)
-    out = find_way_out(me, led(wish, condition), liveness.silent(me, dump))
+    out = observe(me, find_way_out(me, led(wish, condition), liveness.silent(me, dump)), run)
+    if out.past:
+        reason = f"{out.problem}, not by the exit node {out.node}"
+        return [Finding("gateway", "broken", reason, ends_past(me, out), me.network)]
     if out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
         return [Finding("gateway", "broken", reason, out.cut_off.next, me.network)]
