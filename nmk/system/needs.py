@@ -12,7 +12,8 @@ from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK
 from nmk.core.tunnel import MARK
 from nmk.errors import NmkError
 from nmk.system.facts import own_subnets
-from nmk.system.runner import Runner, has_tool
+from nmk.system.runner import Runner
+from nmk.tools import has_tool
 
 _NET = Path("/sys/class/net")
 # sysctl.d(5): of files with one name the first directory's counts, and all go by their names.
