@@ -26,7 +26,7 @@ def check_ranges(me: Membership, wanted: Collection[str], run: Runner) -> None:
     objections = find_objections(
         (cidr for cidr in me.ranges if cidr not in wanted),
         [Claim(cidr, f"network {o.network}") for o in others for cidr in o.ranges],
-        own_lans(me, others),
+        _lans(me, others, run),
         [*_controllers([me, *others]), *_endpoints(me, run)],
     )
     if objections:
@@ -36,6 +36,16 @@ def check_ranges(me: Membership, wanted: Collection[str], run: Runner) -> None:
             f"of the ranges of {me.network}, {why}",
             f"nmk join - {named}, if that is wanted, else: nmk leave -n {me.network}",
         )
+
+
+def _lans(me: Membership, others: list[Membership], run: Runner) -> list[Claim]:
+    """The machine's own subnets, but for that of a WireGuard hub which has the very range.
+
+    Such a network is there to take the hub over, and leaves it all addresses until then.
+    """
+    tunnels = wireguard.names(run)
+    lans = own_lans(me, others)
+    return [lan for lan in lans if not (lan.owner in tunnels and lan.range in me.ranges)]
 
 
 def _controllers(networks: Iterable[Membership]) -> Iterator[tuple[str, str]]:

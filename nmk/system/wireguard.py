@@ -66,6 +66,11 @@ def look(run: Runner, interface: str) -> Dump:
     return parse_dump(text)
 
 
+def names(run: Runner) -> set[str]:
+    """All WireGuard interfaces of this machine."""
+    return set(run.read(["wg", "show", "interfaces"]).split())
+
+
 def endpoints(run: Runner) -> dict[str, str]:
     """Where peers of any interface of this machine are called, and the interface of each."""
     try:
