@@ -10,10 +10,23 @@ from scripts.benchmarks.hostile import HOSTILE
 from scripts.benchmarks.joins import JOINING
 from scripts.benchmarks.memory import MEMORY
 from scripts.benchmarks.stage import open_stage
+from scripts.benchmarks.strangers import STRANGERS
 from scripts.benchmarks.tunnels import TUNNELS
 from scripts.benchmarks.views import VIEWS
 
-GROUPS = (*MEMORY, CHECK_INS, CHANGE, COMMITS, JOINING, VIEWS, AGENT, HOSTILE, TUNNELS, CLIENTS)
+GROUPS = (
+    *MEMORY,
+    CHECK_INS,
+    CHANGE,
+    COMMITS,
+    JOINING,
+    VIEWS,
+    AGENT,
+    HOSTILE,
+    TUNNELS,
+    CLIENTS,
+    STRANGERS,
+)
 
 bench = make_command(GROUPS, open_stage)
 

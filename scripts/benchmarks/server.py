@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, host: Host, port: int, start: Callable[[], Process]) -> None:
         self._host = host
-        self._port = port
+        self.port = port
         self._start = start
         self._run()
 
@@ -47,7 +47,7 @@ class Server:
     def post(self, path: str, bodies: Sequence[bytes]) -> Outcome:
         """What the server makes of these requests, no more than a batch."""
         sockets = [self._socket() for _ in bodies]
-        volley = Volley(sockets, self._port, path, bodies)
+        volley = Volley(sockets, self.port, path, bodies)
         answers, spent = spend(self.pid, volley.fire)
         return Outcome(answers, spent)
 
@@ -64,7 +64,7 @@ class Server:
     def _listens(self) -> bool:
         assert self._process.running, self._process.output
         with self._socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self._port)) == 0
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Controller(Server):
