@@ -186,7 +186,7 @@ class Connection(HTTPChannel):
 
     def overdue(self, now: float) -> str:
         """Why the client has kept us waiting for too long, in a word; "" where it has not."""
-        silence = now - self.waiting_since
+        silence = abs(now - self.waiting_since)  # the clock may have been set back
         if self.busy:
             return ""
         if self.total_outbufs_len:

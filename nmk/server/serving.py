@@ -27,7 +27,7 @@ _DRAIN_SECONDS = 10  # how long requests under way may take after a stop was ask
 _BACKLOG = 1024
 _LOOP_SECONDS = 1
 _REST_SECONDS = 1  # without a descriptor
-_PATIENCE_SECONDS = 1  # after a stop was asked for, with clients that take nothing
+_PATIENCE_SECONDS = 1  # after a stop was asked for, with clients and threads that do nothing
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SEND_BUFFER = 64 * 1024  # of the kernel, which takes twice as much for a connection
 _HELD_BYTES = 16 * 1024  # of a reply until it is complete, so that head and body leave as one
@@ -127,7 +127,7 @@ def serve(listeners: list[Listener]) -> None:
         server.socket.close()
     _drain([crowd for crowd, _ in crowds], channels)
     for server in servers:
-        server.task_dispatcher.shutdown()
+        server.task_dispatcher.shutdown(timeout=_PATIENCE_SECONDS)
 
 
 def _servers(listener: Listener, crowd: Crowd, channels: dict[int, Any]) -> list[Any]:
