@@ -103,7 +103,7 @@ def member(served: Served) -> Agent:
 
 def assert_others_are_served(served: Served, agent: Agent) -> None:
     """Whoever is known checks in, whoever is new joins, and the admin is answered."""
-    with within(5):
+    with within(20):  # on a machine that does much else
         assert "at" in agent.check_in()
         new = Agent(served, served.token(), "new")
         new.join()
@@ -154,7 +154,7 @@ def test_stopped_while_nobody_reads(impatient: Served) -> None:
         stranger.send(PROGRAM * 20, connections=8)
         stranger.send(POST, connections=8)
         poll(lambda: all(map(has_some, stranger.open[:4])), 10, "replies that begin")
-        with within(5):
+        with within(8):
             impatient.stop()
 
 
