@@ -151,7 +151,7 @@ def token(mesh: Mesh) -> str:
         ("--name", "Web_1", "'Web_1' cannot be a node name"),
         ("--address", "10.20.0.x", "'10.20.0.x' is no IP address"),
         ("--endpoint", "example.org:5", "'example.org' is no IP address"),
-        ("--endpoint", "198.51.100.7", "'198.51.100.7' is no endpoint"),
+        ("--endpoint", "2001:db8::7", "'2001:db8::7' is no endpoint"),
         ("--listen-port", "70000", "'70000' cannot be the port"),
         ("--interface", "sixteen-letters-", "'sixteen-letters-' cannot be an interface name"),
         ("--interface", "a/b", "'a/b' cannot be an interface name"),

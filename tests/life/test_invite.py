@@ -17,6 +17,7 @@ from tests.mesh import Mesh, reaches
 KEY = "/root/.ssh/id_ed25519"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRACE = "/root/trace"
+UNSEEN = "to trust it unseen: nmk invite --accept-new "
 STRACE = ("strace", "-f", "-s", "4096", "-e", "trace=execve,write", "-o", TRACE)
 TOKEN = re.compile(r"nmk1\.[A-Za-z0-9_-]{40,}")
 OTHER_PYTHON = """\
@@ -156,7 +157,7 @@ def test_one_that_fails_does_not_stop_the_others_and_says_what_to_do(
     problems = [(row["problem"], row["hint"]) for row in rows[:5]]
     assert problems[0] == (
         "its host key is not known here",
-        f"ssh {machines[0]}   (compare the key, say yes), then again",
+        f"ssh {machines[0]}   (compare the key, say yes), then again; " + UNSEEN + machines[0],
     )
     assert problems[1][0] == "sudo: a password is required"
     assert "Permission denied" in problems[2][0]
