@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.lab import CommandFailed, Host, Lab, Network, Process, poll
+from tests.lab import CommandFailed, Host, Lab, Network, Process, patient, poll
 
 NMK = Path(__file__).parent.parent / "dist" / "nmk"
 PORT = 50051
@@ -57,7 +57,7 @@ class Mesh:
         """Start the controller and wait until it answers."""
         self.server = self.controller.start("nmk", "server", *options)
         try:
-            self.controller.run("nmk", "server", "wait")
+            self.controller.run("nmk", "server", "wait", "--timeout", str(patient(30)))
         except CommandFailed as error:
             raise AssertionError(self.server.output) from error
 

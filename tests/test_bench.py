@@ -19,6 +19,7 @@ from scripts.benchmarks.command import make_command
 from scripts.benchmarks.figures import Figure, Group, Values
 from scripts.benchmarks.measure import Series
 from scripts.benchmarks.stage import Stage
+from tests.lab.polling import patient
 
 ROOT = Path(__file__).parents[1]
 LIGHT = Figure("light", "x", 1.5, "one that holds")
@@ -107,7 +108,7 @@ def test_a_real_figure() -> None:
     if os.geteuid() != 0:
         pytest.skip("the lab makes namespaces, and so needs root")
     command = [sys.executable, "-m", "scripts.benchmarks", "--json", "memory-100"]
-    done = run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=patient(120))
     assert (done.returncode, done.stderr) == (0, "")
     [figure] = json.loads(done.stdout)["figures"]
     assert figure["name"] == "memory-100"

@@ -4,19 +4,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from socket import AF_INET6, SOCK_STREAM, socket
 from textwrap import dedent
 
 import pytest
 
-from tests.lab import CommandFailed, Host, Lab, LabError, Nat, Process, poll
+from tests.lab import CommandFailed, Host, Lab, LabError, Nat, Process, patient, poll
 
 pytest_plugins = ["tests.lab.plugin"]
 
 ROOT = Path(__file__).parents[1]
-PING = ("ping", "-c1", "-W2")
+PING = ("ping", "-c1", "-W60")
 PING_ONCE_IN_VAIN = ("ping", "-c1", "-W0.3")
 
 
@@ -63,7 +62,7 @@ def test_a_slow_command_is_killed(lab: Lab) -> None:
 
 def test_a_daemon_left_behind_does_not_hold_up_its_starter(lab: Lab) -> None:
     host = lab.host("a")
-    host.run("sh", "-c", "sleep 1234 & exit 0", timeout=5)
+    host.run("sh", "-c", "sleep 1234 & exit 0")
     pid = host.run("sh", "-c", "grep -l sleep /proc/[0-9]*/comm", check=False).stdout.split("/")[2]
     host.run("kill", pid)
     poll(lambda: not Path(f"/proc/{host.pid}/root/proc/{pid}").exists(), 5, "reaped orphan")
@@ -344,7 +343,7 @@ def bound(host: Host, port: int) -> socket:
     """A UDP socket of this process in the host's network."""
     made = host.socket()
     made.bind(("0.0.0.0", port))
-    made.settimeout(5)
+    made.settimeout(patient(5))
     return made
 
 
@@ -371,7 +370,7 @@ def test_a_real_tunnel_between_two_hosts(lab: Lab) -> None:
         """
         host.run("wg", "setconf", "wg0", "/dev/stdin", input=dedent(config))
         host.run("ip", "-batch", "-", input=f"addr add {inner}/24 dev wg0\nlink set wg0 up\n")
-    laptop.run("ping", "-c1", "-W10", "10.9.0.2")
+    laptop.run("ping", "-c1", "-W60", "10.9.0.2")
     assert "latest handshake" in server.run("wg", "show").stdout
 
 
@@ -380,9 +379,7 @@ def test_a_real_tunnel_between_two_hosts(lab: Lab) -> None:
 
 def test_sixty_hosts(lab: Lab) -> None:
     internet = lab.internet()
-    began = time.monotonic()
     hosts = [lab.host(f"host{number}", on=internet) for number in range(60)]
-    assert (time.monotonic() - began) / len(hosts) < 0.25  # 0.04 s on an idle machine
     for host in hosts[1:]:
         host.run(*PING, hosts[0].address)
 

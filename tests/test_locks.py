@@ -16,6 +16,7 @@ from nmk.agent import places
 from nmk.agent.lock import LOCK, locked
 from nmk.errors import Locked, NotJoined
 from nmk.locks import holder, open_lock, passing_lock, take
+from tests.lab.polling import patient
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
@@ -58,7 +59,7 @@ def test_a_local_user_cannot_hold_up_a_command(open_place: Path) -> None:
     with held(open_place, NOBODY) as user, locked(open_place):
         assert user.poll() is None  # it has the directory's
         with held(open_place / LOCK, NOBODY) as refused:
-            refused.wait(10)
+            refused.wait(patient(10))
             assert refused.returncode == 1
 
 
@@ -70,7 +71,7 @@ def test_a_local_user_cannot_hold_up_a_controller(open_place: Path) -> None:
         start += "D(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", start, str(open_place)], check=True)
     with held(open_place / "lock", NOBODY) as refused:
-        refused.wait(10)
+        refused.wait(patient(10))
         assert refused.returncode == 1
 
 

@@ -16,7 +16,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ import pytest
 
 import build_zipapp
 from nmk import bootstrap
+from tests.lab import patient
 
 NOBODY = 65534
 PYTHON = os.path.realpath(sys.executable)
@@ -90,14 +90,14 @@ class User:
     def start(self, file: Path, umask: int = 0o022) -> list[str]:
         """Start it and expect that it works: the lines that the stand-in prints."""
         with self.spawn(file, umask=umask) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=patient(60))
         assert (process.returncode, err) == (3, "")
         return out.splitlines()
 
     def fail(self, file: Path) -> tuple[int, str]:
         """Start it and expect that it says why it cannot: exit code and message."""
         with self.spawn(file) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=patient(60))
         assert out == ""
         assert "Traceback" not in err
         return process.returncode, err
@@ -169,21 +169,21 @@ def test_a_warm_start_imports_little(user: User, file: Path) -> None:
 
 def test_many_first_starts_at_once(user: User, file: Path) -> None:
     processes = [user.spawn(file) for _ in range(6)]
-    outputs = {process.communicate(timeout=60) for process in processes}
+    outputs = {process.communicate(timeout=patient(60)) for process in processes}
     assert len(outputs) == 1
     assert all(process.returncode == 3 for process in processes)
     assert user.cached() == [build_id(file)]
 
 
 def test_killed_at_any_point_the_next_start_works(user: User, file: Path) -> None:
-    began = time.monotonic()
     user.start(file)
-    duration = time.monotonic() - began
+    whole = len(list(user.cache.rglob("*")))
     shutil.rmtree(user.cache)
     left_half_way = 0
     for step in range(20):
         with user.spawn(file) as process:
-            time.sleep(duration * step / 20)
+            while len(list(user.cache.rglob("*"))) < whole * step / 20 and process.poll() is None:
+                pass
             process.kill()
         left_half_way += user.cache.exists() and any(n.startswith(".new") for n in user.cached())
         assert user.start(file)[0] == str(user.cache / build_id(file))
@@ -197,7 +197,7 @@ def test_interrupted_it_leaves_nothing(user: User, file: Path) -> None:
         while not list(user.cache.glob(".new-*/nmk/more/module_1*.py")):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=patient(60))
     assert (process.returncode, err) == (130, "")
     assert user.cached() == []
 
@@ -387,7 +387,7 @@ class Builder:
         )
 
     def result(self) -> bytes:
-        assert self.process.wait(timeout=300) == 0
+        assert self.process.wait(timeout=patient(300)) == 0
         assert stat.S_IMODE(self.output.stat().st_mode) == 0o755
         return self.output.read_bytes()
 
@@ -422,6 +422,6 @@ def test_the_file_runs(builders: list[Builder], user: User) -> None:
     builders[0].result()
     builders[0].home.chmod(0o755)
     with user.spawn(builders[0].output, "version") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=patient(60))
     assert (process.returncode, err) == (0, "")
     assert out

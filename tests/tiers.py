@@ -44,6 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=_ONLY_FULL))
         elif config.getoption("quick") and "lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason=_NOT_QUICK))
+    # The slow files first: several processes then end together.
+    slow = {item.path for item in items if "lab" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

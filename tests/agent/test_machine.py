@@ -259,7 +259,7 @@ def test_without_the_controller(place: Place) -> None:
         assert done.returncode == 75
         assert "Connection refused" in done.stderr
         [address] = state_of(other)["known"]["view"]["self"]["addresses"]
-        host.run("ping", "-c1", "-W5", address)
+        host.run("ping", "-c1", "-W60", address)
 
         status = nmk(host, "status")
         assert "does not answer; the mesh works without it" in status.stdout

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from nmk.cli.main import COMMANDS, nmk
+from tests.lab.polling import patient
 from tests.server.net import Net
 from tests.server.process import NMK, Controller, clean_environment, free_port
 
@@ -204,7 +205,7 @@ def test_what_cannot_be_undone_is_asked_at_a_terminal(
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=30,
+                timeout=patient(30),
             )
         assert "Delete network lab" in done.stderr
         assert done.stdout == ""

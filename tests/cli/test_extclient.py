@@ -22,6 +22,7 @@ from tests.cli.recorder import recorded_port, recorded_socket
 from tests.cli.test_qr import BLACK, WHITE, decode, decode_picture, photograph
 from tests.core.made import key32
 from tests.engines.plugin import MakeDatabase
+from tests.lab.polling import patient
 from tests.server.net import Json, Net
 from tests.server.process import NMK, Controller, clean_environment, started
 
@@ -344,7 +345,7 @@ def on_terminal(controller: Controller, *args: str, **environment: str) -> tuple
             raise
     finally:
         os.close(ours)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=patient(30))
     assert process.returncode == 0, told
     return seen.decode().replace("\r\n", "\n"), told
 

@@ -11,10 +11,11 @@ from typing import TypeVar
 from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
 from nmk.store.engine import Collision
 from nmk.store.store import Commit, Store
+from tests.lab.polling import patient
 
 HOME = Network("home", "10.1.0.0/16", None, {"keepalive": 25}, created_at=1)
 KEY = AccessKey("key", "home", "hash", uses_max=None)
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = patient(60)
 
 Opener = Callable[[str], Store]
 

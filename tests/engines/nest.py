@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab.polling import patient
+
 # Reads until the last process that holds the pipe has ended, and may then remove the files.
 JANITOR = 'cat; rm -rf -- "$1"'
 
@@ -60,7 +62,7 @@ class Nest:
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
         if done.returncode:
@@ -76,7 +78,7 @@ class Nest:
             child.send_signal(end)
         for child, _ in self._children:
             try:
-                child.wait(10)
+                child.wait(patient(10))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from tests.engines.nest import Nest, free_ports, nest
 from tests.engines.rqlite_binary import rqlited
+from tests.lab.polling import patient
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = patient(60)
 PAUSE_SECONDS = 0.05
 PASSWORD = "Pa55-w%rd"
 
@@ -147,7 +148,7 @@ class Rqlite:
         if not names:
             return
         drops = [f'DROP TABLE "{name}"' for name in reversed(names)]
-        connection = HTTPConnection("127.0.0.1", self.leader(), timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.leader(), timeout=patient(10))
         connection.request("POST", "/db/execute?transaction", json.dumps(drops))
         with connection.getresponse() as answer:
             reply = json.loads(answer.read())
@@ -175,7 +176,7 @@ class Rqlite:
         return bool(self._get(port, "/status").get("store", {}).get("ready"))
 
     def _get(self, port: int, path: str) -> dict[str, Any]:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", port, timeout=patient(5))
         try:
             connection.request("GET", path)
             with connection.getresponse() as answer:
@@ -203,7 +204,7 @@ def wait_until(condition: Any, what: str, log: Any) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no {what} within {DEADLINE_SECONDS} s; {log()[-2000:]}")
+            raise TimeoutError(f"no {what} within {DEADLINE_SECONDS:g} s; {log()[-2000:]}")
         time.sleep(PAUSE_SECONDS)
 
 

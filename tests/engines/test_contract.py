@@ -38,6 +38,7 @@ from tests.engines.changes import (
 )
 from tests.engines.faulty import Faulty
 from tests.engines.plugin import ENGINES, maker
+from tests.lab.polling import patient
 
 ROOT = Path(__file__).parents[2]
 DUMP = ROOT / "tests" / "golden" / "nmk-0.1.0.sql"
@@ -360,7 +361,7 @@ def test_processes_lose_no_change(url: str, store: Store) -> None:
     begin(store)
     command = [sys.executable, "-m", "tests.engines.writer", url, "6"]
     writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(3)]
-    ids = {i for w in writers for i in w.communicate(timeout=120)[0].decode().split()}
+    ids = {i for w in writers for i in w.communicate(timeout=patient(120))[0].decode().split()}
     assert [w.returncode for w in writers] == [0, 0, 0]
     assert {point.commit_id for point in store.log_since("home", 1, 100)} == ids
     assert stored(store, AccessKey)[0].uses == len(ids) == 18

@@ -15,6 +15,7 @@ from nmk.store.engine import Collision, Statement, Uncertain
 from nmk.store.rqlite import RqliteEngine
 from tests.engines.changes import Opener, begin, stored, use_key
 from tests.engines.starters import Rqlite
+from tests.lab.polling import patient
 
 SELECT: Statement = ("SELECT 1", ())
 
@@ -48,7 +49,7 @@ def test_a_killed_leader_loses_no_commit(rqlite: Rqlite, opened: Opener) -> None
 
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write) for _ in range(2)]
-        assert under_way.wait(30)
+        assert under_way.wait(patient(30))
         rqlite.kill(rqlite.leader())
         rqlite.wait()
         before = len(acknowledged)

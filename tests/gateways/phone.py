@@ -21,7 +21,7 @@ from nmk.wire.envelope import (
     open_sealed_to,
     parse_request,
 )
-from tests.lab import Host, Process, poll
+from tests.lab import Host, Process, patient, poll
 from tests.mesh import INTERFACE, Mesh, live_peers
 
 APP = "wg0"
@@ -118,11 +118,11 @@ def transfer(source: Host, target: Host, address: str, size: int) -> int:
         listener.bind((address, 0))
         listener.listen()
         for end in (listener, sender):
-            end.settimeout(20)
+            end.settimeout(patient(20))
         sender.connect(listener.getsockname()[:2])
         receiver, _ = listener.accept()
         with receiver, ThreadPoolExecutor(1) as pool:
-            receiver.settimeout(20)
+            receiver.settimeout(patient(20))
             sent = pool.submit(sender.sendall, bytes(size))
             came = 0
             while came < size and (more := receiver.recv(_SEGMENT)):

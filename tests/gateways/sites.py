@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from tests.e2e.traces import traces
-from tests.lab import Host, Network, poll
+from tests.lab import Host, Network, patient, poll
 from tests.mesh import INTERFACE, Mesh
 
 FAMILIES = (4, 6)
@@ -192,7 +192,7 @@ def exchange(
     target: Host,
     address: str,
     size: int,
-    timeout: float = 20,
+    timeout: float = patient(20),
     called: str | None = None,
 ) -> None:
     """Call an address of the target by TCP, and send so many bytes each way.

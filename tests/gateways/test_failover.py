@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.gateways.sites import check_in, give, key_of, mesh_ranges, status
-from tests.lab import Host, poll
+from tests.lab import Host, patient, poll
 from tests.mesh import Mesh, live_peers
 
 DEADLINE = 90.0  # seconds
@@ -78,8 +78,8 @@ class Cron:
         done = self.host.run("nmk", "checkin", check=False)
         assert done.returncode == 75, done.stderr
         self.count += 1
-        last = self._due.pop(0)
-        self._due = self._due or [last + NEXT_CHECK_INS]
+        self._due.pop(0)
+        self._due = self._due or [time() + NEXT_CHECK_INS]
 
 
 class Outage(NamedTuple):
@@ -226,22 +226,22 @@ def test_going_over_that_fails_is_tried_again(mesh: Mesh) -> None:
 
 
 def test_the_agent_goes_over_in_half_a_minute(outage: Outage) -> None:
-    assert 15 < outage.lost["agent"] < 45
+    assert 15 < outage.lost["agent"] < patient(45)
     assert routes(outage.meanwhile)["192.168.50.0/24"] == ("office-2", ["office-1"])
 
 
 def test_the_agent_goes_over_where_there_is_no_nat_as_well(outage: Outage) -> None:
-    assert 15 < outage.lost["agent, without nat"] < 45
+    assert 15 < outage.lost["agent, without nat"] < patient(45)
     assert routes(outage.meanwhile)["192.168.60.0/24"] == ("plant-2", ["plant-1"])
 
 
 def test_a_machine_with_cron_goes_over_at_its_third_check_in(outage: Outage) -> None:
     assert outage.check_ins == 3
-    assert outage.lost["cron"] < DEADLINE
+    assert outage.lost["cron"] < patient(DEADLINE)
 
 
 def test_the_first_gateway_serves_again_once_it_answers(outage: Outage) -> None:
-    assert all(seconds < 45 for seconds in outage.back.values())
+    assert all(seconds < patient(45) for seconds in outage.back.values())
     assert routes(outage.after) == {
         "192.168.50.0/24": ("office-1", ["office-2"]),
         "192.168.60.0/24": ("plant-1", ["plant-2"]),

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from nmk.wire.envelope import NO_EPOCH, Identity, Kind, agent_keys, seal_request, seal_to
 from nmk.wire.token import Token
 from tests.hostile.door import new_socket
-from tests.lab import Host
+from tests.lab import Host, patient
 from tests.server.agent import PATHS, Agent
 from tests.server.process import Answer, call
 
 __all__ = ["Answer", "Stranger", "Unsealed", "forged"]
-_SECONDS = 20.0
+_SECONDS = patient(20)
 
 
 class Stranger:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import Self
 
-from tests.lab import poll
+from tests.lab import patient, poll
 from tests.mesh import NMK
 from tests.reliability.served import Agent, Served
 
@@ -92,7 +92,7 @@ def has_some(client: socket.socket) -> bool:
 def within(seconds: float) -> Iterator[None]:
     start = time.monotonic()
     yield
-    assert time.monotonic() - start < seconds
+    assert time.monotonic() - start < patient(seconds)
 
 
 def member(served: Served) -> Agent:

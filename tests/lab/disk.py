@@ -89,12 +89,14 @@ class Disk:
         """Shell commands that put this disk in place, in a mount namespace of its own."""
         # A volatile overlay neither syncs nor can be mounted again with its old work directory.
         work = Path(mkdtemp(prefix="work-", dir=self.directory))
+        empty = work / "empty"
+        empty.mkdir()
         mounts = []
-        for top in self._layered:
+        for top in (*self._layered, *self._own):
             (work / top).mkdir()
-            layers = f"lowerdir=/{top},upperdir={self._upper / top},workdir={work / top}"
+            below = empty if top in self._own else f"/{top}"
+            layers = f"lowerdir={below},upperdir={self._upper / top},workdir={work / top}"
             mounts.append(f"mount -n -t overlay -o volatile,{layers} overlay /{top}")
-        mounts += [f"mount -n --bind {self._upper / top} /{top}" for top in self._own]
         mounts += [f"mount -n --bind {self._shared} {SHARED}"]
         mounts += [f"mount -n -o remount,bind,ro {SHARED}"]
         before, after = [], []

@@ -26,7 +26,7 @@ from nmk.errors import BadReply, Unreachable
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from nmk.wire.token import Token, parse_token
-from tests.lab import poll
+from tests.lab import patient, poll
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,7 +94,7 @@ class Served:
         """Stop it as systemd would; it must end cleanly."""
         assert self._process
         self._process.terminate()
-        assert self._process.wait(20) == 0, self.log
+        assert self._process.wait(patient(20)) == 0, self.log
 
     def kill(self) -> None:
         """End it at once, if it has not ended by itself."""
@@ -102,7 +102,7 @@ class Served:
             self._process.kill()
             self.wait()
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = patient(20)) -> int:
         """Its exit status, once it has ended; the negative number of a signal."""
         assert self._process
         return self._process.wait(seconds)

@@ -16,7 +16,7 @@ from tests.reliability.killing import Subject
 STATE = "/var/lib/nmk/home.json"
 Stopped = Callable[[int], None]
 UNFINISHED = "/var/lib/nmk/.home.json.tmp"
-SEEN = {"/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp", "/run/nmk/home.answered"}
+SEEN = {"/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp", "/run/nmk/home.health"}
 """What `nmk log` and `nmk doctor` look at; gone with the state."""
 
 
@@ -48,10 +48,10 @@ def state(host: Host) -> dict[str, Any]:
 
 
 def files(host: Host) -> set[str]:
-    """All that nmk may have put on the machine, its own program and the tunnel's socket aside."""
+    """All that nmk may have put on the machine; not its program, its lock, the tunnel's socket."""
     places = ("/var/lib/nmk", "/run/nmk", "/run/wireguard", "/tmp")
     found = host.run("find", *places, "-not", "-type", "d", check=False).stdout.split()
-    return set(found) - {"/run/wireguard/nmk-home.sock"}
+    return set(found) - {"/run/wireguard/nmk-home.sock", "/var/lib/nmk/lock"}
 
 
 def assert_no_trace(host: Host) -> None:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import build_zipapp
+from tests.lab.polling import patient
 from tests.mesh import NMK
 from tests.reliability.killing import EFFECTS, Point, parse_trace, some_of
 
@@ -47,7 +48,7 @@ class Start:
             extra_groups=[],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from nmk.errors import KeyUsedUp, NameTaken, NmkError, NodeDeleted, NotFound, Stale
+from tests.lab.polling import patient
 from tests.reliability.served import Agent, Served
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def at_once(calls: Iterable[Callable[[], T]]) -> list[T | NmkError]:
 
     def run(number: int, call: Callable[[], T]) -> T | NmkError:
         if number < start.parties:
-            start.wait(30)
+            start.wait(patient(30))
         try:
             return call()
         except NmkError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,9 @@ from secrets import token_bytes
 import pytest
 
 from nmk.errors import StoreUnavailable
-from nmk.server.agents import STRANGER_BURST
+from nmk.server.agents import STRANGER_BURST, STRANGER_RATE
 from nmk.wire.envelope import NO_EPOCH, Identity, Kind, SessionKeys, seal_request
-from tests.lab import poll
+from tests.lab import patient, poll
 from tests.reliability.served import NMK, Agent, Served
 
 IMPATIENT = (
@@ -155,7 +156,7 @@ class Forger:
     """Sends check-ins of identities that do not exist, from one address."""
 
     def __init__(self, served: Served, address: str) -> None:
-        self._http = HTTPConnection("127.0.0.1", served.port, 10, (address, 0))
+        self._http = HTTPConnection("127.0.0.1", served.port, patient(10), (address, 0))
         self._keys = SessionKeys(token_bytes(32), token_bytes(32))
 
     def send(self) -> int:
@@ -173,9 +174,12 @@ class Forger:
 
 def test_forged_identities(served: Served, agent: Agent) -> None:
     forger = Forger(served, "127.0.0.9")
-    answers = [forger.send() for _ in range(int(STRANGER_BURST) + 500)]
-    assert Counter(answers).keys() == {400, 429}
-    assert answers[-100:].count(429) > 50  # a few are let through as time passes
+    began = time.monotonic()
+    answers = Counter(forger.send() for _ in range(int(STRANGER_BURST) + 500))
+    answers.update(iter(forger.send, 429))  # a slow machine does not ask too fast at once
+    let_through = STRANGER_BURST + STRANGER_RATE * (time.monotonic() - began)
+    assert answers.keys() <= {400, 429}
+    assert answers[400] <= let_through + 1
     assert_served(served, agent)
     forger.close()
 

@@ -27,6 +27,7 @@ from nmk.store.engine import Engine
 from nmk.store.store import Store
 from nmk.wire.envelope import Identity
 from tests.core.made import NOW
+from tests.lab.polling import patient
 from tests.server.process import Answer, call
 
 
@@ -75,7 +76,7 @@ class Inside:
     def admin_call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=patient(30))
         return call(connection, method, path, json.dumps(body).encode(), headers)
 
     def agent_call(
@@ -85,7 +86,7 @@ class Inside:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self._node_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._node_port, timeout=patient(30))
         return call(connection, method, path, body, headers)
 
 

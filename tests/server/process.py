@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab.polling import poll
+from tests.lab.polling import patient, poll
 
 START_SECONDS = 30
-STOP_SECONDS = 20
+STOP_SECONDS = patient(20)
 NMK = [sys.executable, "-m", "nmk.cli.main"]
 REPOSITORY = Path(__file__).parents[2]
 
@@ -130,7 +130,7 @@ class Controller:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patient(60),
         )
 
     def events(self) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ class Controller:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request to the node API."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=patient(30))
         return call(connection, method, path, body, headers)
 
     def admin_call(
@@ -158,7 +158,7 @@ class Controller:
         key: str | None = None,
     ) -> Answer:
         """One request to the admin API over TCP, with its key unless told otherwise."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=patient(30))
         bearer = {"Authorization": f"Bearer {self.key if key is None else key}"}
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         return call(connection, method, path, data, {**bearer, **(headers or {})})

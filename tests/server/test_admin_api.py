@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.lab.polling import patient
 from tests.server.process import Answer, Controller, call
 
 HOST = "http://localhost"
@@ -21,7 +22,7 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP to the socket file, as root's own commands speak it."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=patient(30))
         self._path = path
 
     def connect(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.plugin import MakeDatabase
-from tests.lab.polling import poll
+from tests.lab.polling import patient, poll
 from tests.server.process import Controller, clean_environment, started
 
 
@@ -27,7 +27,7 @@ def run(controller: Controller, *more: str, **environment: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=patient(20),
     )
 
 
@@ -201,6 +201,6 @@ def test_the_admin_listener_can_be_left_out(tmp_path: Path) -> None:
             controller.admin_call("GET", "/healthz")
     finally:
         process.terminate()
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=patient(20))
     assert process.returncode == 0
     assert json.loads(told.splitlines()[-1])["event"] == "stopped"

@@ -26,6 +26,7 @@ from nmk.store.engine import open_engine
 from nmk.store.migrations import FIRST, GATEWAYS, MIGRATIONS
 from nmk.store.store import Commit, Store
 from tests.core.made import made_node
+from tests.lab.polling import patient
 
 DUMP = (Path(__file__).parents[1] / "golden" / "nmk-0.1.0.sql").read_text()
 EPOCH = "1b4f2c802a3f75c0"
@@ -225,7 +226,7 @@ sys.exit(3)
 def test_killed_at_any_moment_it_goes_on(path: Path, moment: str, number: int) -> None:
     before = rows(path)
     command = [sys.executable, "-c", KILL, str(path), moment, str(number)]
-    killed = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=patient(60))
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert copy_of(path).exists() == (moment == "write")
     assert rows(path) == before

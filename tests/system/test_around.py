@@ -269,7 +269,7 @@ def test_what_is_counted_does_not_change_the_listing(host: Host) -> None:
         packet_filter.replace(run, "t", f"table inet t {{\\n chain c {{\\n {rules}\\n }}\\n}}\\n")
         before = packet_filter.listing(run, "t")
         ip("link", "set", "lo", "up")
-        subprocess.run(["ping", "-c1", "-W1", "127.0.0.1"], check=True, capture_output=True)
+        subprocess.run(["ping", "-c1", "-W60", "127.0.0.1"], check=True, capture_output=True)
         counted = run.read(["nft", "list", "table", "inet", "t"])
         show(same=packet_filter.listing(run, "t") == before, before=before, counted=counted)
         """,
