@@ -48,6 +48,7 @@ NEXT = {  # by a peer's state
 }
 _LISTS = (
     "addresses",
+    "copies",
     "left_out",
     "problems",
     "offered",
