@@ -22,6 +22,7 @@ STRACE = ("strace", "-f", "-s", "4096", "-e", "trace=execve,write", "-o", TRACE)
 TOKEN = re.compile(r"nmk1\.[A-Za-z0-9_-]{40,}")
 OTHER_PYTHON = """\
 #!/bin/sh
+[ "$1" != -I ] || shift
 [ "$1" != -c ] || exec {python} "$@"
 exec {python} -c '
 import _imp, runpy, sys
