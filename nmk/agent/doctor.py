@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from nmk.agent import liveness, state
-from nmk.agent.checks import controller, firewall, gateway, machine, network, peers
+from nmk.agent.checks import controller, firewall, gateway, machine, network, peers, reverse_path
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.reach import visit
@@ -67,6 +67,9 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             "revision": lambda: network.check_revision(me),
             "overlap": lambda: network.check_overlap(me, run),
             **gateways,
+            "reverse-path": lambda: reverse_path.check_reverse_path(
+                me, desired(me, local, ()).routing, run
+            ),
             "firewall": lambda: firewall.check_firewall(
                 me, listen_port(me, local), read_tables(run)
             ),

@@ -127,3 +127,29 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     server.box.run("ip", "link", "delete", "tun0")
     assert status(server.box)["exit"]["problem"] is None
     server.set("exit-node=")
+
+
+@pytest.mark.parametrize("home", ["inet firewalld", "ip6 raw"])
+def test_a_strict_filter_that_ends_the_tunnel_is_named(server: Server, home: str) -> None:
+    """As firewalld lays it for IPv6, and ip6tables with rpfilter."""
+    server.set("exit-node=way")
+    assert told(server.box, "reverse-path")["level"] == "ok"
+    name = home.split()[1]
+    if name == "firewalld":
+        rule = "meta nfproto ipv6 fib saddr . mark . iif oif missing drop"
+        hook = "{ type filter hook prerouting priority -290; }"
+        server.box.run("nft", f"add table {home}; add chain {home} before {hook};")
+        server.box.run("nft", f"add rule {home} before {rule}")
+    else:
+        rule = "-t raw -A PREROUTING -m rpfilter --invert -j DROP"
+        server.box.run("ip6tables", *rule.split())
+    found = told(server.box, "reverse-path")
+    assert found["level"] == "broken"
+    assert found["reason"].startswith(f"{home} ")
+    assert "with the exit node way it drops what comes for WireGuard" in found["reason"]
+    assert "by IPv6:" in found["reason"]
+    if name == "firewalld":
+        assert rule in found["reason"]
+        assert "IPv6_rpfilter" in found["mend"]
+    server.set("exit-node=")
+    server.box.run("nft", f"delete table {home}")
