@@ -26,9 +26,14 @@ from nmk.core.routes import (
     plan_table,
     rules_of,
     table_of,
+)
+from nmk.core.surroundings import (
+    IPV4_FORWARDING,
+    IPV6_FORWARDING,
+    VALID_MARK,
+    Surroundings,
     without_exit,
 )
-from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK, Surroundings
 from nmk.core.tunnel import Change, Command
 from nmk.errors import CommandFailed, NmkError
 from nmk.files import read_file, write_private

@@ -349,17 +349,6 @@ def only_ipv4(table: RouteTable) -> RouteTable:
     return RouteTable(frozenset(_of(4, table.led)), rules)
 
 
-def without_exit(order: int, want: RouteTable, live: RouteTable) -> RouteTable:
-    """What may be laid where no filter stands beside it: no way by an exit node but a live one."""
-    rules = rules_of(order)
-    ranges = rules.links | {(family, r) for family in (4, 6) for r in (rules.lan, rules.ranges)}
-    everything = frozenset(EVERYTHING)
-    return RouteTable(
-        (want.led - everything) | (want.led & live.led),
-        (want.rules & ranges) | (want.rules & live.rules),
-    )
-
-
 def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
     """The commands that turn one into the other, at most one a family; none where they agree.
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from nmk.core.gateways import NO_GATEWAY
+from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
-from nmk.core.routes import NO_TABLE, RouteTable, RouteWishes, Routing, compile_table
+from nmk.core.routes import NO_TABLE, RouteTable, RouteWishes, Routing, compile_table, rules_of
 from nmk.core.ruleset import Own, render_ruleset
 
 IPV4_FORWARDING = "net/ipv4/ip_forward"
@@ -61,3 +62,14 @@ def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundin
     idle = replace(view, gateway=NO_GATEWAY)
     kept = replace(wishes, guarded=False)  # the addresses to guard are gone
     return Surroundings(ruleset=render_ruleset(own, idle, Routing({}), kept))
+
+
+def without_exit(order: int, want: RouteTable, live: RouteTable) -> RouteTable:
+    """What may be laid where no filter stands beside it: no way by an exit node but a live one."""
+    rules = rules_of(order)
+    ranges = rules.links | {(family, r) for family in (4, 6) for r in (rules.lan, rules.ranges)}
+    everything = frozenset(EVERYTHING)
+    return RouteTable(
+        (want.led - everything) | (want.led & live.led),
+        (want.rules & ranges) | (want.rules & live.rules),
+    )
