@@ -7,9 +7,8 @@ the address that has the most. So whoever takes all that there is takes it from 
 from __future__ import annotations
 
 import resource
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from nmk.server.log import log_seldom
@@ -66,16 +65,16 @@ class Crowd:
     sizes of long replies; workers add to the latter.
     """
 
-    def __init__(self, places: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, places: int) -> None:
         self.places = places
         self.share = max(LEAST, places // SHARE)
         self.grown = 0
         self.replies: deque[int] = deque()
-        self._clock = clock
         self._sites: dict[str, dict[Client, None]] = {}
         self._count = 0
         self._above: set[str] = set()
         self._swept = 0.0
+        self._full = False
         self._peak = 0  # of what was held, since memory was given back
 
     def __len__(self) -> int:
@@ -102,9 +101,19 @@ class Crowd:
         """All of them."""
         return [client for site in self._sites.values() for client in site]
 
-    def settle(self) -> bool:
+    def is_settled(self, now: float) -> bool:
+        """Whether there is nothing to do; asked after everything that clients do."""
+        return (
+            0 <= now - self._swept < _SWEEP_SECONDS
+            and self.grown <= MAX_HELD
+            and not self._full
+            and self._count < self.places
+            and not self.replies
+            and not self._above
+        )
+
+    def settle(self, now: float) -> bool:
         """Make room where there is too little; whether there is room for one more."""
-        now = self._clock()
         if not 0 <= now - self._swept < _SWEEP_SECONDS:
             self._swept = now
             self._sweep(now)
@@ -116,7 +125,8 @@ class Crowd:
             self._trim(self._above.pop(), now)
         while self._count >= self.places and self._free_a_place(now):
             pass
-        return self._count < self.places
+        self._full = self._count >= self.places
+        return not self._full
 
     def _sweep(self, now: float) -> None:
         """End those whose time is over, and count what the others hold."""

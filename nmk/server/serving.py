@@ -117,11 +117,15 @@ def serve(listeners: list[Listener]) -> None:
     with _stop_signals(servers[0].pull_trigger) as received:
         while not received:
             wasyncore.loop(timeout=_LOOP_SECONDS, map=channels, use_poll=True, count=1)
-            now = time.monotonic()
+            now = time.time()
             for crowd, own in crowds:
-                has_room = crowd.settle()
+                if crowd.is_settled(now):
+                    continue
+                has_room = crowd.settle(now)
                 for server in own:
-                    server.accepting = has_room and now >= server.rests_until
+                    server.accepting = (
+                        has_room and not 0 < server.rests_until - now <= _REST_SECONDS
+                    )
     for server in servers:
         server.del_channel()
         server.socket.close()
@@ -177,7 +181,8 @@ def _rest_when_empty(server: Any) -> None:  # noqa: ANN401  # waitress's
         except OSError as error:
             if error.errno not in _NONE_LEFT:
                 raise
-            server.rests_until = time.monotonic() + _REST_SECONDS
+            server.rests_until = time.time() + _REST_SECONDS
+            server.accepting = False
             log_seldom("no-descriptor-left", reason=error.strerror)
             return None
 

@@ -40,13 +40,13 @@ class Client:
 
 
 def made(places: int = PLACES) -> Crowd:
-    return Crowd(places, lambda: NOW)
+    return Crowd(places)
 
 
 def test_whose_time_is_over_goes() -> None:
     crowd = made()
     late, fine = Client(crowd, late=True), Client(crowd)
-    assert crowd.settle()
+    assert crowd.settle(NOW)
     assert (late.gone, fine.gone, len(crowd)) == (True, False, 1)
 
 
@@ -56,7 +56,7 @@ def test_above_an_addresss_share_its_slowest_goes() -> None:
     slow = Client(crowd, waiting_since=NOW - 20)
     busy = Client(crowd, waiting_since=NOW - 30, busy=True)
     rest = [Client(crowd, waiting_since=NOW - 10) for _ in range(crowd.share - 1)]
-    crowd.settle()
+    crowd.settle(NOW)
     assert slow.gone
     assert not any(c.gone for c in (other, busy, *rest))
 
@@ -64,7 +64,7 @@ def test_above_an_addresss_share_its_slowest_goes() -> None:
 def test_where_all_of_an_address_have_just_come_the_newest_goes() -> None:
     crowd = made()
     clients = [Client(crowd) for _ in range(crowd.share + 1)]
-    crowd.settle()
+    crowd.settle(NOW)
     assert [c.gone for c in clients] == [False] * crowd.share + [True]
 
 
@@ -73,7 +73,7 @@ def test_a_full_house_makes_room_for_one_more() -> None:
     for number in range(PLACES):
         Client(crowd, f"site-{number % 8}", waiting_since=NOW - 5 - number)
     greedy = Client(crowd, "site-0", waiting_since=NOW - 2)
-    assert crowd.settle()
+    assert crowd.settle(NOW)
     assert len(crowd) == PLACES - 1
     assert not greedy.gone  # of its address another one was slower
 
@@ -81,10 +81,10 @@ def test_a_full_house_makes_room_for_one_more() -> None:
 def test_a_full_house_of_clients_that_have_just_come_waits() -> None:
     crowd = made()
     clients = [Client(crowd, f"site-{number}") for number in range(PLACES)]
-    assert not crowd.settle()
+    assert not crowd.settle(NOW)
     assert not any(c.gone for c in clients)
     clients[0].cut()
-    assert crowd.settle()
+    assert crowd.settle(NOW)
 
 
 def test_who_holds_the_most_goes_first() -> None:
@@ -92,7 +92,7 @@ def test_who_holds_the_most_goes_first() -> None:
     greedy = [Client(crowd, "a", held=PIECE, waiting_since=NOW - 9 + n) for n in range(8)]
     modest = [Client(crowd, "b", held=PIECE, waiting_since=NOW - 99) for _ in range(2)]
     crowd.replies.append(MAX_HELD + 1)
-    crowd.settle()
+    crowd.settle(NOW)
     assert [c.gone for c in greedy] == [True] * 6 + [False] * 2
     assert not any(c.gone for c in modest)
 
@@ -101,7 +101,7 @@ def test_what_came_and_went_is_no_reason() -> None:
     crowd = made()
     client = Client(crowd, held=PIECE)
     crowd.grown += 100 * MAX_HELD
-    crowd.settle()
+    crowd.settle(NOW)
     assert not client.gone
     assert crowd.grown == PIECE
 
@@ -122,7 +122,7 @@ def test_every_bound_holds(
     crowd = made(places)
     clients = [Client(crowd, *what) for what in described]
     crowd.replies.append(sum(c.held for c in clients))
-    has_room = crowd.settle()
+    has_room = crowd.settle(NOW)
     left = [c for c in clients if not c.gone]
     assert len(left) == len(crowd)
     assert has_room == (len(left) < places)
