@@ -88,7 +88,12 @@ def request_of(node: str, hub: Hub) -> Json:
         "addresses": [str(ip_interface(a).ip) for a in hub.addresses],
         "lets_out": hub.lets_out,
         "clients": [
-            {"name": c.name, "public_key": c.public_key, "addresses": list(c.addresses)}
+            {
+                "name": c.name,
+                "public_key": c.public_key,
+                "addresses": list(c.addresses),
+                "routes": list(c.routes),
+            }
             for c in hub.clients
         ],
     }

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from nmk.agent.hub_file import HubFile
     from nmk.core.quick import Hub
 
-COLUMNS = {"NAME": "name", "ADDRESSES": "addresses", "PUBLIC KEY": "public_key"}
+COLUMNS = {
+    "NAME": "name",
+    "ADDRESSES": "addresses",
+    "ROUTES": "routes",
+    "PUBLIC KEY": "public_key",
+}
 
 
 @click.command("import", epilog="Example: nmk extclient import /etc/wireguard/wg0.conf")
@@ -59,6 +64,11 @@ def import_(
         return api.call("POST", f"/networks/{segment(remote_name)}/hubs", body, dry_run=dry_run)
 
     answer = take_over(name, found, hub, ask, run, say_text)
+    for left in answer["left"]:
+        say(
+            f"not taken over: {left['range']} behind {left['name']}: somebody has it, or a part",
+            f"  when it is free: nmk extclient set {left['name']} routes={left['range']}",
+        )
     show(answer["clients"], output, COLUMNS, "name")
     for line in _summary(answer, hub, name, dry_run=dry_run):
         say_text(line)

@@ -6,24 +6,29 @@ Decided as in `core.decisions`: from a mesh and a request to the records to writ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from nmk.core.decisions import check_room, find_node, has_name, move_to, numbered
-from nmk.core.gateways import Exit, Ingress
+from nmk.core.ext_clients import check_routes
+from nmk.core.gateways import Exit, Ingress, parse_egress_ranges
 from nmk.core.mesh import Mesh
-from nmk.core.parse import parse_address, parse_key, parse_label, quote
+from nmk.core.parse import overlap, parse_address, parse_key, parse_label, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
-from nmk.errors import AddressTaken, BadInput, NameTaken
+from nmk.core.sites import check_amount
+from nmk.errors import AddressTaken, BadInput, NameTaken, RangeOverlaps
 
 
 @dataclass(frozen=True, slots=True)
 class HubPeer:
-    """A client of a hub that is taken over, with all its addresses."""
+    """A client of a hub that is taken over, with all its addresses. `routes`: what is behind it."""
 
     id: str
     name: str
     public_key: str
     addresses: tuple[str, ...]
+    routes: tuple[str, ...] = ()
 
 
 def take_over_hub(
@@ -58,6 +63,7 @@ def take_over_hub(
     moved = replace(moved, gateway=replace(roles, ingress=roles.ingress or Ingress(), exit=exit_))
     records: list[Record] = [] if moved == node else [moved]
     names: set[str] = set()
+    routes: set[str] = set()
     taken = {hub_key, *moved.addresses}
     for peer in peers:
         _check_apart(peer, taken)
@@ -66,13 +72,34 @@ def take_over_hub(
         known = mesh.client_by_key.get(peer.public_key)
         if known is None or set(known.addresses) != addresses:
             client = _hub_client(mesh, node, hub_key, peer, names, now)
+            client = replace(client, routes=_free_routes(mesh, node, client, peer.routes, routes))
             names.add(client.name)
+            routes.update(client.routes)
             records.append(client)
         elif known.gateway != node.identity:
             issue = Issue(known.addresses, hub_key)
             records.append(replace(known, gateway=node.identity, issue=issue))
     check_room(mesh, len(names))
     return records
+
+
+def _free_routes(
+    mesh: Mesh, node: Node, client: ExtClient, routes: Sequence[str], taken: set[str]
+) -> tuple[str, ...]:
+    """Those ranges behind a client that nobody else carries; `taken`: by other clients of the hub.
+
+    What is not led to does not keep the client out.
+    """
+    found: list[str] = []
+    for cidr in parse_egress_ranges(routes):
+        others = (ip_network(other) for other in taken)
+        if any(overlap(ip_network(cidr), other) for other in others):
+            continue
+        with suppress(BadInput, RangeOverlaps):
+            check_routes(mesh, client.name, node, (cidr,))
+            check_amount(mesh, len(taken) + len(found) + 1)
+            found.append(cidr)
+    return tuple(found)
 
 
 def _was_taken_over(mesh: Mesh, node: Node, hub_key: str, peers: Sequence[HubPeer]) -> bool:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 from typing import TypeVar
 
+from nmk.core.gateways import MOST_RANGES, parse_egress_range
 from nmk.core.hub_names import distinct, name_in, without_keys
 from nmk.core.parse import (
     KEY_BYTES,
     MAX_PORT,
     Address,
     Range,
+    overlap,
     parse_address,
     parse_int,
     parse_key,
@@ -48,7 +50,6 @@ _LEFT = {
     "FwMark": "nmk has a mark of its own",
     "Endpoint": "a client is answered where it calls from",
 }
-_NO_HOST = "nmk gives a client its own addresses alone"
 _DEFAULTS = {("Table", "auto"), ("SaveConfig", "false"), ("FwMark", "off"), ("FwMark", "0")}
 
 _NAT = re.compile(r"\b(?:masquerade|snat)\b", re.IGNORECASE)  # iptables(8), nft(8)
@@ -60,13 +61,15 @@ Value = TypeVar("Value")
 class HubClient:
     """A peer of the hub. `addresses`: the single hosts among its AllowedIPs, IPv4 first.
 
-    `name` is a DNS label that no other client of the hub has.
+    `routes`: the LANs among them, where it is a router; `name` is a DNS label that no other client
+    of the hub has.
     """
 
     name: str
     public_key: str
     preshared_key: str | None = field(repr=False)
     addresses: tuple[str, ...]
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,14 @@ class _Peer:
     def addresses(self) -> tuple[str, ...]:
         hosts = [r.network_address for _, r in self.ranges if _is_host(r)]
         return tuple(str(a) for a in sorted(hosts, key=lambda a: a.version))
+
+    def routes(self, hub: Sequence[str]) -> tuple[str, ...]:
+        """The ranges of a LAN behind it, which an egress gateway could have too. `hub`: addresses.
+
+        No more of them than one gateway may have.
+        """
+        found = [str(r) for _, r in self.ranges if not _is_host(r) and not _no_route(r, hub)]
+        return tuple(found[:MOST_RANGES])
 
 
 def decode_quick(raw: bytes) -> str:
@@ -141,13 +152,13 @@ def parse_quick(text: str) -> Hub:
     left = [*_left(interface, "")]
     for name, peer in zip(names, peers, strict=True):
         whose = f", client {name}"
-        left += [*_left(peer.section, whose), *_left_ranges(peer, whose)]
+        left += [*_left(peer.section, whose), *_left_ranges(peer, whose, addresses)]
     return Hub(
         private_key=private_key,
         listen_port=listen_port,
         addresses=addresses,
         clients=tuple(
-            HubClient(name, p.key.value, p.preshared_key, p.addresses)
+            HubClient(name, p.key.value, p.preshared_key, p.addresses, p.routes(addresses))
             for name, p in zip(names, peers, strict=True)
         ),
         left=tuple(f"line {line}{said}" for line, said in sorted(left)),
@@ -278,10 +289,23 @@ def _left(section: Section, whose: str) -> Iterator[tuple[int, str]]:
             yield s.line, f"{whose}: {s.name} = {shown(s.value)}: {_LEFT[s.name]}"
 
 
-def _left_ranges(peer: _Peer, whose: str) -> Iterator[tuple[int, str]]:
+def _left_ranges(peer: _Peer, whose: str, hub: Sequence[str]) -> Iterator[tuple[int, str]]:
+    routes = peer.routes(hub)
     for line, cidr in peer.ranges:
-        if not _is_host(cidr):
-            yield line, f"{whose}: AllowedIPs = {quote(cidr)}: {_NO_HOST}"
+        if not _is_host(cidr) and str(cidr) not in routes:
+            why = _no_route(cidr, hub) or f"a router has at most {MOST_RANGES} ranges"
+            yield line, f"{whose}: AllowedIPs = {quote(cidr)}: {why}"
+
+
+def _no_route(cidr: Range, hub: Sequence[str]) -> str | None:
+    """Why a range is none of a LAN behind a client."""
+    if any(overlap(cidr, ip_interface(address).network) for address in hub):
+        return "it is the hub's own"
+    try:
+        parse_egress_range(str(cidr))
+    except BadInput as error:
+        return error.message
+    return None
 
 
 def _is_host(cidr: Range) -> bool:

@@ -148,6 +148,7 @@ class ExtClients:
                 "roles": list(hub.gateway.roles),
                 "clients": [self._client_json(mesh, client, {}) for client in clients],
                 "known": len(wanted) - len(clients),
+                "left": _left_routes(mesh, clients, wanted),
                 "revision": mesh.revision,
             }
 
@@ -215,6 +216,17 @@ class ExtClients:
         return "expired" if over and client.state == "enabled" else client.state
 
 
+def _left_routes(mesh: Mesh, new: list[ExtClient], wanted: list[HubPeer]) -> list[Json]:
+    """The ranges behind clients of a hub that are not led to them."""
+    have = {**mesh.client_by_key, **{client.public_key: client for client in new}}
+    return [
+        {"name": have[peer.public_key].name, "range": cidr}
+        for peer in wanted
+        for cidr in peer.routes
+        if cidr not in have[peer.public_key].routes
+    ]
+
+
 def _hub_peer(peer: object) -> HubPeer:
     if not isinstance(peer, dict):
         raise BadInput(f"{quote(peer)} is no client of a hub", "give clients as objects")
@@ -223,4 +235,5 @@ def _hub_peer(peer: object) -> HubPeer:
         name=text_of(peer, "name"),
         public_key=text_of(peer, "public_key"),
         addresses=tuple(texts_of(peer, "addresses")),
+        routes=tuple(texts_of(peer, "routes")),
     )

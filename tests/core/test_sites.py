@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from nmk.core.ext_clients import NewClient, create_client, set_client
 from nmk.core.gateways import NO_GATEWAY, Egress, Gateway, Ingress, gateway_json, parse_gateway
+from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
 from nmk.core.parse import overlap
-from nmk.core.records import Issue
+from nmk.core.records import ExtClient, Issue
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.sites import unsaid, ways_to_say
 from nmk.errors import BadInput, NmkError, RangeOverlaps
@@ -319,3 +320,41 @@ def test_a_gateway_is_not_in_the_lan_of_its_router() -> None:
     add(mesh, "n1", "192.168.70.0/24", seen_as="10.9.0.0/24")
     with pytest.raises(RangeOverlaps, match="in which n1 is itself"):
         set_client(mesh, "c1", {"routes": "192.168.70.0/24"}, None, None)
+
+
+# Routers of a hub that is taken over
+
+
+def taken_over(
+    *routes: str, gateways: tuple[Gateway, ...] = (NO_GATEWAY, PLAIN)
+) -> tuple[str, ...]:
+    """What is led to a client of a hub that is n1 from now on."""
+    mesh = mesh_of(*gateways)
+    peer = HubPeer("e" * 16, "shop", key32(78, kind=9), ("10.20.0.99",), routes)
+    records = take_over_hub(mesh, "n1", key32(1), ["10.20.0.1"], [peer], NOW)
+    [client] = [record for record in records if isinstance(record, ExtClient)]
+    return client.routes
+
+
+def test_a_router_of_a_hub_keeps_what_is_behind_it() -> None:
+    assert taken_over("fd50::/64", "192.168.50.0/24") == ("192.168.50.0/24", "fd50::/64")
+
+
+def test_what_somebody_else_has_does_not_keep_a_router_out() -> None:
+    assert taken_over(LAN, "192.168.1.0/25", "10.20.0.0/16", "192.168.50.0/24") == (
+        "192.168.50.0/24",
+    )
+
+
+def test_two_routers_of_a_hub_do_not_get_one_range() -> None:
+    mesh = mesh_of()
+    peers = [
+        HubPeer(f"{n:016x}", f"shop{n}", key32(n, kind=9), (f"10.20.0.{90 + n}",), (routes,))
+        for n, routes in enumerate(["192.168.50.0/24", "192.168.50.0/25", "192.168.51.0/24"])
+    ]
+    records = take_over_hub(mesh, "n1", key32(1), ["10.20.0.1"], peers, NOW)
+    assert [r.routes for r in records if isinstance(r, ExtClient)] == [
+        ("192.168.50.0/24",),
+        (),
+        ("192.168.51.0/24",),
+    ]
