@@ -67,3 +67,9 @@ build_nmk() {
 	need_packages python3-venv
 	"$PYTHON" build_zipapp.py >&2
 }
+
+# debian_mirror SUITE: where this machine gets that suite from.
+debian_mirror() {
+	# shellcheck disable=SC2016 # for apt to fill in
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $1" | head -n 1
+}
