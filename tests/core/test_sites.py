@@ -15,11 +15,23 @@ from nmk.core.gateways import NO_GATEWAY, Egress, Gateway, Ingress, gateway_json
 from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
 from nmk.core.parse import overlap
-from nmk.core.records import ExtClient, Issue
+from nmk.core.peers import View
+from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.roles import RoleWish, add_role, remove_role
+from nmk.core.routes import Route, RouteWishes, Routing, compile_routing
+from nmk.core.ruleset import Own, render_ruleset
 from nmk.core.sites import unsaid, ways_to_say
 from nmk.errors import BadInput, NmkError, RangeOverlaps
-from tests.core.made import NOW, commit, key32, made_client, made_mesh, made_node
+from tests.core.made import (
+    NOW,
+    commit,
+    key32,
+    made_client,
+    made_facts,
+    made_mesh,
+    made_node,
+    made_view,
+)
 
 LAN, SEEN, SIX, SEEN6 = "192.168.1.0/24", "10.201.1.0/24", "fd00:1::/64", "fd77:1::/64"
 MAPPED = Gateway(egress=Egress((SEEN,), mapped={SEEN: LAN}))
@@ -358,3 +370,56 @@ def test_two_routers_of_a_hub_do_not_get_one_range() -> None:
         (),
         ("192.168.51.0/24",),
     ]
+
+
+# What a machine makes of it
+
+
+def seen_by(number: int, *records: Record) -> tuple[View, Routing]:
+    """The view of a node, and the routing that it leads to."""
+    view = made_view(made_mesh(*records, cidr6="fd20::/64"), f"n{number}")
+    return view, compile_routing(view, RouteWishes(), [], set(), set())
+
+
+def new_node(number: int, gateway: Gateway = NO_GATEWAY, protocol: int = 2) -> Node:
+    facts = replace(made_facts(number), protocol=protocol)
+    return made_node(number, gateway=gateway, facts=facts, address6=f"fd20::{number}")
+
+
+def test_a_node_routes_what_is_mapped_and_knows_the_lan() -> None:
+    _, routing = seen_by(2, new_node(1, MAPPED), new_node(2))
+    assert routing.routes == (Route(SEEN, "n1", lan=LAN),)
+    assert routing.table == (SEEN,)
+
+
+def test_a_gateway_that_maps_a_lan_never_leads_it_to_another_site() -> None:
+    _, routing = seen_by(1, new_node(1, MAPPED), new_node(2, PLAIN))
+    [route] = routing.routes
+    assert (route.gateway, route.reason) == (None, f"this node routes {LAN} itself")
+
+
+def test_a_gateway_that_could_not_map_is_not_told_of_it_nor_is_anybody() -> None:
+    both = Gateway(egress=Egress((SEEN, "10.9.0.0/16"), mapped={SEEN: LAN}))
+    for number in (1, 2):
+        view, routing = seen_by(number, new_node(1, both, protocol=1), new_node(2))
+        told = {*view.gateway.ranges, *(route.range for route in routing.routes)}
+        assert told == {"10.9.0.0/16"}
+
+
+def test_what_is_behind_a_router_goes_by_its_gateway_and_there_to_it() -> None:
+    gateway, router = new_node(1, Gateway(Ingress())), made_client(1, routes=(LAN,))
+    view, routing = seen_by(2, gateway, new_node(2), router)
+    assert routing.routes == (Route(LAN, "n1", client="c1"),)
+    assert LAN in routing.ranges[view.clients[router.id].via]
+    view, routing = seen_by(1, gateway, new_node(2), router)
+    assert routing.ranges == {router.id: (LAN,)}
+    assert routing.table == (LAN,)
+
+
+def test_the_filter_translates_both_ways_and_lets_nothing_past() -> None:
+    view, routing = seen_by(1, new_node(1, MAPPED), new_node(2))
+    text = render_ruleset(Own("t", "nmk-home"), view, routing, RouteWishes()) or ""
+    assert f'iifname "nmk-home" ip daddr {SEEN} dnat ip prefix to {LAN}' in text
+    assert f'oifname "nmk-home" ip saddr {LAN} snat ip prefix to {SEEN}' in text
+    assert f'iifname "nmk-home" oifname "nmk-home" ct original ip daddr {{ {SEEN} }} drop' in text
+    assert f"ip daddr {{ {LAN} }} accept" not in text  # by its other name alone

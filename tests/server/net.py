@@ -101,6 +101,7 @@ class Net:
         for found in (*pages[1], *pages[-1]):
             found.pop("last_seen", None)
             found.pop("handshake", None)
+            found.pop("check_in", None)
         self.witness.check_in()
         return [*pages, self.witness.at]
 
