@@ -56,6 +56,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     ),
     "join": lambda data: messages.parse_join(data, ME.public),
     "check-in": messages.parse_check_in,
+    "leave": messages.parse_leave,
     "error": messages.parse_error,
     "view": view,
     "state": lambda data: decode(data, "home", "home.json"),

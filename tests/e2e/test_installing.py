@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.traces import traces
+from tests.hostile.middlebox import Middlebox, change_a_byte
 from tests.lab import Host
 from tests.mesh import INTERFACE, PORT, Mesh, live_addresses
 
 ROOT = Path(__file__).parents[2]
 INSTALL_SH = str(ROOT / "install.sh")
-MIDDLEBOX = Path(__file__).with_name("middlebox.py")
 PROGRAM = "/usr/local/bin/nmk"
 
 
@@ -65,11 +65,8 @@ def test_options_may_follow_the_pasted_line(mesh: Mesh) -> None:
 def middle(mesh: Mesh) -> Iterator[Host]:
     """Changes a byte of all that comes from the controller."""
     middle = mesh.lab.hosts.get("middle") or mesh.lab.host("middle", on=mesh.internet)
-    process = middle.start("python3", str(MIDDLEBOX), "change-a-byte", mesh.urls[0])
-    process.wait_for("ready")
-    yield middle
-    process.kill()
-    process.wait()
+    with Middlebox(mesh.urls[0], change_a_byte, host=middle, port=PORT):
+        yield middle
 
 
 def test_a_changed_script_is_not_run(mesh: Mesh, middle: Host) -> None:

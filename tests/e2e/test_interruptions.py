@@ -6,17 +6,16 @@ import json
 import signal
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from nmk.wire.token import encode_token, parse_token
 from tests.e2e.spy import Spy
+from tests.hostile.middlebox import Middlebox, lose_replies
 from tests.lab import Host
 from tests.mesh import INTERFACE, PORT, Mesh, failure, has_interface, live_addresses, reaches
 
 STATE = "/var/lib/nmk/home.json"
-MIDDLEBOX = Path(__file__).with_name("middlebox.py")
 PROGRAMS = ("wg", "ip", "wireguard-go")
 
 
@@ -79,8 +78,8 @@ def test_a_join_whose_reply_is_lost(mesh: Mesh, anna: Host) -> None:
     dora, middle = mesh.machine("dora"), mesh.lab.host("middle", on=mesh.internet)
     token = parse_token(mesh.token())
     astray = encode_token(replace(token, urls=(f"http://{middle.address}:{PORT}",)))
-    middle.start("python3", str(MIDDLEBOX), "lose-replies", mesh.urls[0]).wait_for("ready")
-    lost = failure(dora, "join", "-", input=astray)
+    with Middlebox(mesh.urls[0], lose_replies, host=middle, port=PORT):
+        lost = failure(dora, "join", "-", input=astray)
     assert lost.exit_code == 75
     assert "dora" in mesh.nodes()
     assert not has_interface(dora)

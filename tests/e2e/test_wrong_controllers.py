@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from nmk.wire.envelope import MAX_REPLY
 from nmk.wire.token import encode_token, parse_token
 from tests.e2e.traces import traces
+from tests.hostile import middlebox
+from tests.hostile.middlebox import Meddle, Middlebox
 from tests.lab import Host
 from tests.mesh import PORT, Failure, Mesh, failure, live_addresses, reaches
 
-MIDDLEBOX = Path(__file__).with_name("middlebox.py")
 STATE = "/var/lib/nmk/home.json"
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
@@ -30,14 +30,9 @@ class Middle:
         self.url = f"http://{host.address}:{PORT}"
 
     @contextmanager
-    def behaves(self, behaviour: str, upstream: str = "") -> Iterator[None]:
-        process = self.host.start("python3", str(MIDDLEBOX), behaviour, upstream)
-        try:
-            process.wait_for("ready")
+    def behaves(self, meddle: Meddle, upstream: str) -> Iterator[None]:
+        with Middlebox(upstream, meddle, host=self.host, port=PORT):
             yield
-        finally:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def token(mesh: Mesh, middle: Middle) -> str:
 def anna(mesh: Mesh, middle: Middle, token: str) -> Host:
     """A node that knows its controller by the middle."""
     [bert] = mesh.members("bert")
-    with middle.behaves("pass", mesh.urls[0]):
+    with middle.behaves(middlebox.pass_on, mesh.urls[0]):
         anna = mesh.join(mesh.machine("anna"), token=token)
     bert.run("nmk", "checkin")
     return anna
@@ -120,7 +115,7 @@ def test_another_controller_there(
     mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str, other: str
 ) -> None:
     ending = "another controller answers there"
-    with middle.behaves("pass", other), unharmed(mesh, anna):
+    with middle.behaves(middlebox.pass_on, other), unharmed(mesh, anna):
         assert refusals(anna, stranger, token) == [
             Failure(
                 1,
@@ -136,14 +131,14 @@ def test_another_controller_there(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "message"),
+    ("meddle", "message"),
     [
-        ("reflect", "{url} sent no reply to us: "),
-        ("change-a-byte", "{url} sent no reply to us: "),
-        ("login-page", "{url} sent no reply to us: "),
-        ("not-found", "{url} answers with HTTP status 404"),
-        ("no-http", "{url} answers with no HTTP: "),
-        ("endless", f"{{url}} answers with more than {MAX_REPLY} bytes"),
+        (middlebox.reflect, "{url} sent no reply to us: "),
+        (middlebox.change_a_byte, "{url} sent no reply to us: "),
+        (middlebox.login_page, "{url} sent no reply to us: "),
+        (middlebox.not_found, "{url} answers with HTTP status 404"),
+        (middlebox.no_http, "{url} answers with no HTTP: "),
+        (middlebox.without_end, f"{{url}} answers with more than {MAX_REPLY} bytes"),
     ],
 )
 def test_something_else_there(
@@ -152,11 +147,11 @@ def test_something_else_there(
     stranger: Host,
     middle: Middle,
     token: str,
-    behaviour: str,
+    meddle: Meddle,
     message: str,
 ) -> None:
     message = message.format(url=middle.url)
-    with middle.behaves(behaviour, mesh.urls[0]), unharmed(mesh, anna):
+    with middle.behaves(meddle, mesh.urls[0]), unharmed(mesh, anna):
         for refusal in refusals(anna, stranger, token):
             assert (refusal.exit_code, refusal.hint) == (75, NO_PROXY)
             assert refusal.message.removeprefix("home: ").startswith(message)
@@ -165,7 +160,7 @@ def test_something_else_there(
 def test_the_right_one_at_last(
     mesh: Mesh, anna: Host, stranger: Host, middle: Middle, token: str
 ) -> None:
-    with middle.behaves("pass", mesh.urls[0]):
+    with middle.behaves(middlebox.pass_on, mesh.urls[0]):
         anna.run("nmk", "checkin")
         mesh.join(stranger, token=token)
         anna.run("nmk", "checkin")
