@@ -17,6 +17,10 @@ from tests.lab import Host
 from tests.mesh import PORT, Failure, Mesh, failure, live_addresses, reaches
 
 STATE = "/var/lib/nmk/home.json"
+LEFT = {
+    *(f"file {STATE}", "file /var/lib/nmk", "file /var/lib/nmk/lock"),
+    *("run /run/nmk", "run /run/nmk/instance"),
+}
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
 JOIN_ANEW = "join with a token of the controller that now answers there: nmk join -"
@@ -85,7 +89,7 @@ def refusals(anna: Host, stranger: Host, token: str) -> list[Failure]:
     """Of a check-in, and of a join, which leaves nothing but an identity to try again with."""
     before = traces(stranger)
     found = [failure(anna, "checkin"), failure(stranger, "join", "-", input=token)]
-    assert traces(stranger) - before <= {f"file {STATE}", "file /var/lib/nmk"}
+    assert traces(stranger) - before <= LEFT
     return found
 
 

@@ -23,4 +23,4 @@ def test_parsers_refuse_made_up_bytes() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok ") == 14
+    assert done.stdout.count("ok ") == 16
