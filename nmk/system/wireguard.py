@@ -1,6 +1,9 @@
 """WireGuard interfaces of this machine: look at one, make one, remove one.
 
-Made in the kernel where it can, else by a userspace implementation, as wg-quick(8) chooses.
+Made in the kernel where it can, else by a userspace implementation, as wg-quick(8) chooses. The
+kernel's has no process and no socket, and is gone at once when it is removed; the kernel loads the
+module by itself when the first one is made, so the service needs no right to. What a userspace one
+needs beyond that is said where it is done.
 """
 
 from __future__ import annotations
