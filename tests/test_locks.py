@@ -65,10 +65,12 @@ def test_a_local_user_cannot_hold_up_a_command(open_place: Path) -> None:
 
 @as_root
 def test_a_local_user_cannot_hold_up_a_controller(open_place: Path) -> None:
-    (open_place / "lock").touch(0o644)
+    start = "import sys, pathlib; from nmk.server.datadir import DataDir as D; "
+    start += "D(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", start, str(open_place)], check=True)
+    open_place.chmod(0o755)
+    (open_place / "lock").chmod(0o644)
     with held(open_place, NOBODY):
-        start = "import sys, pathlib; from nmk.server.datadir import DataDir as D; "
-        start += "D(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", start, str(open_place)], check=True)
     with held(open_place / "lock", NOBODY) as refused:
         refused.wait(patient(10))
@@ -153,6 +155,35 @@ def test_nothing_is_left_of_an_empty_directory(tmp_path: Path) -> None:
         raise AssertionError
 
 
+def test_no_lock_is_left_where_there_is_no_network(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["server"]
+    (tmp_path / "home.json").touch()
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / LOCK).exists()
+
+
+def test_who_waits_while_the_last_network_is_left_takes_the_new_lock(tmp_path: Path) -> None:
+    """All in turn, none beside another, whoever removes the file."""
+    (tmp_path / "server").mkdir()
+    code = """
+import pathlib, sys
+from nmk.agent.lock import locked
+place = pathlib.Path(sys.argv[1])
+for _ in range(20):
+    with locked(place, 60):
+        (place / "inside").touch(exist_ok=False)
+        (place / "inside").unlink()
+"""
+    command = (sys.executable, "-c", code, str(tmp_path))
+    runs = [subprocess.Popen(command) for _ in range(4)]
+    assert [run.wait(patient(60)) for run in runs] == [0] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["server"]
+
+
 def test_a_lock_that_passes_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / ".nmk.db.lock"
     with passing_lock(path, 1):
@@ -168,3 +199,17 @@ def test_nobody_holds_what_is_free(tmp_path: Path) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX)
     assert f"process {os.getpid()})" in holder(handle)
     os.close(handle)
+
+
+def test_what_need_not_last_is_where_it_is_told_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory keeps its mode where the owner chose it; ours is closed."""
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path))
+    assert places.make_runtime_directory() == tmp_path
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    monkeypatch.setattr(places, "_RUNTIME", tmp_path)
+    monkeypatch.delenv("NMK_RUNTIME_DIR")
+    assert places.make_runtime_directory() == tmp_path
+    assert tmp_path.stat().st_mode & 0o777 == 0o700

@@ -43,16 +43,17 @@ def locked(directory: Path, seconds: float = 0.0, say: Say | None = None) -> Ite
     """Hold the state directory's lock; NotJoined where there is no such directory.
 
     Raises Locked, which names the holder, when another run has it for longer than `seconds`;
-    `say` is told that this one waits. The file goes when there is nothing else in the directory.
+    `say` is told that this one waits. The file goes with the last network: whoever waits on it
+    then takes the one that is in its place.
     """
     handle = _take(directory, seconds, say)
     try:
         yield
     finally:
         with suppress(OSError):
-            if [path.name for path in directory.iterdir()] == [LOCK]:
+            if is_at(handle, directory / LOCK) and not any(directory.glob("*.json")):
                 (directory / LOCK).unlink()
-                directory.rmdir()
+                directory.rmdir()  # unless a controller's is in there
         os.close(handle)
 
 

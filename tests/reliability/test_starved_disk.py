@@ -171,6 +171,7 @@ def test_check_in_without_room_for_the_state(
     assert "[#]" not in bert.run("nmk", "checkin", "--verbose").stderr
 
 
+@pytest.mark.usefixtures("anna")
 def test_up_down_and_leave_without_room_for_the_state(
     mesh: CrampedMesh, bert: Host, starved: Starved
 ) -> None:
