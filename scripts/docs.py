@@ -67,6 +67,7 @@ OTHER_VARIABLES = """\
 | `NMK_API_KEY` | an admin's | the admin key, where `--server` is not the Unix socket |
 | `NMK_JOIN_TOKEN` | `nmk join`, `install.sh join` | the join token |
 | `NMK_STATE_DIR` | a machine's | its state, instead of `/var/lib/nmk` |
+| `NMK_RUNTIME_DIR` | a machine's | what need not outlive a reboot, instead of `/run/nmk` |
 | `NMK_CONFIG_DIR` | a machine's, `nmk server` | settings of its owner, instead of `/etc/nmk` |
 | `NMK_DEBUG` | all | any text: a mistake in nmk ends with its traceback |
 | `NMK_SOURCE` | `install.sh` | URL of the controller that the file `nmk` is fetched from |

@@ -23,6 +23,7 @@ for variable in [name for name in os.environ if name.startswith("NMK_")]:
         del os.environ[variable]
 os.environ |= {
     "NMK_CONFIG_DIR": f"{_NOWHERE.name}/etc",
+    "NMK_RUNTIME_DIR": f"{_NOWHERE.name}/run",
     "NMK_STATE_DIR": f"{_NOWHERE.name}/state",
     "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
 }
@@ -30,9 +31,10 @@ os.environ |= {
 
 @pytest.fixture
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty state directory, and no settings of this machine's own."""
+    """An empty state directory, and no settings or notes of this machine's own."""
     directory = tmp_path / "state"
     directory.mkdir()
     monkeypatch.setenv("NMK_STATE_DIR", str(directory))
     monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path / "run"))
     return directory

@@ -60,7 +60,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     name: str = request.param
     has = MACHINES[name] | BASE
     monkeypatch.setattr(shutil, "which", lambda tool, **_: f"/bin/{tool}" if tool in has else None)
-    for variable in ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_DATA_DIR"):
+    for variable in ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR", "NMK_DATA_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("nmk.agent.service.cron_runs", lambda: bool(has & {"cron", "crond"}))
     monkeypatch.setattr(service, "find_tool", lambda _: "/bin/busybox")

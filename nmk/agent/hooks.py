@@ -19,7 +19,11 @@ from nmk.system.runner import Runner
 from nmk.system.script import TimeIsUp, find_fault, run_script
 
 SECONDS = 30.0  # that a hook may take; the machine's other check-ins wait for it
-_PASSED_ON = ("NMK_STATE_DIR", "NMK_CONFIG_DIR")  # so that `nmk status` works in a hook
+_PASSED_ON = (
+    "NMK_STATE_DIR",
+    "NMK_CONFIG_DIR",
+    "NMK_RUNTIME_DIR",
+)  # so that `nmk status` works in a hook
 
 
 def call(events: Sequence[Event], me: Membership, names: Mapping[str, str], run: Runner) -> None:

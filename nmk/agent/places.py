@@ -9,6 +9,7 @@ from pathlib import Path
 from nmk.system.facts import INSTANCE
 
 _STATE = Path("/var/lib/nmk")
+_RUNTIME = Path("/run/nmk")
 _STATE_MODE = 0o711  # a controller of another user's may live below
 
 
@@ -29,15 +30,15 @@ def close_to_others(directory: Path) -> None:
 
 
 def runtime_directory() -> Path:
-    """What need not outlive a reboot."""
-    return Path("/run/nmk")
+    """What need not outlive a reboot: `NMK_RUNTIME_DIR`, else /run/nmk."""
+    return Path(os.environ.get("NMK_RUNTIME_DIR") or _RUNTIME)
 
 
 def make_runtime_directory() -> Path:
-    """The same, made, and closed to others. Raises OSError."""
+    """The same, made, and ours closed to others. Raises OSError."""
     directory = runtime_directory()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+    if directory == _RUNTIME and directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
     return directory
 

@@ -24,7 +24,7 @@ CRON_TABLES = Path("/etc/cron.d")
 CRONTAB = Path("/etc/crontab")
 _CRONS = ("cron", "crond", "fcron")
 _KEPT_VARIABLES = {
-    "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR"),
+    "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR"),
     "server": ("NMK_DATA_DIR", "NMK_CONFIG_DIR"),
 }
 
@@ -62,13 +62,13 @@ def kept_environment(role: str = "agent") -> dict[str, str]:
 
 
 def own_directories(role: str, environment: Mapping[str, str]) -> list[str]:
-    """Where the role writes, if its owner has chosen the place."""
+    """Where the role writes, where its owner has chosen the place."""
     if role == "agent":
-        chosen = environment.get("NMK_STATE_DIR")
+        chosen = [environment.get("NMK_STATE_DIR"), environment.get("NMK_RUNTIME_DIR")]
     else:
         configured = read_toml(config_directory() / "server.toml").get("data-dir")
-        chosen = environment.get("NMK_DATA_DIR") or configured
-    return [str(Path(chosen).absolute())] if chosen else []
+        chosen = [environment.get("NMK_DATA_DIR") or configured]
+    return [str(Path(path).absolute()) for path in chosen if path]
 
 
 def find_manager(role: str, program: str) -> Manager | None:

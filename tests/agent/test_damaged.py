@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmk.agent import history, last_check_in, liveness, patience, places, state
+from nmk.agent import history, last_check_in, liveness, patience, state
 from nmk.agent.leave import leave
 from nmk.agent.membership import encode
 from nmk.agent.salvage import salvage
@@ -77,9 +77,7 @@ def test_whatever_lies_in_a_states_place(state_dir: Path, lay: Lay) -> None:
 def test_whatever_lies_in_the_place_of_what_is_beside_it(
     state_dir: Path, lay: Lay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "runtime_directory", lambda: state_dir)
-    for module in (patience, liveness, last_check_in):
-        monkeypatch.setattr(module, "runtime_directory", lambda: state_dir)
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(state_dir))
     for name in ("home.log", "home.gateways", "home.trouble", "home.health", "home.toml"):
         lay(state_dir / name)
     assert history.read("home") == []
@@ -94,8 +92,7 @@ def test_whatever_lies_in_the_place_of_what_is_beside_it(
 def test_numbers_that_are_none(
     state_dir: Path, number: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (patience, liveness, last_check_in):
-        monkeypatch.setattr(module, "runtime_directory", lambda: state_dir)
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(state_dir))
     entry = {"at": 0, "cause": "up", "revision": 1, "changes": [], "more": 0, "failed": None}
     lines = [json.dumps({**entry, key: "?"}).replace('"?"', number) for key in entry]
     (state_dir / "home.log").write_text("\n".join([*lines, json.dumps(entry)]))

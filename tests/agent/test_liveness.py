@@ -28,7 +28,7 @@ Look = Callable[..., tuple[str, ...]]
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     """A look at two gateways, of which the first one was silent; the news."""
-    monkeypatch.setattr(liveness, "runtime_directory", lambda: tmp_path)
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path))
     silent = {"received": 1000, "sent": 5000, "unanswered": 1.0, "handshake": 7, "silent": True}
     (tmp_path / "home.gateways").write_text(json.dumps({FIRST: silent}))
     now = int(time.time())
@@ -75,7 +75,7 @@ def test_an_exit_node_chosen_after_a_long_silence_is_not_silent_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its last handshake is old, as there was nothing to say; keepalives begin with the choice."""
-    monkeypatch.setattr(liveness, "runtime_directory", lambda: tmp_path)
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path))
     now = int(time.time())
     old = LivePeer(
         TunnelPeer(GATEWAYS[0]["key"], (), 25, "192.0.2.2:51821"), now - 3600, 1000, 5000
