@@ -14,7 +14,11 @@ from nmk.errors import BadInput
 
 ANY_TEXT = st.text(st.characters(categories=("C", "L", "N", "P", "S", "Z")), max_size=20)
 ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | ANY_TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)  # which are no JSON
+    | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=8,
 )

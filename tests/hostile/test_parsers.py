@@ -23,4 +23,6 @@ def test_parsers_refuse_made_up_bytes() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok ") == 16
+    told = [line.split()[0] for line in done.stdout.splitlines()]
+    assert told
+    assert set(told) == {"ok"}

@@ -79,10 +79,12 @@ class Agent:
         )
         return self._take(self._exchange(Kind.JOIN, encode_join(request)))
 
-    def check_in(self, *, report: bool = False, callers: str = "", serves: str = "") -> Json:
+    def check_in(
+        self, *, report: bool = False, callers: str = "", serves: str = "", cookie: str = ""
+    ) -> Json:
         """What the controller says to an agent that stands where this one does."""
         _, revision, commit_id = self.at
-        message = CheckIn(revision, commit_id, callers=callers, serves=serves)
+        message = CheckIn(revision, commit_id, callers=callers, serves=serves, cookie=cookie)
         if report:
             self.seq += 1
             message = replace(message, seq=self.seq, facts=self.facts)
