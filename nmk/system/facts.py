@@ -153,6 +153,6 @@ def _device_type(interface: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")  # an interface's name can be any bytes
     except OSError:
         return ""

@@ -13,7 +13,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 def is_volatile(path: Path) -> bool:
     """Whether what is written there is gone after a reboot. The path need not exist."""
     try:
-        text = _MOUNTINFO.read_text()
+        text = _MOUNTINFO.read_text(errors="surrogateescape")
     except OSError:
         return False
     return filesystem_of(path.resolve(), text) in _VOLATILE

@@ -11,6 +11,7 @@ from pathlib import Path
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK
 from nmk.core.tunnel import MARK
 from nmk.errors import NmkError
+from nmk.files import open_regular
 from nmk.system.facts import own_subnets
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
@@ -72,7 +73,7 @@ def _as_path(name: str) -> str:
 
 def _read(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             return opened.read(_MOST_BYTES).decode(errors="replace")
     except OSError:
         return ""

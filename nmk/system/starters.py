@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from nmk.files import open_regular
+
 _PROC = Path("/proc")
 _CRONTABS = (
     "/etc/crontab",
@@ -13,6 +15,7 @@ _CRONTABS = (
     "/var/spool/cron/root",
     "/var/spool/cron/crontabs/root",
 )
+_MOST_BYTES = 256 * 1024  # of a crontab
 _CRONS = {"cron", "crond", "fcron", "cronie", "busybox crond"}
 
 
@@ -57,6 +60,7 @@ def _command_lines() -> Iterator[list[str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines()
+        with open_regular(path) as file:
+            return file.read(_MOST_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return []

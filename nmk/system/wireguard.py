@@ -15,6 +15,7 @@ from pathlib import Path
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, InterfaceTaken, ToolMissing
+from nmk.files import read_file
 from nmk.system.dump import Dump, parse_dump, parse_link
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
@@ -23,6 +24,7 @@ USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
 _LOADED = Path("/sys/module/wireguard")
 _MODULES = Path("/lib/modules")
+_MOST_MODULES = 32 * 1024 * 1024  # bytes of a list of modules; Debian's has less than one
 
 
 def exists(interface: str) -> bool:
@@ -139,7 +141,15 @@ def kernel_has_wireguard() -> bool:
     if _LOADED.exists():
         return True
     lists = (_MODULES / os.uname().release / name for name in ("modules.dep", "modules.builtin"))
-    return any("/wireguard.ko" in path.read_text() for path in lists if path.exists())
+    return any(b"/wireguard.ko" in _content(path) for path in lists)
+
+
+def _content(path: Path) -> bytes:
+    """Nothing where it cannot be read."""
+    try:
+        return read_file(path, _MOST_MODULES)
+    except OSError:
+        return b""
 
 
 def _socket(interface: str) -> Path:

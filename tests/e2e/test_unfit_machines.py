@@ -11,7 +11,10 @@ from tests.e2e.traces import traces
 from tests.lab import Host
 from tests.mesh import INTERFACE, Failure, Mesh, failure, has_interface, reaches
 
-TO_TRY_AGAIN = {f"file /var/lib/nmk{name}" for name in ("", "/home.json", "/home.log", "/lock")}
+TO_TRY_AGAIN = {
+    *(f"file /var/lib/nmk{name}" for name in ("", "/home.json", "/home.log", "/lock")),
+    *("run /run/nmk", "run /run/nmk/instance"),
+}
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 
