@@ -10,7 +10,7 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
-from nmk.agent.settings import local_settings
+from nmk.agent.settings import local_settings, take_note
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.surroundings import NOTHING, Surroundings
@@ -58,6 +58,7 @@ def apply(
     PortTaken when the port that its owner asked for is in use, CommandFailed when there is no
     interface then.
     """
+    me, unread = take_note(me)
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
     live = wireguard.probe(run, me.interface, dump)
@@ -83,7 +84,7 @@ def apply(
         if is_noted:
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
-    return replace(me, problems=(*wish.problems, *tried.problems))
+    return replace(me, problems=(*unread, *wish.problems, *tried.problems))
 
 
 def complain(me: Membership) -> None:

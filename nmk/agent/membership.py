@@ -82,7 +82,9 @@ class Membership:
     `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
     they were before nmk changed them, in the order of the changes.
     `problems`: what of the view could not be applied; `health`: how check-ins went when that was
-    written down last. `copies`: addresses of machines with this identity, if there are several.
+    written down last. `as_read`: what the owner's files of settings held when each could be read
+    last, by their names; None where that was never noted. `copies`: addresses of machines with
+    this identity, if there are several.
     """
 
     network: str
@@ -108,6 +110,7 @@ class Membership:
     problems: tuple[Problem, ...] = ()
     health: CheckInHealth = UNKNOWN
     copies: tuple[str, ...] = ()
+    as_read: Mapping[str, Mapping[str, int | str]] | None = None
 
     @property
     def id(self) -> str:
@@ -174,6 +177,7 @@ def encode(me: Membership) -> bytes:
             "problems": problems_json(me.problems),
             "health": health_json(me.health),
             "copies": me.copies,
+            "as_read": me.as_read,
             "known": known
             and {
                 "epoch": known.epoch.hex(),
@@ -232,6 +236,7 @@ def _parse(data: Json, network: str) -> Membership:
         problems=parse_problems(data.get("problems", [])),
         health=parse_health(data["health"]) if "health" in data else UNKNOWN,
         copies=tuple(str(parse_address(a)) for a in data.get("copies", ())),
+        as_read=_parse_as_read(data.get("as_read")),
     )
     if not me.urls:
         raise BadInput("it names no controller")
@@ -257,8 +262,16 @@ def _parse_wishes(data: Json) -> Wishes:
         address=None if address is None else str(parse_address(address)),
         endpoint=None if endpoint is None else parse_pinned(endpoint),
         listen_port=None if port is None else parse_port(port),
-        settings={name: parse_local(name, v) for name, v in data.get("settings", {}).items()},
+        settings=_parse_locals(data.get("settings", {})),
     )
+
+
+def _parse_as_read(data: Json | None) -> dict[str, dict[str, int | str]] | None:
+    return data and {str(file): _parse_locals(held) for file, held in data.items()}
+
+
+def _parse_locals(data: Json) -> dict[str, int | str]:
+    return {name: parse_local(name, value) for name, value in data.items()}
 
 
 def _parse_known(data: Json, me: Membership) -> Known:

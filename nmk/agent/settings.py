@@ -2,16 +2,19 @@
 
 In this order: environment (`NMK_MTU`), the network's file (`/etc/nmk/home.toml`), the machine's
 file (`/etc/nmk/agent.toml`), what `nmk set` has noted; a file holds lines such as `mtu = 1380`.
+While a file cannot be read, what it held before goes on: no kill switch opens by a slip.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
+from nmk.core.problems import Problem, problem_of
 from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, parse_local
 from nmk.errors import BadInput
@@ -42,15 +45,47 @@ def route_wishes(me: Membership) -> RouteWishes:
 
 
 def wished(network: str, me: Membership | None) -> Sourced:
-    """All that the owner has set, and where: a variable, a file, or `nmk set`."""
-    directory = config_directory()
+    """All that the owner has set, and where: a variable, a file, or `nmk set`.
+
+    Raises BadInput that names a variable, or a file of which it was never noted what it held.
+    """
     noted = me.wishes.settings if me else {}
-    return {
-        **{name: (value, NOTED) for name, value in noted.items()},
-        **read_file(directory / "agent.toml"),
-        **read_file(directory / f"{network}.toml"),
-        **from_environment(os.environ),
-    }
+    found: Sourced = {name: (value, NOTED) for name, value in noted.items()}
+    for path in _files(network):
+        try:
+            found |= read_file(path)
+        except BadInput:
+            if me is None or me.as_read is None:
+                raise
+            held = me.as_read.get(path.name, {})
+            found |= {name: (value, str(path)) for name, value in held.items()}
+    return found | from_environment(os.environ)
+
+
+def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
+    """The membership with what the files hold now, and what is wrong with those that tell nothing.
+
+    Raises BadInput where it was never noted what such a file held.
+    """
+    notes: dict[str, dict[str, Value]] = {}
+    problems = []
+    for path in _files(me.network):
+        try:
+            held = {name: value for name, (value, _) in read_file(path).items()}
+        except BadInput as error:
+            if me.as_read is None:
+                raise
+            held = dict(me.as_read.get(path.name, {}))
+            problems.append(problem_of(error))
+        if held:
+            notes[path.name] = held
+    return replace(me, as_read=notes), tuple(problems)
+
+
+def _files(network: str) -> tuple[Path, ...]:
+    """The machine's file, and the network's, which wins."""
+    directory = config_directory()
+    return directory / "agent.toml", directory / f"{network}.toml"
 
 
 def from_environment(environment: Mapping[str, str]) -> Sourced:

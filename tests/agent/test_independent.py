@@ -172,3 +172,23 @@ def test_without_nft_a_gateway_forwards_nothing_and_follows_others(place: Dual) 
     for node in ("bare", "other"):
         place.admin("gateway", "remove", "-n", "dual", node, "egress", "--yes")
     assert nmk(other, "checkin").returncode == 0
+
+
+def test_a_settings_file_that_cannot_be_read_stops_nothing_else(place: Dual) -> None:
+    host, file = place.machine("muddled"), "/etc/nmk/dual.toml"
+    host.write(file, "mtu = 1333\n")
+    assert nmk(host, "join", place.token()).returncode == 0
+    host.run("rm", file)
+    host.run("mkdir", file)
+    place.admin("network", "set", "dual", "keepalive=44")
+    done = nmk(host, "checkin")
+    assert done.returncode == 2
+    assert done.stderr.count(file) == 1
+    assert host.read("/sys/class/net/nmk-dual/mtu") == "1333\n"
+    assert problems(host) == ["bad-input"]
+    assert status(host)["check_in"]["revision"] == status(host)["check_in"]["newest"]
+    assert "[#]" not in nmk(host, "checkin", "-v").stderr
+    host.run("rmdir", file)
+    assert nmk(host, "checkin").returncode == 0
+    assert host.read("/sys/class/net/nmk-dual/mtu") == "1420\n"
+    assert problems(host) == []

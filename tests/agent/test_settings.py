@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nmk.agent.membership import Membership, Wishes
-from nmk.agent.settings import local_settings, route_wishes, wished
+from nmk.agent.membership import Membership, Wishes, decode, encode
+from nmk.agent.settings import local_settings, route_wishes, take_note, wished
 from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.errors import BadInput
+from nmk.files import MOST_SETTINGS
 from tests.agent.memberships import joining
 
 
@@ -115,3 +118,43 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMK_MTU", "many")
     with pytest.raises(BadInput, match="NMK_MTU: 'many' cannot be the mtu"):
         local_settings("home", None)
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "a directory": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "binary": lambda path: path.write_bytes(bytes(range(256))),
+    "too large": lambda path: path.write_bytes(b"#" * (MOST_SETTINGS + 1)),
+    "a loop": lambda path: path.symlink_to(path),
+    "a mistake": lambda path: path.write_text("mtu = 1330\nkill-switch = 7\n"),
+}
+
+
+@pytest.mark.parametrize("lay", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_a_file_held_goes_on_while_it_cannot_be_read(
+    config: Path, lay: Callable[[Path], object]
+) -> None:
+    file = config / "home.toml"
+    (config / "agent.toml").write_text("keepalive = 40\n")
+    file.write_text('mtu = 1310\nexit-node = "gw"\nkill-switch = true\n')
+    me, problems = take_note(joining())
+    assert problems == ()
+    before = wished("home", me)
+    file.unlink()
+    lay(file)
+    (config / "agent.toml").write_text("keepalive = 50\n")
+    kept, problems = take_note(decode(encode(me), "home", "x"))
+    assert [(p.code, str(file) in p.message) for p in problems] == [("bad-input", True)]
+    assert wished("home", kept) == before | {"keepalive": (50, str(config / "agent.toml"))}
+    assert route_wishes(kept) == RouteWishes(exit_node="gw", kill_switch=True, guarded=True)
+    assert take_note(kept) == (kept, problems)
+    with pytest.raises(BadInput):  # nobody knows what it held
+        take_note(joining())
+
+
+def test_a_file_that_is_gone_holds_nothing(config: Path) -> None:
+    (config / "home.toml").write_text("mtu = 1310\n")
+    me, _ = take_note(joining())
+    (config / "home.toml").unlink()
+    me, problems = take_note(me)
+    assert (me.as_read, problems, local_settings("home", me)) == ({}, (), {})
