@@ -155,6 +155,7 @@ class Connection(HTTPChannel):
 
     def write_soon(self, data: Any) -> int:  # noqa: ANN401  # bytes, or a file of waitress's
         """Take a piece of a reply. A long one is neither copied nor written to a file."""
+        self.last_activity = time.time()  # from here on it is for the client to do something
         if isinstance(data, ReadOnlyFileBasedBuffer):
             self.shared = True
         elif len(data) > COPIED_BYTES:

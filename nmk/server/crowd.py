@@ -17,7 +17,6 @@ from nmk.server.memory import give_back
 MOST = 1000
 SPARE_FILES = 200  # descriptors for admins, the database and all else that is no client
 LEAST = 10
-SHARE = 4  # by which the places are divided for those of one address
 MAX_HELD = 64 * 1024 * 1024  # bytes
 WORTH_GIVING_BACK = 16 * 1024 * 1024  # bytes that were held and are not any more
 GRACE_SECONDS = 1  # for clients that have just come; not all places are taken from them
@@ -61,13 +60,14 @@ def most_connections() -> int:
 class Crowd:
     """The connections of a listener, `places` of them at most. For the loop's thread alone.
 
+    `share`: those of one address at most; above it they go however short they have been here.
     `grown` counts the bytes that have come since everything was counted last, `replies` are the
     sizes of long replies; workers add to the latter.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, share: int) -> None:
         self.places = places
-        self.share = max(LEAST, places // SHARE)
+        self.share = share
         self.grown = 0
         self.replies: deque[int] = deque()
         self._sites: dict[str, dict[Client, None]] = {}

@@ -14,7 +14,7 @@ from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
 from nmk.server.agents import Agents
 from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
-from nmk.server.crowd import most_connections
+from nmk.server.crowd import LEAST, most_connections
 from nmk.server.datadir import DataDir, close_database
 from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
@@ -33,7 +33,8 @@ FORGET_SECONDS = 86400
 _SQLITE = "sqlite://"
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
-_ADMIN_PLACES = 40  # connections at each of the two listeners for admins
+_NODE_SHARES = 4  # by which the places are divided for those of one address
+_ADMIN_PLACES = 40  # connections at each of the two listeners for admins, who share an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,16 @@ def run_server(
     )
     node_api = NodeApi(Agents(controller), downloads)
     local = as_local(admin_api, "root")
+    places = most_connections()
+    share = max(LEAST, places // _NODE_SHARES)
+    agents = open_tcp(options.listen)
+    for_admins = (MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES, _ADMIN_PLACES)
     listeners = [
-        Listener(
-            node_api, open_tcp(options.listen), MAX_REQUEST, _NODE_THREADS, most_connections()
-        ),
-        Listener(local, [open_unix(data.socket)], MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES),
+        Listener(node_api, agents, MAX_REQUEST, _NODE_THREADS, places, share),
+        Listener(local, [open_unix(data.socket)], *for_admins),
     ]
     if options.admin_listen != "off":
-        sockets = open_tcp(options.admin_listen)
-        listeners.append(Listener(admin_api, sockets, MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES))
+        listeners.append(Listener(admin_api, open_tcp(options.admin_listen), *for_admins))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
     with Chores(_periods(controller)):

@@ -99,7 +99,8 @@ def _bound_buffers(listener: socket.socket) -> None:
 class Listener:
     """An application and the sockets it is served on.
 
-    `body_limit`: bytes of one request. `places`: connections at a time, of all its sockets.
+    `body_limit`: bytes of one request. `places`: connections at a time, of all its sockets;
+    `share`: those of one address.
     """
 
     app: Any
@@ -107,12 +108,15 @@ class Listener:
     body_limit: int
     threads: int
     places: int
+    share: int
 
 
 def serve(listeners: list[Listener]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests that are under way."""
     channels: dict[int, Any] = {}
-    crowds = [(crowd := Crowd(li.places), _servers(li, crowd, channels)) for li in listeners]
+    crowds = [
+        (crowd := Crowd(li.places, li.share), _servers(li, crowd, channels)) for li in listeners
+    ]
     servers = [server for _, own in crowds for server in own]
     with _stop_signals(servers[0].pull_trigger) as received:
         while not received:

@@ -187,6 +187,20 @@ def test_an_address_has_its_share_of_the_connections(impatient: Served) -> None:
         assert len(lines(impatient, "too-many-connections")) == 1
 
 
+def test_a_burst_of_commands_is_answered_whole(impatient: Served) -> None:
+    """More than there are places, of one address, each sent a moment after it has connected."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(100)]
+        for client in clients:
+            client.settimeout(patient(30))
+            client.connect(str(impatient.data / "admin.sock"))
+        for client in clients:
+            client.sendall(b"GET /v1/networks HTTP/1.1\r\nHost: nmk\r\nConnection: close\r\n\r\n")
+        replies = [client.makefile("rb").read() for client in clients]
+    assert {reply[9:12] for reply in replies} == {b"200"}
+    assert not lines(impatient, CUT)
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from waitress import wasyncore
 
 from nmk.server import crowd as crowds
 from nmk.server.crowd import LEAST, MAX_HELD, Crowd
 from nmk.server.limits import site_of
+from nmk.server.serving import Listener, _servers
+from tests.lab.polling import poll
 
 PLACES = 40
 NOW = 1000.0
@@ -40,7 +47,7 @@ class Client:
 
 
 def made(places: int = PLACES) -> Crowd:
-    return Crowd(places)
+    return Crowd(places, max(LEAST, places // 4))
 
 
 def test_whose_time_is_over_goes() -> None:
@@ -66,6 +73,13 @@ def test_where_all_of_an_address_have_just_come_the_newest_goes() -> None:
     clients = [Client(crowd) for _ in range(crowd.share + 1)]
     crowd.settle(NOW)
     assert [c.gone for c in clients] == [False] * crowd.share + [True]
+
+
+def test_without_shares_those_of_one_address_wait_for_a_place() -> None:
+    crowd = Crowd(PLACES, PLACES)
+    clients = [Client(crowd) for _ in range(PLACES)]
+    assert not crowd.settle(NOW)
+    assert not any(c.gone for c in clients)
 
 
 def test_a_full_house_makes_room_for_one_more() -> None:
@@ -137,3 +151,35 @@ def test_every_bound_holds(
 def test_sites() -> None:
     assert site_of("203.0.113.7") == "203.0.113.7"
     assert site_of("2001:db8:1:2:3:4:5:6") == site_of("2001:db8:1:2::1%eth0") == "2001:db8:1:2::/64"
+
+
+def test_whose_reply_is_made_has_kept_nobody_waiting() -> None:
+    """However long its request waited for a worker: there is no moment to cut it off in."""
+    crowd, channels = made(), dict[int, Any]()
+    waited: list[float] = []
+
+    def answer(_: object, start: Any) -> list[bytes]:
+        [client] = crowd.clients()
+        client.last_activity = 0  # type: ignore[attr-defined]  # of a Connection
+        start("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def told() -> None:
+        waited.extend(time.time() - c.waiting_since for c in crowd.clients() if not c.busy)
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    [server] = _servers(Listener(answer, [listening], 1000, 1, 40, 40), crowd, channels)
+    server.pull_trigger = told  # what a worker calls when it has taken the request away
+    with closing(server), socket.create_connection(listening.getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: nmk\r\n\r\n")
+        client.setblocking(False)
+
+        def is_done() -> bool:
+            wasyncore.loop(timeout=0.01, map=channels, use_poll=True, count=1)
+            return bool(waited)
+
+        poll(is_done, 10, "reply")
+        for c in crowd.clients():
+            c.cut()
+        server.task_dispatcher.shutdown()
+    assert max(waited) < crowds.GRACE_SECONDS
