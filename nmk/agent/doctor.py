@@ -9,7 +9,7 @@ from nmk.agent import liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers, reverse_path
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
-from nmk.agent.reach import visit
+from nmk.agent.reach import visit_all
 from nmk.agent.settings import local_settings
 from nmk.agent.status import describe_peers, live
 from nmk.agent.tick import collect_facts
@@ -49,7 +49,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
         return
-    visits = [visit(url) for url in me.urls]
+    visits = visit_all(me.urls)
     checks: dict[str, Check] = {
         "controller": lambda: controller.check_controller(me, visits),
         "clock": lambda: controller.check_clock(me, visits, clock()),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import repeat
 
 from nmk.agent.http import get
 from nmk.errors import NmkError
 
 _HEALTH = "/healthz"
-_SECONDS = 10.0  # for a look
+SECONDS = 10.0  # for a look at all URLs
 _MOST_BYTES = 64 * 1024
 _SAYS = b"ok\n"
 
@@ -24,10 +27,16 @@ class Visit:
     date: float | None = None
 
 
-def visit(url: str) -> Visit:
+def visit_all(urls: Sequence[str], seconds: float = SECONDS) -> list[Visit]:
+    """Ask a controller how it is, at all its URLs at once, in so many seconds."""
+    with ThreadPoolExecutor(max(1, len(urls))) as pool:
+        return list(pool.map(visit, urls, repeat(seconds)))
+
+
+def visit(url: str, seconds: float = SECONDS) -> Visit:
     """Ask a controller how it is."""
     try:
-        response = get(url, _HEALTH, _MOST_BYTES, _SECONDS)
+        response = get(url, _HEALTH, _MOST_BYTES, seconds)
     except NmkError as error:
         problem = error.message.replace(f"cannot reach {url}", "cannot be reached")
         return Visit(url, problem.removeprefix(f"{url} "))

@@ -14,6 +14,7 @@ import pytest
 from nmk.agent.api import NodeApi
 from nmk.agent.http import EXCHANGE_TIMEOUT, post
 from nmk.agent.membership import take_in
+from nmk.agent.reach import visit_all
 from nmk.agent.tick import adopt
 from nmk.core.peers import Reply, read_reply
 from nmk.core.records import Facts
@@ -44,6 +45,17 @@ def test_urls_that_drip_leave_the_others_their_time() -> None:
             api.check_in(NO_EPOCH, CheckIn(0, ""))
         assert time.monotonic() - began < EXCHANGE_TIMEOUT
         assert len(slow.asked) == len(urls)
+
+
+def test_a_look_at_all_urls_takes_no_longer_than_at_one() -> None:
+    with Door(lambda _: b"") as slow:
+        slow.script = lambda _: slow.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 900, 0.05)
+        urls = [f"{slow.url}/{number}" for number in range(12)]
+        began = time.monotonic()
+        found = visit_all(urls, 1)
+        assert time.monotonic() - began < len(urls) / 2
+        assert [visit.url for visit in found] == urls
+        assert all(visit.problem == "cannot be reached: timed out" for visit in found)
 
 
 def test_no_second_question_when_the_time_is_over() -> None:
