@@ -19,13 +19,17 @@ Tell = Callable[[str, str], None]  # a machine, and the step it is at
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What all machines get: the network, the token that lets them in, the archive with nmk."""
+    """What all machines get: the network, the token that lets them in, the archive with nmk.
+
+    `ranges`: those of the network's that are wanted whatever they hold.
+    """
 
     network: str
     token: str
     archive: bytes
     ssh_options: tuple[str, ...] = ()
     ask: bool = False
+    ranges: tuple[str, ...] = ()
 
 
 def make_archive(nmk: bytes) -> bytes:
@@ -67,7 +71,7 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
     tell(machine, "connecting")
     exit_code, output = run_there(
         ssh_command(machine, invitation.ssh_options, ask=invitation.ask),
-        render_script(invitation.network),
+        render_script(invitation.network, invitation.ranges),
         invitation.token.encode() + b"\n" + invitation.archive,
         hear,
     )

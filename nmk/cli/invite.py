@@ -52,6 +52,13 @@ _KEY_LASTS = "1h"
     is_flag=True,
     help="Accept and keep the host key of a machine that ssh does not know yet, unseen.",
 )
+@click.option(
+    "--range",
+    "ranges",
+    metavar="CIDR",
+    multiple=True,
+    help="As for nmk join: take this range of the network whatever it holds; may be repeated.",
+)
 @dry_run_option
 @output_option
 @server_options
@@ -62,6 +69,7 @@ def invite(
     jobs: int,
     ssh_options: tuple[str, ...],
     accept_new: bool,
+    ranges: tuple[str, ...],
     dry_run: bool,
     output: str,
 ) -> int:
@@ -77,10 +85,12 @@ def invite(
     from nmk.agent.invite import Invitation, invite_all
     from nmk.cli.progress import Progress
     from nmk.core.invitation import parse_machine, render_script
+    from nmk.core.parse import parse_range
     from nmk.system.ssh import check_ssh, ssh_command
 
     if accept_new:
         ssh_options = (*ssh_options, "StrictHostKeyChecking=accept-new")
+    named = tuple(str(parse_range(text)) for text in ranges)
     chosen = list(dict.fromkeys(parse_machine(m) for m in machines))
     ask = sys.stdin.isatty() and min(jobs, len(chosen)) == 1
     name = api.network(network)
@@ -90,13 +100,13 @@ def invite(
         if dry_run:
             for machine in chosen:
                 put(f"[#] {shlex.join(ssh_command(machine, ssh_options, ask=ask))}")
-            put_text(render_script(name))
+            put_text(render_script(name, named))
             return 0
         if warning := reach_warning(key["urls"]):
             say(*warning)
         progress = Progress([] if is_quiet() else chosen, live=not ask)
         told = (lambda _machine, _step: None) if is_quiet() else progress.show
-        invitation = Invitation(name, key["token"], archive, ssh_options, ask)
+        invitation = Invitation(name, key["token"], archive, ssh_options, ask, named)
         outcomes = invite_all(chosen, invitation, jobs, told)
     return report(outcomes, output)
 

@@ -32,7 +32,7 @@ trap 'exit 129' HUP
 trap 'exit 143' TERM
 tar -xmf - -C "$dir" || exit
 step 'installing'
-echo "$token" | root sh "$dir/install.sh" join - --daemon off || exit
+echo "$token" | root sh "$dir/install.sh" join - --daemon off{RANGES} || exit
 step 'starting the agent with the machine'
 root /usr/local/bin/nmk service install agent >&2 || :
 echo '{ANSWER}'
@@ -62,12 +62,14 @@ def parse_machine(text: str) -> str:
     return text
 
 
-def render_script(network: str) -> str:
+def render_script(network: str, ranges: Sequence[str] = ()) -> str:
     """The shell script for a machine. Its input: a line with the token, then a tar archive.
 
-    On standard output it gives the two objects that `parse_answer` reads.
+    `ranges`: as `nmk join --range` takes them. On standard output it gives the two objects that `parse_answer` reads.
     """
-    return _SCRIPT.replace("{ANSWER}", ANSWER) + shlex.quote(network) + "\n"
+    named = "".join(f" --range {shlex.quote(cidr)}" for cidr in ranges)
+    script = _SCRIPT.replace("{ANSWER}", ANSWER).replace("{RANGES}", named)
+    return script + shlex.quote(network) + "\n"
 
 
 class Talk:

@@ -226,6 +226,19 @@ def test_new_host_keys_are_accepted_only_where_that_is_asked_for(
     assert found[:1] == ([first] if first else [])  # the first counts (ssh_config(5))
 
 
+def test_ranges_that_the_owner_wants_go_with_an_invitation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nmk.cli.invite.make_archive_of_running", lambda: b"")
+    options = ("--range", "203.0.113.0/24", "--range", "fd77::/64")
+    done = nmk("invite", "root@web", "--dry-run", *options)
+    assert done.code == 0, done.err
+    assert "join - --daemon off --range 203.0.113.0/24 --range fd77::/64 ||" in done.out
+    refused = nmk("invite", "root@web", "--dry-run", "--range", "$(reboot)")
+    assert (refused.code, refused.out) == (2, "")
+    assert "'$(reboot)'" in refused.err
+
+
 def test_an_unknown_host_key_is_told_with_the_way_to_accept_it() -> None:
     _, hint = explain_ssh("root@web", ["Host key verification failed."])
     assert "ssh root@web" in hint
