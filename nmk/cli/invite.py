@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -67,11 +67,10 @@ def invite(
     machines: tuple[str, ...],
     network: str | None,
     jobs: int,
-    ssh_options: tuple[str, ...],
-    accept_new: bool,
     ranges: tuple[str, ...],
     dry_run: bool,
     output: str,
+    **ssh: Any,  # noqa: ANN401  # two options
 ) -> int:
     """Let machines join a network, over ssh.
 
@@ -88,7 +87,8 @@ def invite(
     from nmk.core.parse import parse_range
     from nmk.system.ssh import check_ssh, ssh_command
 
-    if accept_new:
+    ssh_options: tuple[str, ...] = ssh["ssh_options"]
+    if ssh["accept_new"]:
         ssh_options = (*ssh_options, "StrictHostKeyChecking=accept-new")
     named = tuple(str(parse_range(text)) for text in ranges)
     chosen = list(dict.fromkeys(parse_machine(m) for m in machines))

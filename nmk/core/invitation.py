@@ -65,7 +65,8 @@ def parse_machine(text: str) -> str:
 def render_script(network: str, ranges: Sequence[str] = ()) -> str:
     """The shell script for a machine. Its input: a line with the token, then a tar archive.
 
-    `ranges`: as `nmk join --range` takes them. On standard output it gives the two objects that `parse_answer` reads.
+    `ranges`: as `nmk join --range` takes them. On standard output it gives the two objects that
+    `parse_answer` reads.
     """
     named = "".join(f" --range {shlex.quote(cidr)}" for cidr in ranges)
     script = _SCRIPT.replace("{ANSWER}", ANSWER).replace("{RANGES}", named)
