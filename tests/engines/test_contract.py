@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nmk.errors import StoreUnavailable, StoreUnusable
 from nmk.server.controller import Controller
 from nmk.store import store as store_module
 from nmk.store.engine import Collision, Engine, Statement, compile_query, open_engine
-from nmk.store.migrations import FIRST, MIGRATIONS
+from nmk.store.migrations import MIGRATIONS
 from nmk.store.sqlite import SqliteEngine
 from nmk.store.store import Commit, Store
 from nmk.store.tables import TABLES, ChangeRow, MetaRow, PresenceRow
@@ -41,7 +42,7 @@ from tests.engines.plugin import ENGINES, maker
 from tests.lab.polling import patient
 
 ROOT = Path(__file__).parents[2]
-DUMP = ROOT / "tests" / "golden" / "nmk-0.1.0.sql"
+GOLDEN = ROOT / "tests" / "golden"
 
 
 @pytest.fixture
@@ -78,18 +79,31 @@ def test_many_who_start_at_once_share_one_schema(url: str, opened: Opener) -> No
         assert len({store.epoch for store in pool.map(opened, [url] * 4)}) == 1
 
 
-@pytest.fixture
-def old(engine: Engine) -> Engine:
-    """A database of nmk 0.1.0: a network, keys, nodes, and how they came."""
-    engine.write([(sql, ()) for sql in FIRST])
-    rows = [line for line in DUMP.read_text().splitlines() if line.startswith("INSERT INTO ")]
-    engine.write([(sql.rstrip(";"), ()) for sql in sorted(rows, key=is_of_a_node)])
+def fill(engine: Engine, version: str, schema: int) -> Engine:
+    """A database that this version left: a network, keys, nodes, and how they came."""
+    engine.write([(sql, ()) for sql in chain.from_iterable(MIGRATIONS[:schema])])
+    dump = (GOLDEN / f"nmk-{version}.sql").read_text()
+    rows = [line for line in dump.splitlines() if line.startswith("INSERT INTO ")]
+    engine.write([(sql.rstrip(";"), ()) for sql in sorted(rows, key=comes_after)])
     return engine
 
 
-def is_of_a_node(sql: str) -> bool:
-    """These need the network first."""
-    return not sql.startswith("INSERT INTO networks")
+@pytest.fixture
+def old(engine: Engine) -> Engine:
+    """A database of nmk 0.1.0."""
+    return fill(engine, "0.1.0", 1)
+
+
+@pytest.fixture
+def newer(engine: Engine) -> Engine:
+    """A database of nmk 0.2.0."""
+    return fill(engine, "0.2.0", 2)
+
+
+def comes_after(sql: str) -> int:
+    """Nodes need the network first, and ext clients their gateway."""
+    table = sql.split()[2]
+    return {"networks": 0, "ext_clients": 2}.get(table, 1)
 
 
 def test_a_database_of_schema_1_is_brought_up(old: Engine, url: str, opened: Opener) -> None:
@@ -109,6 +123,31 @@ def test_a_database_of_schema_1_is_brought_up(old: Engine, url: str, opened: Ope
         replace(gate, revision=13),
         replace(phone, revision=14),
     ]
+
+
+def test_a_database_of_schema_2_is_brought_up(newer: Engine, url: str, opened: Opener) -> None:
+    store = Store(newer)
+    assert store.epoch == opened(url).epoch == "d1fdcfd4c92ececb"
+    assert dict(newer.read(compile_query(newer, MetaRow.select())))["schema"] == str(
+        len(MIGRATIONS)
+    )
+    roles = {node.name: node.gateway.roles for node in stored(store, Node)}
+    assert roles == {
+        "gone": (),
+        "web": (),
+        "db": (),
+        "site": ("ingress", "egress"),
+        "border": ("ingress", "exit"),
+    }
+    clients = stored(store, ExtClient)
+    assert sorted(c.name for c in clients) == ["lost", "phone", "tablet"]
+    assert {c.routes for c in clients} == {()}
+    assert len(store.log_since("home", 0, 100)) == head(store) == 23
+    router = replace(
+        next(c for c in clients if c.name == "phone"), routes=("192.168.9.0/24",), revision=24
+    )
+    change(store, 24, router)
+    assert store.records_since("home", 23) == [router]
 
 
 def test_many_who_bring_it_up_at_once_bring_it_up_once(

@@ -48,7 +48,7 @@ def kinds(results: Iterable[object]) -> Counter[type]:
 
 
 def memory(served: Served) -> dict[str, Any]:
-    """All that the admin API tells of the network, but for how check-ins went: that is no change."""
+    """All that the admin API tells of the network, but how check-ins went: that is no change."""
     nodes = served.nodes()
     for node in nodes.values():
         del node["last_seen"], node["check_in"]
