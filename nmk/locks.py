@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -67,6 +67,21 @@ def passing_lock(path: Path, seconds: float) -> Iterator[None]:
             path.unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+def line_up(path: Path) -> tuple[int | None, int]:
+    """A place at the end of a line: descriptors of the one before, if there is one, and of ours.
+
+    `take` of the one before waits for it; closing ours, or the end of this process, lets the next
+    one go. One process at a time lines up, which the caller sees to. Raises OSError.
+    """
+    before = None
+    with suppress(FileNotFoundError):
+        before = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    path.unlink(missing_ok=True)
+    mine = open_lock(path)
+    take(mine)
+    return before, mine
 
 
 def holder(handle: int) -> str:

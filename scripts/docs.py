@@ -86,6 +86,7 @@ FILES = """
 | `/run/nmk/NET.trouble` | what `nmk checkin --quiet` has told of already |
 | `/run/nmk/NET.answered` | empty; its time is that of the last check-in |
 | `/run/nmk/NET.ruleset` | a checksum of the packet filter as nmk has put it in place |
+| `/run/nmk/hooks.turn` | empty; its lock says whose [hooks](hooks.md) come last |
 | `/run/nmk/NET.gateways` | which of several gateways for one range do not answer |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |
 | `/var/lib/nmk/NET.log` | what `nmk log` shows |

@@ -23,6 +23,8 @@ RETURN_SECONDS = 60.0  # that a run waits which comes back with an answer: it ha
 _SAID_AFTER = 1.0  # seconds; shorter waits are not worth a word
 
 Say = Callable[[str], None]
+_is_held: list[bool] = []
+_waiting: list[Callable[[], None]] = []  # for the lock to be given back
 
 
 @contextmanager
@@ -31,11 +33,33 @@ def machine_lock(run: Runner, seconds: float = PERSON_SECONDS) -> Iterator[None]
 
     Not of a dry run, which finds whole files all the same.
     """
-    if run.dry:
+    with _then_what_waits():
+        if run.dry:
+            yield
+            return
+        with locked(state_directory(), seconds, run.note):
+            _is_held.append(True)
+            try:
+                yield
+            finally:
+                _is_held.pop()
+
+
+def after_release(action: Callable[[], None]) -> None:
+    """Do it when this process has given the machine's lock back; at once where it has none."""
+    if _is_held:
+        _waiting.append(action)
+    else:
+        action()
+
+
+@contextmanager
+def _then_what_waits() -> Iterator[None]:
+    try:
         yield
-        return
-    with locked(state_directory(), seconds, run.note):
-        yield
+    finally:
+        while _waiting:
+            _waiting.pop(0)()
 
 
 @contextmanager

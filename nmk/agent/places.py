@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nmk.system.facts import INSTANCE
 
+TURN = "hooks.turn"  # the file of the run whose hooks come last
 _STATE = Path("/var/lib/nmk")
 _RUNTIME = Path("/run/nmk")
 _STATE_MODE = 0o711  # a controller of another user's may live below
@@ -48,7 +49,8 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
     directory = runtime_directory()
     with suppress(OSError):
         if is_last:
-            (directory / INSTANCE).unlink(missing_ok=True)
+            for name in (INSTANCE, TURN):
+                (directory / name).unlink(missing_ok=True)
         for path in directory.glob(f"{network}.*"):  # no name of a network has a dot
             path.unlink(missing_ok=True)
         directory.rmdir()

@@ -9,8 +9,8 @@ import pytest
 from nmk.errors import BadView
 from tests.agent.memberships import full_view, joined, peer
 from tests.agent.memberships import told as taken_in
-from tests.lab import Host, Lab
-from tests.mesh import Mesh, live_addresses, live_peers, reaches
+from tests.lab import Host, Lab, poll
+from tests.mesh import Mesh, has_interface, live_addresses, live_peers, reaches
 
 HOOKS = "/etc/nmk/hooks"
 TELL = 'echo "$NMK_EVENT $NMK_PEER" >> /root/events; env | grep ^NMK_ | sort > /root/told'
@@ -123,8 +123,22 @@ def test_a_hook_can_ask_nmk_and_has_no_secrets(quiet_web: Host) -> None:
     done = quiet_web.run("nmk", "up", env={"NMK_JOIN_TOKEN": "nmk1.secret"})
     said = done.stderr.splitlines()
     assert "hook up: db" in said
-    assert "hook up: 75" in said  # it would have to wait for itself
+    assert "hook up: 0" in said
     assert "nmk1.secret" not in quiet_web.read("/root/told")
+
+
+def test_a_hook_that_hangs_keeps_nobody_from_his_work(quiet_web: Host) -> None:
+    """Its own hooks come after it, in the order in which things happened."""
+    wait = "mkfifo /root/gate; echo hangs >> /root/events; read -r _ < /root/gate; rm /root/gate"
+    hook(quiet_web, "down", f"{wait}; {TELL}")
+    first = quiet_web.start("nmk", "down")
+    poll(lambda: "hangs" in quiet_web.run("cat", "/root/events", check=False).stdout, 20, "hook")
+    second = quiet_web.start("nmk", "up")
+    poll(lambda: has_interface(quiet_web), 20, "the interface is up again")
+    assert events(quiet_web) == ["hangs"]
+    quiet_web.run("sh", "-c", "echo > /root/gate")
+    assert (first.wait(), second.wait()) == (0, 0)
+    assert events(quiet_web) == ["down", "up"]
 
 
 def test_a_hook_that_fails_is_said_and_stops_nothing(mesh: Mesh, quiet_web: Host) -> None:
