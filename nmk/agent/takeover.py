@@ -17,7 +17,8 @@ from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.tick import check_in_network, still_there
-from nmk.core.quick import Hub
+from nmk.core.hub_clients import Hub, fit_hub
+from nmk.core.quick import HubConfig, InUse
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, NmkError, NotJoined, PortTaken
 from nmk.system import ports, wireguard
@@ -29,6 +30,27 @@ from nmk.tools import has_tool, systemd_runs
 Json = dict[str, Any]
 Say = Callable[[str], None]
 _AT_ONCE = 500  # clients in one command
+
+
+def in_use(file: HubFile, run: Runner) -> InUse | None:
+    """What the interface that the file is named for has, while it is up."""
+    live = _look(file, run)
+    return InUse(live.private_key, live.listen_port) if live else None
+
+
+def hub_in(network: str, config: HubConfig) -> Hub:
+    """The hub as it can be in the network. Raises NotJoined, BadInput."""
+    me = _joined(network)
+    assert me.known  # noqa: S101  # as it has joined
+    _check_ranges(me, config)
+    return fit_hub(config, me.known.view.cidrs, public_key(config.private_key))
+
+
+def _joined(network: str) -> Membership:
+    me = state.load(network)
+    if me.phase != "joined" or me.known is None:
+        raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
+    return me
 
 
 def is_here(network: str, file: HubFile, hub: Hub, run: Runner) -> bool:
@@ -45,10 +67,8 @@ def take_over(
     before anything has changed.
     """
     with machine_lock(run):
-        me = state.load(network)
-        if me.phase != "joined" or me.known is None:
-            raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
-        _check_ranges(me, hub)
+        me = _joined(network)
+        assert me.known  # noqa: S101  # as it has joined
         own = _is_up(file, hub, run)
         if not own and me.private_key != hub.private_key:
             _check_port(file, hub, run)
@@ -86,7 +106,7 @@ def request_of(node: str, hub: Hub) -> Json:
         "node": node,
         "public_key": public_key(hub.private_key),
         "addresses": [str(ip_interface(a).ip) for a in hub.addresses],
-        "lets_out": hub.lets_out,
+        "lets_out": hub.translates,
         "clients": [
             {
                 "name": c.name,
@@ -99,16 +119,17 @@ def request_of(node: str, hub: Hub) -> Json:
     }
 
 
-def _check_ranges(me: Membership, hub: Hub) -> None:
-    """Raises BadInput where the network has not the hub's addresses."""
+def _check_ranges(me: Membership, hub: HubConfig) -> None:
+    """Raises BadInput where the network has no address of the hub's of a family."""
     assert me.known  # noqa: S101  # checked by the caller
     ranges = [ip_network(c) for c in me.known.view.cidrs]
-    own = [ip_interface(a) for a in hub.addresses]
-    outside = [a for a in own if not any(a.version == r.version and a.ip in r for r in ranges)]
+    own = [address for _, address in hub.addresses]
+    inside = {a.version for a in own if any(a.version == r.version and a.ip in r for r in ranges)}
+    outside = [a for a in own if a.version not in inside]
     if not outside:
         return
     name, told = me.remote_name, " ".join(hub.ranges)
-    if len(outside) == len(own):
+    if not inside:
         other = f"{name}-hub"
         hint = (
             f"on the controller: nmk network create {other} {told}; nmk key create -n {other}; "

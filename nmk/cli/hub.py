@@ -15,7 +15,8 @@ from nmk.errors import NotJoined
 
 if TYPE_CHECKING:
     from nmk.agent.hub_file import HubFile
-    from nmk.core.quick import Hub
+    from nmk.core.hub_clients import Hub
+    from nmk.core.quick import HubConfig
 
 COLUMNS = {
     "NAME": "name",
@@ -23,6 +24,8 @@ COLUMNS = {
     "ROUTES": "routes",
     "PUBLIC KEY": "public_key",
 }
+
+_MOST_LINES = 100  # of what is not taken over
 
 
 @click.command("import", epilog="Example: nmk extclient import /etc/wireguard/wg0.conf")
@@ -42,18 +45,21 @@ def import_(
     hub's private key and preshared keys stay on this machine's disk.
     """
     from nmk.agent.hub_file import parse_hub_file, read_hub_file
-    from nmk.agent.takeover import is_here, take_over
+    from nmk.agent.takeover import hub_in, in_use, is_here, take_over
     from nmk.cli.machine import runner
     from nmk.core.quick import decode_quick, parse_quick
     from nmk.system.facts import check_root
 
     check_root("nmk extclient import")
     found = parse_hub_file(file)
-    hub = parse_quick(decode_quick(read_hub_file(found)))
-    for line in hub.left:
-        say(f"not taken over: {line}")
-    name = _choose(network, hub)
     run = runner(dry_run, verbose=False)
+    config = parse_quick(decode_quick(read_hub_file(found)), in_use(found, run))
+    name = _choose(network, config)
+    hub = hub_in(name, config)
+    for line in hub.left[:_MOST_LINES]:
+        say(f"not taken over: {line}")
+    if len(hub.left) > _MOST_LINES:
+        say(f"not taken over: {len(hub.left) - _MOST_LINES} more")
     if not is_here(name, found, hub, run):
         say_text(_not_here(found))
     if not dry_run:
@@ -74,7 +80,7 @@ def import_(
         say_text(line)
 
 
-def _choose(network: str | None, hub: Hub) -> str:
+def _choose(network: str | None, hub: HubConfig) -> str:
     """The network to take the hub into. Raises NotJoined, Ambiguous."""
     from nmk.agent import state
 
@@ -109,10 +115,10 @@ def _summary(answer: Json, hub: Hub, network: str, *, dry_run: bool) -> list[str
         f"{took} over {count} ext clients, {known} were there",
         f"{node} {has} {place}; its roles: {', '.join(answer['roles'])}",
     ]
-    if hub.lets_out and "exit" in answer["roles"]:
+    if hub.translates and "exit" in answer["roles"]:
         so, is_ = ("would", "would be") if dry_run else ("does", "is")
         lines.append(f"the hub led its clients out, and so {so} {node}: it {is_} an exit gateway")
-    elif hub.lets_out:
+    elif hub.translates:
         lines.append(
             f"note: the hub led its clients out, and {node} does not any more\n"
             f"  to have it so: nmk gateway add -n {network} {node} exit"

@@ -20,13 +20,15 @@ _SETTINGS = {
     ),
     PEER: ("PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
 }
+_QUICKS = {*_SETTINGS[INTERFACE]} - {"PrivateKey", "ListenPort", "FwMark"}
 _SECTIONS = {kind.lower(): kind for kind in _SETTINGS}
 _KNOWN = {kind: {name.lower(): name for name in names} for kind, names in _SETTINGS.items()}
 _SECRETS = {"PrivateKey", "PresharedKey"}
+_SPACE = " \t\r\v\f"  # isspace(3) in the C locale; Python's own is wider
+_NO_SPACE = str.maketrans("", "", _SPACE)
 
 WRONG_FILE = "is it the hub's file of wg-quick(8), such as /etc/wireguard/wg0.conf?"
 _COMMENT_OUT = "correct the line, or put a # before it"
-TAKE_ONE_OUT = "take one of the two out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is below a header, `kind`, which stands in that line."""
+    """What is below a header, `kind`, which stands in that line; of several interfaces, all."""
 
     line: int
     kind: str
@@ -67,7 +69,7 @@ class Reader:
         if "\0" in line:
             raise bad(number, "there is a NUL byte", "is it a text file, in UTF-8?")
         body, mark, comment = line.partition("#")
-        body, comment = body.strip(), f"{mark}{comment[:_LONGEST_COMMENT]}".strip()
+        body, comment = body.strip(_SPACE), f"{mark}{comment[:_LONGEST_COMMENT]}".strip()
         if comment and not body:
             self._run.append(comment)
             return
@@ -83,47 +85,56 @@ class Reader:
         self._run, self._touches = [], bool(body)
 
     def _open(self, number: int, body: str) -> Section:
-        kind = _SECTIONS.get(body.lower())
+        kind = _SECTIONS.get(_bare(body).lower())
         if kind is None:
             raise bad(number, f"{shown(body)} is no section", f"there are {' and '.join(_KNOWN)}")
+        if kind == INTERFACE and self.interface:
+            self._section = self.interface
+            return self.interface
         section = self._section = Section(number, kind, [], [])
-        if kind == PEER:
-            self.peers.append(section)
-            if len(self.peers) > MOST_CLIENTS:
-                raise bad(number, f"there are over {MOST_CLIENTS} peers", WRONG_FILE)
-        elif self.interface:
-            first = self.interface.line
-            raise bad(number, f"there is an [Interface] in line {first} too", TAKE_ONE_OUT)
-        else:
+        if kind == INTERFACE:
             self.interface = section
+            return section
+        self.peers.append(section)
+        if len(self.peers) > MOST_CLIENTS:
+            raise bad(number, f"there are over {MOST_CLIENTS} peers", WRONG_FILE)
         return section
 
     def _add(self, number: int, body: str) -> Section:
-        before, equals, value = body.partition("=")
-        word, *more = before.split() or [""]
-        if more or not equals:
-            raise bad(number, f"{shown(word)} has no = after it", _COMMENT_OUT)
+        word, equals, value = body.partition("=")
+        word = word.strip(_SPACE)
+        first = next(iter(word.split()), word)  # the rest may be a secret
+        if not equals:
+            raise bad(number, f"{shown(first)} has no = after it", _COMMENT_OUT)
         section = self._section
         if section is None:
-            raise bad(number, f"{shown(word)} is in no section", "put it below [Interface]")
-        name = _KNOWN[section.kind].get(word.lower())
-        if name is None:
+            raise bad(number, f"{shown(first)} is in no section", "put it below [Interface]")
+        name = _KNOWN[section.kind].get(_bare(word).lower())
+        if name is None or (name in _QUICKS and name.lower() != word.lower()):
             raise bad(number, f"{shown(word)} is no setting of {section.kind}", _COMMENT_OUT)
-        setting = Setting(number, name, value.strip())
+        setting = Setting(number, name, value.strip(_SPACE) if name in _QUICKS else _bare(value))
         if name in _SECRETS:
-            _check_secret(setting)  # at once, so that the rest of a broken one is never quoted
+            # At once, so that the rest of a broken one is never quoted.
+            check_key(setting, f"the {name} is no WireGuard key")
+        elif not setting.value and name not in _QUICKS:
+            raise bad(number, f"{name} has nothing after its =", _COMMENT_OUT)
         section.settings.append(setting)
         return section
 
 
-def _check_secret(setting: Setting) -> None:
+def _bare(text: str) -> str:
+    """As wg(8) reads it: no space counts, also not between."""
+    return text.translate(_NO_SPACE)
+
+
+def check_key(setting: Setting, refusal: str) -> None:
+    """Raises BadInput, with that message, for what is no key in base64; all zeros are one."""
     try:
         raw = base64.b64decode(setting.value, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != KEY_BYTES or base64.b64encode(raw).decode() != setting.value:
-        message = f"the {setting.name} is no WireGuard key"
-        raise bad(setting.line, message, "copy its 44 characters whole")
+        raise bad(setting.line, refusal, "copy its 44 characters whole")
 
 
 def all_of(section: Section, name: str) -> list[Setting]:
@@ -131,20 +142,9 @@ def all_of(section: Section, name: str) -> list[Setting]:
     return [setting for setting in section.settings if setting.name == name]
 
 
-def one_or_none(section: Section, name: str) -> Setting | None:
-    """The only setting of a name. Raises BadInput where there are several."""
-    found = all_of(section, name)
-    if len(found) > 1:
-        raise bad(found[1].line, f"there is a {name} in line {found[0].line} too", TAKE_ONE_OUT)
-    return found[0] if found else None
-
-
-def one(section: Section, name: str, hint: str) -> Setting:
-    """The only setting of a name. Raises BadInput where there is none, with that hint."""
-    found = one_or_none(section, name)
-    if found is None:
-        raise bad(section.line, f"this {section.kind} has no {name}", hint)
-    return found
+def last_of(section: Section, name: str) -> Setting | None:
+    """The setting of a name that counts for `wg`."""
+    return next(iter(all_of(section, name)[::-1]), None)
 
 
 def shown(text: str) -> str:
