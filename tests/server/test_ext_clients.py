@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from nmk.agent.takeover import request_of
-from nmk.core.hub_names import MOST_CLIENTS
 from nmk.core.hub_clients import Hub, HubClient
+from nmk.core.hub_names import MOST_CLIENTS
 from nmk.system.keys import generate_private_key
 from nmk.wire.envelope import Kind
 from tests.core.made import key32

@@ -53,7 +53,7 @@ VALUES = {
         "MTU": ["1420"],
     },
 }
-CASES = st.sampled_from([str, str, str.lower, str.upper])
+CASES = st.sampled_from(["", "", "lower", "upper"])
 SPACES = st.sampled_from(["", "", "", " ", "\t", "\r", " \f"])
 COMMENTS = st.sampled_from(["", "", "", "# = [Peer] Küche", "#PublicKey=x"])
 
@@ -64,11 +64,15 @@ def sections(draw: st.DrawFn, kind: str) -> list[str]:
     names = draw(st.lists(st.sampled_from([*VALUES[kind]]), max_size=4))
     if kind == "[Peer]" and draw(st.sampled_from([True, True, True, True, False])):
         names.insert(0, "PublicKey")
-    lines = [draw(CASES)(kind)]
+
+    def cased(text: str) -> str:
+        return {"lower": text.lower(), "upper": text.upper()}.get(draw(CASES), text)
+
+    lines = [cased(kind)]
     for name in names:
         values = VALUES[kind][name]
         value = draw(st.sampled_from([*values[:2], *values[:2], *values]))
-        lines.append(f"{draw(CASES)(name)}{draw(SPACES)}={draw(SPACES)}{value}")
+        lines.append(f"{cased(name)}{draw(SPACES)}={draw(SPACES)}{value}")
     return [f"{draw(SPACES)}{line}{draw(SPACES)}{draw(COMMENTS)}" for line in lines]
 
 
