@@ -18,11 +18,10 @@ with atheris.instrument_imports(include=["nmk"]):
     from nmk.agent.history import parse_entry
     from nmk.agent.membership import decode
     from nmk.agent.salvage import field_of
-    from nmk.core.decisions import JoinRequest
     from nmk.core.mesh import Mesh
     from nmk.core.peers import merge_view
     from nmk.core.quick import parse_quick
-    from nmk.core.records import Facts, Network, Node
+    from nmk.core.records import Facts, JoinRequest, Network, Node
     from nmk.core.view import pack, pack_view
     from nmk.errors import NmkError
     from nmk.system.dump import parse_dump, parse_link

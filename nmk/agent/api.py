@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from nmk.agent.http import EXCHANGE_TIMEOUT, Response, post
-from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
 from nmk.core.peers import Reply
+from nmk.core.records import JoinRequest
 from nmk.errors import BadReply, NmkError, RateLimited, TooLarge, Unreachable, Unreadable
 from nmk.wire.envelope import (
     MAGIC,

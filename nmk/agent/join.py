@@ -32,8 +32,8 @@ from nmk.agent.tick import (
     still_there,
 )
 from nmk.core.claims import summarize
-from nmk.core.decisions import JoinRequest
 from nmk.core.parse import quote
+from nmk.core.records import JoinRequest
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import Tunnel, diff_tunnel
 from nmk.errors import (

@@ -1,6 +1,6 @@
 """Ext clients: who comes, changes and goes, what their configs say, and whether that still fits.
 
-Decisions are made as in `core.decisions`: from a mesh and a request to the records to write.
+Decisions are made as in `core.nodes`: from a mesh and a request to the records to write.
 """
 
 from __future__ import annotations
@@ -9,15 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 
-from nmk.core.decisions import (
-    check_fresh,
-    check_name,
-    find_node,
-    free_addresses,
-    move_to,
-)
 from nmk.core.gateways import parse_egress_ranges
-from nmk.core.mesh import Mesh
+from nmk.core.mesh import Mesh, check_fresh
+from nmk.core.nodes import check_name, find_node, free_addresses, move_to
 from nmk.core.parse import EVERYTHING, join_endpoint, parse_key, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.sites import Carrier, check_amount, check_carrier, check_own_lan, check_range

@@ -1,6 +1,6 @@
 """A WireGuard hub is taken over: a node becomes the gateway that it was, its clients ext clients.
 
-Decided as in `core.decisions`: from a mesh and a request to the records to write.
+Decided as in `core.nodes`: from a mesh and a request to the records to write.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from nmk.core.decisions import check_room, find_node, has_name, move_to, numbered
 from nmk.core.ext_clients import check_routes
 from nmk.core.gateways import Exit, Ingress, parse_egress_ranges
 from nmk.core.mesh import Mesh
+from nmk.core.nodes import check_room, find_node, has_name, move_to, numbered
 from nmk.core.parse import overlap, parse_address, parse_key, parse_label, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.sites import check_amount

@@ -15,6 +15,7 @@ from nmk.core.gateways import gateway_json
 from nmk.core.pool import Pool
 from nmk.core.records import AccessKey, ExtClient, Network, Node, Record, node_id
 from nmk.core.settings import effective
+from nmk.errors import Stale
 
 KEPT_COMMITS = 10_000  # an agent further behind than this gets a full view
 
@@ -218,3 +219,9 @@ def encode_client_entry(client: ExtClient) -> bytes:
     if client.routes:
         entry["ranges"] = client.routes
     return json.dumps(entry, separators=(",", ":")).encode()
+
+
+def check_fresh(current: int, seen: int | None, what: str) -> None:
+    """Raises Stale where a change was made on another revision than the current one."""
+    if seen is not None and seen != current:
+        raise Stale(f"{what} is at revision {current}, the change was made on revision {seen}")

@@ -67,6 +67,19 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """What a machine asks for: to be the node `identity`, let in by a key's secret."""
+
+    identity: str
+    key_id: str
+    secret: bytes
+    name: str | None
+    host_name: str
+    address: str | None
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One machine's membership. `identity` is the machine's X25519 public key, in base64.
 

@@ -1,11 +1,10 @@
-"""What makes a node a gateway, and what makes it none again: decisions as in `core.decisions`."""
+"""What makes a node a gateway, and what makes it none again: decisions as in `core.nodes`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nmk.core.decisions import find_node
 from nmk.core.gateways import (
     Egress,
     Exit,
@@ -19,6 +18,7 @@ from nmk.core.gateways import (
     parse_mapping,
 )
 from nmk.core.mesh import Mesh
+from nmk.core.nodes import find_node
 from nmk.core.parse import quote, with_port
 from nmk.core.records import Node
 from nmk.core.sites import (

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nmk import __version__
 from nmk.archive import pasted_line
-from nmk.core import decisions
+from nmk.core import access_keys, networks, nodes
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_duration, parse_int
 from nmk.core.records import AccessKey, Network, Node, Record, hash_secret
@@ -72,7 +72,7 @@ class Admin:
         def decide(meshes: Mapping[str, Mesh]) -> list[Record]:
             now = self._controller.now()
             hosts = [urlsplit(url).hostname or "" for url in self._urls()]
-            return [decisions.create_network(meshes, name, cidrs, settings, random, now, hosts)]
+            return [networks.create_network(meshes, name, cidrs, settings, random, now, hosts)]
 
         [network] = self._commit(edit, (EVERYWHERE, name), decide)
         log_edit("network-created", edit, network=name)
@@ -83,13 +83,13 @@ class Admin:
         with self._controller.lock:
             live = [m for m in self._controller.meshes.values() if _is_live(m.network)]
             meshes = sorted(live, key=lambda m: m.name)
-            return [_network_json(decisions.live_network(m), len(m.nodes)) for m in meshes]
+            return [_network_json(networks.live_network(m), len(m.nodes)) for m in meshes]
 
     def show_network(self, name: str) -> Json:
         """One network."""
         with self._controller.lock:
             mesh = self._controller.mesh(name)
-            network, nodes = decisions.live_network(mesh), len(mesh.nodes)
+            network, nodes = networks.live_network(mesh), len(mesh.nodes)
         strangers = self._controller.presence.strangers(name)
         return _network_json(network, nodes) | {
             "unknown_nodes": list(map(_stranger_json, strangers))
@@ -99,7 +99,7 @@ class Admin:
         """Change settings of a network."""
         settings = map_of(body, "settings")
         [network] = self._commit_to(
-            edit, name, lambda m: [decisions.set_network(m, settings, edit.revision)]
+            edit, name, lambda m: [networks.set_network(m, settings, edit.revision)]
         )
         log_edit("network-set", edit, network=name, **settings)
         with self._controller.lock:
@@ -110,7 +110,7 @@ class Admin:
 
         def decide(_: object) -> list[Record]:
             mesh = self._controller.mesh(name)
-            return decisions.delete_network(mesh, edit.revision, self._controller.now())
+            return networks.delete_network(mesh, edit.revision, self._controller.now())
 
         self._commit(edit, (EVERYWHERE, name), decide)
         log_edit("network-deleted", edit, network=name)
@@ -158,14 +158,14 @@ class Admin:
         """One key, also where it was revoked."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            key = decisions.find_key(mesh, key_id, revoked=True)
+            key = access_keys.find_key(mesh, key_id, revoked=True)
             return self._key_json(key, [n.name for n in mesh.nodes.values() if n.key_id == key_id])
 
     def delete_key(self, edit: Edit, network: str, key_id: str) -> None:
         """Revoke a key; the nodes that it let in stay."""
         now = self._controller.now()
         self._commit_to(
-            edit, network, lambda m: [decisions.delete_key(m, key_id, edit.revision, now)]
+            edit, network, lambda m: [access_keys.delete_key(m, key_id, edit.revision, now)]
         )
         log_edit("key-revoked", edit, network=network, key=key_id)
 
@@ -180,7 +180,7 @@ class Admin:
         """One node, with what it said of its traffic last."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            node, newest = decisions.find_node(mesh, name), mesh.revision
+            node, newest = nodes.find_node(mesh, name), mesh.revision
             names = {n.id: n.name for n in mesh.nodes.values()}
             names |= {c.id: c.name for c in mesh.clients.values()}
         told = self._controller.presence.traffic(node.identity)
@@ -190,7 +190,7 @@ class Admin:
         """Change what an admin decides of a node."""
         changes = {k: text_of(body, k, empty=True) for k in body}
         [node] = self._commit_to(
-            edit, network, lambda m: [decisions.set_node(m, name, changes, edit.revision)]
+            edit, network, lambda m: [nodes.set_node(m, name, changes, edit.revision)]
         )
         log_edit("node-set", edit, network=network, node=name, **changes)
         with self._controller.lock:
@@ -200,9 +200,7 @@ class Admin:
     def delete_node(self, edit: Edit, network: str, name: str) -> None:
         """Delete a node, for good: its identity is refused from now on."""
         now = self._controller.now()
-        self._commit_to(
-            edit, network, lambda m: [decisions.delete_node(m, name, edit.revision, now)]
-        )
+        self._commit_to(edit, network, lambda m: [nodes.delete_node(m, name, edit.revision, now)])
         log_edit("node-deleted", edit, network=network, node=name)
 
     def _commit_to(

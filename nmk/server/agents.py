@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import cast
 
-from nmk.core import decisions
-from nmk.core.decisions import JoinRequest
+from nmk.core import access_keys, nodes
 from nmk.core.mesh import Mesh
-from nmk.core.records import Facts, Node, Record, node_id
+from nmk.core.records import Facts, JoinRequest, Node, Record, node_id
 from nmk.core.view import is_known, pack, pack_view, pack_welcome
 from nmk.errors import (
     NmkError,
@@ -90,7 +89,7 @@ class Agents:
             stored = self._controller.commit(
                 f"node:{request.identity}",
                 (header.network,),
-                lambda meshes: decisions.join(
+                lambda meshes: nodes.join(
                     meshes.get(header.network) or Mesh(header.network),
                     request,
                     _observe((), remote),
@@ -129,7 +128,7 @@ class Agents:
 
             def decide(_: object) -> list[Record]:
                 mesh = self._mesh_of(header, session.identity)
-                return decisions.leave(mesh, session.identity, seq, self._controller.now())
+                return nodes.leave(mesh, session.identity, seq, self._controller.now())
 
             actor = f"node:{session.identity}"
             [node] = self._controller.commit(actor, (header.network,), decide)
@@ -181,7 +180,7 @@ class Agents:
         with self._controller.lock:
             mesh = self._controller.meshes.get(header.network)
             is_new = mesh is not None and request.identity not in mesh.nodes
-            opens = mesh is not None and decisions.opens(mesh, request)
+            opens = mesh is not None and access_keys.opens(mesh, request)
         if is_new and opens and not self._joins.take(f"{header.network} {request.key_id}"):
             log_seldom("joins-held-back", network=header.network, key=request.key_id)
             raise RateLimited("the access key lets in no more machines for the moment")
@@ -197,7 +196,7 @@ class Agents:
         self._controller.commit(
             f"node:{node.identity}",
             (header.network,),
-            lambda _: decisions.report(
+            lambda _: nodes.report(
                 self._mesh_of(header, node.identity),
                 node.identity,
                 seq,

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import cast
 
-from nmk.core.decisions import live_network
 from nmk.core.ext_clients import expire_clients
 from nmk.core.mesh import KEPT_COMMITS, Mesh
+from nmk.core.networks import live_network
 from nmk.core.records import ExtClient, Network, Record
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
 from nmk.server.log import log_event, log_trouble

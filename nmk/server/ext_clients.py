@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import cast
 
 from nmk.core import ext_clients, hubs
-from nmk.core.decisions import find_node
 from nmk.core.ext_clients import NewClient
 from nmk.core.hubs import HubPeer
 from nmk.core.mesh import Mesh
+from nmk.core.nodes import find_node
 from nmk.core.parse import parse_duration, quote
 from nmk.core.records import ExtClient, Node
 from nmk.core.traffic import Caller, parse_callers

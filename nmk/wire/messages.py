@@ -13,7 +13,6 @@ from typing import Any
 
 from nmk.core import traffic as traffic_text
 from nmk.core.check_in_health import LONGEST_TOLD
-from nmk.core.decisions import JoinRequest
 from nmk.core.parse import (
     parse_endpoint,
     parse_int,
@@ -23,7 +22,7 @@ from nmk.core.parse import (
     quote,
 )
 from nmk.core.peers import Reply, read_reply
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.text import parse_json, parse_plain, plain
 from nmk.errors import (

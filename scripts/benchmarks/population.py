@@ -11,7 +11,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
-from nmk.core import decisions
+from nmk.core import networks, nodes, records
 from nmk.core.mesh import Mesh
 from nmk.core.records import AccessKey, Facts, Record, hash_secret, key_of
 from nmk.server.controller import EVERYWHERE
@@ -34,9 +34,9 @@ class Ticket:
     key_id: str
     secret: bytes
 
-    def request(self, identity: Identity, number: int) -> decisions.JoinRequest:
+    def request(self, identity: Identity, number: int) -> records.JoinRequest:
         """What the machine of that number asks when it joins."""
-        return decisions.JoinRequest(
+        return records.JoinRequest(
             identity=base64.b64encode(identity.public).decode(),
             key_id=self.key_id,
             secret=self.secret,
@@ -84,7 +84,7 @@ class Step:
 def found_network() -> tuple[Mesh, Ticket, Step]:
     """A new network in memory, with a key to it."""
     mesh, ticket = Mesh(NETWORK), Ticket("bench", secrets.token_bytes(32))
-    network = decisions.create_network({}, NETWORK, RANGES, {}, secrets.token_bytes(16), _now())
+    network = networks.create_network({}, NETWORK, RANGES, {}, secrets.token_bytes(16), _now())
     key = AccessKey(ticket.key_id, NETWORK, hash_secret(ticket.secret), uses_max=None)
     return mesh, ticket, _apply(mesh, "bench", [network, key])
 
@@ -92,7 +92,7 @@ def found_network() -> tuple[Mesh, Ticket, Step]:
 def join(mesh: Mesh, ticket: Ticket, identity: Identity, number: int) -> Step:
     """The machine of that number joins."""
     request = ticket.request(identity, number)
-    records = decisions.join(mesh, request, OBSERVED, _now())
+    records = nodes.join(mesh, request, OBSERVED, _now())
     return _apply(mesh, f"node:{request.identity}", records)
 
 

@@ -14,8 +14,7 @@ from nmk.agent import api as api_module
 from nmk.agent import http as http_module
 from nmk.agent.api import NodeApi
 from nmk.agent.http import MOST_UNSEALED, post
-from nmk.core.decisions import JoinRequest
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.errors import (
     BadReply,
     KeyUsedUp,

@@ -10,9 +10,8 @@ import pytest
 from nmk.agent.api import Answer, NodeApi
 from nmk.agent.membership import Membership, decode, encode, take_in
 from nmk.agent.tick import api_of, check_in, collect_facts
-from nmk.core.decisions import JoinRequest
 from nmk.core.peers import read_reply
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.errors import BadView, NodeDeleted
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways

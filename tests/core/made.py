@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from nmk.core.decisions import JoinRequest
 from nmk.core.gateways import Exit, Gateway, Ingress, make_egress
 from nmk.core.mesh import Mesh
 from nmk.core.peers import View, merge_view, read_reply
@@ -18,6 +17,7 @@ from nmk.core.records import (
     ExtClient,
     Facts,
     Issue,
+    JoinRequest,
     Network,
     Node,
     Record,

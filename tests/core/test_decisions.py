@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import decisions
+from nmk.core import access_keys, networks, nodes
 from nmk.core.mesh import Mesh
 from nmk.core.records import AccessKey, Network, Node
 from nmk.errors import (
@@ -28,7 +28,7 @@ RANDOM = bytes(range(16))
 
 
 def create(name: str, *cidrs: str, meshes: dict[str, Mesh] | None = None) -> Network:
-    return decisions.create_network(meshes or {}, name, list(cidrs), {}, RANDOM, NOW)
+    return networks.create_network(meshes or {}, name, list(cidrs), {}, RANDOM, NOW)
 
 
 def home(**ranges: str) -> dict[str, Mesh]:
@@ -45,7 +45,7 @@ def test_a_network_has_the_ranges_asked_for() -> None:
 def test_ranges_that_are_picked_are_private_and_free(random: bytes) -> None:
     meshes = home(cidr4="10.0.0.0/9", cidr6="fd00::/16")
     try:
-        network = decisions.create_network(meshes, "lab", [], {}, random, NOW)
+        network = networks.create_network(meshes, "lab", [], {}, random, NOW)
     except RangeOverlaps:
         assert random[1] == 0  # an IPv6 range picked inside fd00::/16
         return
@@ -77,7 +77,7 @@ def test_a_network_that_holds_its_controller_is_refused(
     """Nodes would look for it in the mesh."""
 
     def make() -> Network:
-        return decisions.create_network({}, "home", cidrs, {}, RANDOM, NOW, hosts)
+        return networks.create_network({}, "home", cidrs, {}, RANDOM, NOW, hosts)
 
     if refused:
         with pytest.raises(BadInput, match=hosts[0]):
@@ -90,7 +90,7 @@ def test_a_range_that_is_picked_does_not_hold_the_controller() -> None:
     free = create("home").cidr4
     assert free
     own = free.replace(".0.0/16", ".7.7")
-    network = decisions.create_network({}, "home", [], {}, RANDOM, NOW, [own])
+    network = networks.create_network({}, "home", [], {}, RANDOM, NOW, [own])
     assert network.cidr4 not in {None, free}
 
 
@@ -116,19 +116,19 @@ def test_a_network_that_cannot_be(
 
 def test_a_deleted_network_leaves_its_name_and_range() -> None:
     mesh = made_mesh(made_node(1), made_key())
-    gone = decisions.delete_network(mesh, None, NOW)
+    gone = networks.delete_network(mesh, None, NOW)
     assert [type(r) for r in gone] == [Network, Node, AccessKey]
     assert all(r.deleted_at == NOW for r in gone)
     commit(mesh, *gone)
     assert create("home", "10.20.0.0/24", meshes={"home": mesh}).deleted_at is None
     with pytest.raises(NotFound, match="home"):
-        decisions.live_network(mesh)
+        networks.live_network(mesh)
 
 
 def test_settings_are_added_to_those_that_were_set() -> None:
     mesh = made_mesh()
-    commit(mesh, decisions.set_network(mesh, {"mtu": "1380"}, None))
-    changed = decisions.set_network(mesh, {"keepalive": "0"}, None)
+    commit(mesh, networks.set_network(mesh, {"mtu": "1380"}, None))
+    changed = networks.set_network(mesh, {"keepalive": "0"}, None)
     assert changed.settings == {"mtu": 1380, "keepalive": 0}
 
 
@@ -138,7 +138,7 @@ def test_settings_are_added_to_those_that_were_set() -> None:
 )
 def test_a_setting_that_cannot_be(name: str, value: str) -> None:
     with pytest.raises(BadInput) as refusal:
-        decisions.set_network(made_mesh(), {name: value}, None)
+        networks.set_network(made_mesh(), {name: value}, None)
     assert name in refusal.value.message
 
 
@@ -146,16 +146,16 @@ def test_what_was_seen_at_an_older_revision_is_not_changed() -> None:
     mesh = made_mesh(made_node(1), made_key())
     commit(
         mesh,
-        decisions.set_node(mesh, "n1", {"name": "web"}, 1),
-        decisions.set_network(mesh, {"mtu": 1400}, 1),
+        nodes.set_node(mesh, "n1", {"name": "web"}, 1),
+        networks.set_network(mesh, {"mtu": 1400}, 1),
         *mesh.keys.values(),
     )
     for edit in (
-        lambda: decisions.set_node(mesh, "web", {"name": "www"}, 1),
-        lambda: decisions.delete_node(mesh, "web", 1, NOW),
-        lambda: decisions.set_network(mesh, {"mtu": 1400}, 1),
-        lambda: decisions.delete_network(mesh, 1, NOW),
-        lambda: decisions.delete_key(mesh, KEY_ID, 1, NOW),
+        lambda: nodes.set_node(mesh, "web", {"name": "www"}, 1),
+        lambda: nodes.delete_node(mesh, "web", 1, NOW),
+        lambda: networks.set_network(mesh, {"mtu": 1400}, 1),
+        lambda: networks.delete_network(mesh, 1, NOW),
+        lambda: access_keys.delete_key(mesh, KEY_ID, 1, NOW),
     ):
         with pytest.raises(Stale, match="revision"):
             edit()
@@ -164,10 +164,10 @@ def test_what_was_seen_at_an_older_revision_is_not_changed() -> None:
 def test_a_node_is_renamed_moved_and_pinned_in_one_edit() -> None:
     mesh = made_mesh(made_node(1))
     wishes = {"name": "web", "address": "10.20.0.9", "endpoint": "198.51.100.7:1"}
-    node = decisions.set_node(mesh, "n1", wishes, None)
+    node = nodes.set_node(mesh, "n1", wishes, None)
     assert (node.name, node.address4, node.endpoint) == ("web", "10.20.0.9", "198.51.100.7:1")
     commit(mesh, node)
-    assert decisions.set_node(mesh, "web", {"endpoint": ""}, None).endpoint is None
+    assert nodes.set_node(mesh, "web", {"endpoint": ""}, None).endpoint is None
     assert list(mesh.by_name) == ["web"]
 
 
@@ -175,16 +175,16 @@ def test_a_node_may_be_given_what_it_has() -> None:
     node = made_node(1, address6="fd00::1")
     mesh = made_mesh(node, cidr6="fd00::/64")
     same = {"name": "n1", "address": "FD00:0::1"}
-    assert decisions.set_node(mesh, "n1", same, None) == replace(node, revision=1)
+    assert nodes.set_node(mesh, "n1", same, None) == replace(node, revision=1)
 
 
 def test_an_address_of_one_family_needs_no_free_one_of_the_other() -> None:
-    nodes = [made_node(n, address6=f"fd00::{n}") for n in (1, 2)]
-    mesh = made_mesh(*nodes, cidr4="10.20.0.0/30", cidr6="fd00::/64")
-    moved = decisions.set_node(mesh, "n1", {"address": "fd00::9"}, None)
+    two = [made_node(n, address6=f"fd00::{n}") for n in (1, 2)]
+    mesh = made_mesh(*two, cidr4="10.20.0.0/30", cidr6="fd00::/64")
+    moved = nodes.set_node(mesh, "n1", {"address": "fd00::9"}, None)
     assert moved.addresses == ("10.20.0.1", "fd00::9")
     with pytest.raises(RangeFull):
-        decisions.free_addresses(mesh, None, NOW)
+        nodes.free_addresses(mesh, None, NOW)
 
 
 @pytest.mark.parametrize(
@@ -205,15 +205,15 @@ def test_a_wish_for_a_node_that_cannot_be(
     wish: dict[str, str], error: type[NmkError], culprit: str
 ) -> None:
     with pytest.raises(error, match=culprit):
-        decisions.set_node(made_mesh(made_node(1), made_node(2)), "n1", wish, None)
+        nodes.set_node(made_mesh(made_node(1), made_node(2)), "n1", wish, None)
 
 
 def test_what_is_not_there_is_not_found() -> None:
     mesh = made_mesh(made_key(deleted_at=NOW))
     for look in (
-        lambda: decisions.find_node(mesh, "web"),
-        lambda: decisions.find_key(mesh, KEY_ID),
-        lambda: decisions.live_network(Mesh("lab")),
+        lambda: nodes.find_node(mesh, "web"),
+        lambda: access_keys.find_key(mesh, KEY_ID),
+        lambda: networks.live_network(Mesh("lab")),
     ):
         with pytest.raises(NotFound):
             look()

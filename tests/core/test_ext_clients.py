@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import decisions, ext_clients
-from nmk.core.decisions import QUARANTINE
+from nmk.core import ext_clients, networks, nodes
 from nmk.core.ext_clients import (
     NewClient,
     choose_ingress,
@@ -28,6 +27,7 @@ from nmk.core.ext_clients import (
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
+from nmk.core.nodes import QUARANTINE
 from nmk.core.parse import EVERYTHING, parse_label
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.tunnel import NO_KEY
@@ -153,17 +153,17 @@ def test_a_client_that_cannot_be(
 def test_names_and_keys_of_clients_are_nobody_elses_either() -> None:
     mesh = mesh_of(made_client(1), made_key())
     for act in (
-        lambda: decisions.set_node(mesh, "n2", {"name": "c1"}, None),
-        lambda: decisions.join(mesh, made_request(5, name="c1"), (), NOW),
+        lambda: nodes.set_node(mesh, "n2", {"name": "c1"}, None),
+        lambda: nodes.join(mesh, made_request(5, name="c1"), (), NOW),
     ):
         assert "an ext client named 'c1'" in refused(mesh, NameTaken, act).message
     stolen = replace(made_facts(2), wg_key=made_client(1).public_key)
     for act in (
-        lambda: decisions.report(mesh, identity(2), 1, stolen, ()),
-        lambda: decisions.join(mesh, made_request(5, facts=stolen), (), NOW),
+        lambda: nodes.report(mesh, identity(2), 1, stolen, ()),
+        lambda: nodes.join(mesh, made_request(5, facts=stolen), (), NOW),
     ):
         assert "an ext client's" in refused(mesh, BadInput, act).message
-    [node, _] = decisions.join(mesh, made_request(5, host_name="c1"), (), NOW)
+    [node, _] = nodes.join(mesh, made_request(5, host_name="c1"), (), NOW)
     assert isinstance(node, Node)
     assert node.name == "c1-2"
 
@@ -199,16 +199,16 @@ def test_no_two_of_nodes_and_clients_share_an_address_in_whatever_order_they_com
         cidr6="fd20::/64",
     )
     for number, (what, pick) in enumerate(steps, start=100):
-        nodes = [n for n in mesh.by_name if n != "n99"]
+        live = [n for n in mesh.by_name if n != "n99"]
         clients = list(mesh.client_by_name)
         try:
             if what == "join":
-                commit(mesh, *decisions.join(mesh, made_request(number), (), NOW))
+                commit(mesh, *nodes.join(mesh, made_request(number), (), NOW))
             elif what == "create":
                 create(mesh, f"c{number}", key32(number, kind=9))
-            elif what == "delete node" and nodes:
-                name = nodes[pick % len(nodes)]
-                commit(mesh, decisions.delete_node(mesh, name, None, NOW))
+            elif what == "delete node" and live:
+                name = live[pick % len(live)]
+                commit(mesh, nodes.delete_node(mesh, name, None, NOW))
             elif what == "delete client" and clients:
                 name = clients[pick % len(clients)]
                 commit(mesh, ext_clients.delete_client(mesh, name, None, NOW))
@@ -322,7 +322,7 @@ REASONS: list[tuple[str, Deed, list[str]]] = [
     ),
     (
         "another key of the gateway",
-        lambda m: commit(m, *decisions.report(m, identity(1), 1, made_facts(77), ())),
+        lambda m: commit(m, *nodes.report(m, identity(1), 1, made_facts(77), ())),
         ["n1 has another key now"],
     ),
     (
@@ -338,24 +338,24 @@ REASONS: list[tuple[str, Deed, list[str]]] = [
     ("no ingress", lambda m: set_roles(m, "n1", Gateway()), ["n1 is no ingress gateway any more"]),
     (
         "no gateway",
-        lambda m: commit(m, decisions.delete_node(m, "n1", None, NOW)),
+        lambda m: commit(m, nodes.delete_node(m, "n1", None, NOW)),
         ["its gateway was deleted"],
     ),
     (
         "two things",
         lambda m: commit(
             m,
-            *decisions.report(m, identity(1), 1, made_facts(77), ()),
+            *nodes.report(m, identity(1), 1, made_facts(77), ()),
             replace(m.by_name["n2"], gateway=made_egress(LAN)),
         ),
         ["n1 has another key now", f"it lacks {LAN}"],
     ),
     (
         "other packets",
-        lambda m: commit(m, decisions.set_network(m, {"mtu": 1280, "keepalive": 0}, None)),
+        lambda m: commit(m, networks.set_network(m, {"mtu": 1280, "keepalive": 0}, None)),
         ["mtu of the network is 1280 now", "keepalive of the network is 0 now"],
     ),
-    ("another name", lambda m: commit(m, decisions.set_node(m, "n1", {"name": "w"}, None)), []),
+    ("another name", lambda m: commit(m, nodes.set_node(m, "n1", {"name": "w"}, None)), []),
     ("no exit, which it never used", lambda m: set_roles(m, "n1", GATE), []),
 ]
 
@@ -540,12 +540,12 @@ def test_a_deleted_clients_name_and_key_are_free_at_once_and_its_address_after_a
     assert (mesh.clients, mesh.client_by_name, mesh.client_by_key) == ({}, {}, {})
     assert create(mesh).address4 == "10.20.0.4"  # while there are others
     later = NOW + QUARANTINE + 1
-    assert decisions.free_addresses(mesh, None, later) == {4: "10.20.0.3"}
+    assert nodes.free_addresses(mesh, None, later) == {4: "10.20.0.3"}
 
 
 def test_a_network_takes_its_clients_with_it() -> None:
     mesh = mesh_of(made_client(1), made_client(2, state="disabled"))
-    commit(mesh, *decisions.delete_network(mesh, None, NOW))
+    commit(mesh, *networks.delete_network(mesh, None, NOW))
     assert (mesh.clients, mesh.client_by_name, mesh.client_entries.since(0)) == ({}, {}, [])
 
 
@@ -586,7 +586,7 @@ def test_a_hub_is_taken_over_with_its_clients_as_they_are() -> None:
     assert isinstance(second, ExtClient)
     assert second.addresses == second.issue.addresses == ("10.20.0.9", "fd20::9")
     commit(mesh, *records)
-    [node] = decisions.report(mesh, identity(1), 1, replace(made_facts(1), wg_key=HUB_KEY), ())
+    [node] = nodes.report(mesh, identity(1), 1, replace(made_facts(1), wg_key=HUB_KEY), ())
     commit(mesh, node)
     assert [staleness(mesh, c) for c in mesh.clients.values()] == [[], []]
 
@@ -605,7 +605,7 @@ def test_to_take_over_once_more_changes_nothing() -> None:
     assert take_over(mesh, *peers) == []
     commit(
         mesh,
-        *decisions.report(mesh, identity(1), 1, replace(made_facts(1), wg_key=HUB_KEY), ()),
+        *nodes.report(mesh, identity(1), 1, replace(made_facts(1), wg_key=HUB_KEY), ()),
         switch_client(mesh, "p1", NOW, None, enabled=False),
         set_client(mesh, "p2", {"name": "pad"}, None, None),
     )
@@ -731,7 +731,7 @@ def test_a_hub_whose_exit_was_closed_stays_closed_when_it_is_taken_over_again() 
     commit(mesh, closed)
     assert again(peers=[hub_peer(1)]) == []
     facts = replace(made_facts(1), wg_key=HUB_KEY)
-    commit(mesh, *decisions.report(mesh, identity(1), 1, facts, ()))
+    commit(mesh, *nodes.report(mesh, identity(1), 1, facts, ()))
     assert again(peers=[]) == []
     [second] = again(peers=[hub_peer(1), hub_peer(2)])
     assert isinstance(second, ExtClient)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import decisions
+from nmk.core import networks, nodes
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_label
 from nmk.core.records import AccessKey, Node
@@ -41,14 +41,14 @@ from tests.core.made import (
 
 def join(mesh: Mesh, number: int, **wishes: object) -> Node:
     """The machine let in and stored."""
-    records = decisions.join(mesh, made_request(number, **wishes), ("198.51.100.7",), NOW)
+    records = nodes.join(mesh, made_request(number, **wishes), ("198.51.100.7",), NOW)
     commit(mesh, *records)
     return mesh.nodes[identity(number)]
 
 
 def test_a_join_makes_a_node_and_uses_the_key_once() -> None:
     mesh = made_mesh(made_key(uses_max=2), cidr6="fd00::/64")
-    node, key = decisions.join(mesh, made_request(1), ("198.51.100.7",), NOW)
+    node, key = nodes.join(mesh, made_request(1), ("198.51.100.7",), NOW)
     assert isinstance(node, Node)
     assert isinstance(key, AccessKey)
     assert node.addresses == ("10.20.0.1", "fd00::1")
@@ -59,7 +59,7 @@ def test_a_join_makes_a_node_and_uses_the_key_once() -> None:
 def test_the_same_identity_again_is_the_same_node_and_no_second_use() -> None:
     mesh = made_mesh(made_key(uses_max=1))
     first = join(mesh, 1)
-    assert decisions.join(mesh, made_request(1), ("198.51.100.7",), NOW) == []
+    assert nodes.join(mesh, made_request(1), ("198.51.100.7",), NOW) == []
     commit(mesh, replace(mesh.keys[KEY_ID], deleted_at=NOW))
     again = join(mesh, 1, facts=made_facts(1, port=51900))
     assert (again.name, again.addresses) == (first.name, first.addresses)
@@ -103,10 +103,10 @@ def test_a_key_without_limits_lets_in_whoever_comes() -> None:
 def test_a_deleted_identity_stays_out() -> None:
     mesh = made_mesh(made_key(uses_max=None))
     join(mesh, 1)
-    commit(mesh, decisions.delete_node(mesh, "host1", None, NOW))
+    commit(mesh, nodes.delete_node(mesh, "host1", None, NOW))
     with pytest.raises(NodeDeleted):
         join(mesh, 1)
-    commit(mesh, *decisions.delete_network(mesh, None, NOW))
+    commit(mesh, *networks.delete_network(mesh, None, NOW))
     with pytest.raises(KeyRevoked):
         join(mesh, 2)
 
@@ -144,7 +144,7 @@ def test_a_full_range_lets_nobody_in() -> None:
 
 
 def test_no_network_gets_more_nodes_than_machines_take_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "MOST_OTHERS", 2)
+    monkeypatch.setattr(nodes, "MOST_OTHERS", 2)
     mesh = made_mesh(made_key(uses_max=None), made_client(1))
     join(mesh, 1)
     with pytest.raises(RangeFull, match="2 nodes and ext clients at most"):
@@ -170,7 +170,7 @@ def test_machines_of_one_host_name_are_numbered_in_few_steps() -> None:
     mesh = made_mesh(made_key(uses_max=None), cidr4="10.20.0.0/16")
     names = Names({f"debian-{n}": made_node(1) for n in range(2, 5001)}, debian=made_node(1))
     mesh.by_name = names
-    assert decisions.free_name(mesh, made_request(1, host_name="debian")) == "debian-5001"
+    assert nodes.free_name(mesh, made_request(1, host_name="debian")) == "debian-5001"
     assert names.looks < 50
 
 
@@ -180,31 +180,31 @@ def test_names_of_one_host_name_stay_labels_whatever_the_number() -> None:
     mesh.by_name = {long: made_node(1)} | {
         f"{'x' * 57}-{n}": made_node(1) for n in range(2, 20_000)
     }
-    assert parse_label(decisions.free_name(mesh, made_request(1, host_name=long)))
+    assert parse_label(nodes.free_name(mesh, made_request(1, host_name=long)))
 
 
 def test_a_report_changes_the_facts_once() -> None:
     mesh = made_mesh(made_node(1))
     news = made_facts(1, port=51900)
-    [node] = decisions.report(mesh, identity(1), 1, news, ())
+    [node] = nodes.report(mesh, identity(1), 1, news, ())
     assert isinstance(node, Node)
     assert (node.facts, node.seq) == (news, 1)
     commit(mesh, node)
     for seq in (0, 1):
         with pytest.raises(StaleSequence) as stale:
-            decisions.report(mesh, identity(1), seq, made_facts(1), ())
+            nodes.report(mesh, identity(1), seq, made_facts(1), ())
         assert stale.value.stored == 1
 
 
 def test_a_report_of_what_is_known_uses_up_its_number() -> None:
     node = made_node(1, observed=("198.51.100.7",))
-    [stored] = decisions.report(made_mesh(node), identity(1), 1, node.facts, node.observed)
+    [stored] = nodes.report(made_mesh(node), identity(1), 1, node.facts, node.observed)
     assert stored == replace(node, seq=1, revision=stored.revision)
     with pytest.raises(StaleSequence):
-        decisions.report(made_mesh(stored), identity(1), 1, node.facts, node.observed)
+        nodes.report(made_mesh(stored), identity(1), 1, node.facts, node.observed)
 
 
 def test_a_report_cannot_take_anothers_wireguard_key() -> None:
     mesh = made_mesh(made_node(1), made_node(2))
     with pytest.raises(BadInput, match="another node's"):
-        decisions.report(mesh, identity(1), 1, made_facts(2), ())
+        nodes.report(mesh, identity(1), 1, made_facts(2), ())

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import decisions, ext_clients
+from nmk.core import ext_clients, networks, nodes
 from nmk.core.ext_clients import NewClient
 from nmk.core.gateways import parse_role
 from nmk.core.hubs import HubPeer, take_over_hub
@@ -97,26 +97,26 @@ def change(mesh: Mesh, number: int, step: Step) -> None:
 def decide(mesh: Mesh, number: int, step: Step) -> list[Record]:
     """What a step writes, at the time of its number. Raises NmkError where it makes no sense."""
     kind, one, other = step
-    nodes = [n for n in mesh.by_name if n != "n90"]
-    node = nodes[one % len(nodes)] if nodes else "none"
+    live = [n for n in mesh.by_name if n != "n90"]
+    node = live[one % len(live)] if live else "none"
     now = NOW + number
     role = parse_role(("ingress", "egress", "exit")[other % 3])
     ranges = LANS[: 1 + one % 3] if role == "egress" else ()
     peer = HubPeer(f"{number:016x}", f"x{other}", key32(number, 9), (f"10.20.0.{one + 99}",))
 
     def report() -> list[Record]:
-        found = decisions.find_node(mesh, node)
+        found = nodes.find_node(mesh, node)
         facts = made_facts(number, port=51000 + other)
-        return decisions.report(mesh, found.identity, found.seq + 1, facts, ())
+        return nodes.report(mesh, found.identity, found.seq + 1, facts, ())
 
     deeds: dict[str, Callable[[], list[Record]]] = {
-        "join": lambda: decisions.join(mesh, made_request(number), (), now),
-        "leave": lambda: [decisions.delete_node(mesh, node, None, now)],
+        "join": lambda: nodes.join(mesh, made_request(number), (), now),
+        "leave": lambda: [nodes.delete_node(mesh, node, None, now)],
         "report": report,
-        "rename node": lambda: [decisions.set_node(mesh, node, {"name": f"x{other}"}, None)],
+        "rename node": lambda: [nodes.set_node(mesh, node, {"name": f"x{other}"}, None)],
         "role": lambda: [add_role(mesh, RoleWish(node, role, ranges))],
         "no role": lambda: [remove_role(mesh, node, role, ranges[:1])],
-        "settings": lambda: [decisions.set_network(mesh, {"mtu": 1300 + other}, None)],
+        "settings": lambda: [networks.set_network(mesh, {"mtu": 1300 + other}, None)],
         "take over": lambda: take_over_hub(mesh, node, key32(number, kind=8), [], [peer], now),
     }
     return deeds[kind]() if kind in deeds else decide_client(mesh, number, step)

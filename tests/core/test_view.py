@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import decisions
+from nmk.core import networks, nodes
 from nmk.core.entries import BLOCK
 from nmk.core.mesh import Mesh
 from nmk.errors import BadView
@@ -113,23 +113,23 @@ def change(mesh: Mesh, kind: str, number: int, value: int) -> None:
     """One commit of this kind; nothing where it makes no sense."""
     node = mesh.nodes.get(made_node(number).identity)
     if kind == "settings":
-        commit(mesh, decisions.set_network(mesh, {"mtu": 1300 + value}, None))
+        commit(mesh, networks.set_network(mesh, {"mtu": 1300 + value}, None))
     elif kind == "join" and node is None and made_node(number).identity not in mesh.deleted:
         commit(mesh, made_node(number))
     elif node is None:
         return
     elif kind == "report":
         facts = made_facts(number, port=51000 + value)
-        commit(mesh, *decisions.report(mesh, node.identity, node.seq + 1, facts, ()))
+        commit(mesh, *nodes.report(mesh, node.identity, node.seq + 1, facts, ()))
     elif kind == "rename" and f"r{value}" not in mesh.by_name:
-        commit(mesh, decisions.set_node(mesh, node.name, {"name": f"r{value}"}, None))
+        commit(mesh, nodes.set_node(mesh, node.name, {"name": f"r{value}"}, None))
     elif kind == "move" and f"10.20.0.{100 + value}" not in {
         n.address4 for n in mesh.nodes.values()
     }:
         wish = {"address": f"10.20.0.{100 + value}"}
-        commit(mesh, decisions.set_node(mesh, node.name, wish, None))
+        commit(mesh, nodes.set_node(mesh, node.name, wish, None))
     elif kind == "delete":
-        commit(mesh, decisions.delete_node(mesh, node.name, None, NOW))
+        commit(mesh, nodes.delete_node(mesh, node.name, None, NOW))
 
 
 def test_views_stay_whole_over_many_blocks_of_entries() -> None:

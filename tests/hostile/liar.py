@@ -11,8 +11,7 @@ from typing import Any
 from nmk.agent import state
 from nmk.agent.membership import Membership, take_in
 from nmk.agent.tick import api_of, check_in, collect_facts
-from nmk.core.decisions import JoinRequest
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.core.view import pack
 from nmk.errors import NmkError
 from nmk.server.problem import problem

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.core.decisions import JoinRequest
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.errors import NotFound, RateLimited, Unreadable
 from nmk.server.admin import Admin
 from nmk.server.agents import Agents

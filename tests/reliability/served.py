@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import nmk
 from nmk.agent.api import Answer, NodeApi
 from nmk.cli.api import AdminApi
-from nmk.core.decisions import JoinRequest
-from nmk.core.records import Facts
+from nmk.core.records import Facts, JoinRequest
 from nmk.errors import BadReply, Unreachable
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn

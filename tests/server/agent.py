@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from nmk.core.decisions import JoinRequest
-from nmk.core.records import PROTOCOL, Facts, node_id
+from nmk.core.records import PROTOCOL, Facts, JoinRequest, node_id
 from nmk.errors import NmkError
 from nmk.wire.envelope import (
     NO_EPOCH,

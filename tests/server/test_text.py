@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmk.core.decisions import JoinRequest
+from nmk.core.records import JoinRequest
 from nmk.store.engine import open_engine
 from nmk.wire.envelope import Kind
 from nmk.wire.messages import CheckIn, encode_check_in, encode_join, facts_json

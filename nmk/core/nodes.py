@@ -1,4 +1,4 @@
-"""What a request changes: from meshes and a request to the records to write, or an error.
+"""What a request changes of nodes: from a mesh to the records to write, or an error.
 
 No function here writes. The caller commits the records with the revision that the decision was
 made on; when another commit was faster, it decides again on the newer state.
@@ -6,169 +6,29 @@ made on; when another commit was faster, it decides again on the newer state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from hmac import compare_digest
-from ipaddress import ip_network
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
-from nmk.core.mesh import Mesh
-from nmk.core.parse import (
-    Range,
-    label_from,
-    overlap,
-    parse_address,
-    parse_endpoint,
-    parse_label,
-    parse_network_name,
-    parse_range,
-    quote,
-    with_port,
-)
+from nmk.core.access_keys import admit
+from nmk.core.mesh import Mesh, check_fresh
+from nmk.core.parse import label_from, parse_address, parse_endpoint, parse_label, quote, with_port
 from nmk.core.peers import MOST_OTHERS
-from nmk.core.records import AccessKey, ExtClient, Facts, Network, Node, Record, hash_secret
-from nmk.core.settings import parse_settings
+from nmk.core.records import ExtClient, Facts, JoinRequest, Node, Record
 from nmk.errors import (
     AddressTaken,
     BadInput,
-    KeyExpired,
-    KeyRefused,
-    KeyRevoked,
-    KeyUsedUp,
     NameTaken,
     NodeDeleted,
     NotFound,
     RangeFull,
-    RangeOverlaps,
-    Stale,
     StaleSequence,
 )
 
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
 NUMBERED_LEAVE = 2  # the protocol's version from which on a leave has a number
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
-_TEN = ip_network("10.0.0.0/8")
 Addressed = TypeVar("Addressed", Node, ExtClient)
-
-
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
-    """What a machine asks for: to be the node `identity`, let in by a key's secret."""
-
-    identity: str
-    key_id: str
-    secret: bytes
-    name: str | None
-    host_name: str
-    address: str | None
-    facts: Facts
-
-
-def create_network(
-    meshes: Mapping[str, Mesh],
-    name: str,
-    cidrs: list[str],
-    settings: Mapping[str, str | int],
-    random: bytes,
-    now: int,
-    hosts: Sequence[str] = (),
-) -> Network:
-    """A new network. Without ranges a free IPv4 /16 and IPv6 ULA /64 (RFC 4193) are picked.
-
-    `random`: at least 7 bytes, from which the picks are derived; `hosts`: addresses and names of
-    the controller. One whose addresses all lie in the network would be looked for in the mesh.
-    """
-    parse_network_name(name)
-    live = {m.name: m.network for m in meshes.values() if m.network and not m.network.deleted_at}
-    if name in live:
-        raise NameTaken(f"a network named {quote(name)} exists", "nmk network list")
-    taken = {
-        ip_network(c): n.name for n in live.values() for c in (n.cidr4, n.cidr6) if c is not None
-    }
-    own = _addresses_of(hosts)
-    chosen = [parse_range(text) for text in cidrs] or pick_ranges([*taken, *own], random)
-    by_family: dict[int, Range] = {}
-    for cidr in chosen:
-        if cidr.version in by_family:
-            raise BadInput(
-                f"{quote(cidr)} is a second IPv{cidr.version} range",
-                "give one IPv4 range, one IPv6 range or one of each",
-            )
-        by_family[cidr.version] = cidr
-        for other, owner in taken.items():
-            if overlap(other, cidr):
-                raise RangeOverlaps(f"{cidr} overlaps {other} of network {quote(owner)}")
-    inside = [host for host in own if any(overlap(host, cidr) for cidr in chosen)]
-    if hosts and len(inside) == len(hosts):
-        raise BadInput(
-            f"{' and '.join(map(str, chosen))} would hold the controller itself, "
-            f"which has {', '.join(hosts)}",
-            "use a range of its own, such as 10.20.0.0/16",
-        )
-    cidr4, cidr6 = by_family.get(4), by_family.get(6)
-    return Network(
-        name=name,
-        cidr4=str(cidr4) if cidr4 else None,
-        cidr6=str(cidr6) if cidr6 else None,
-        settings=parse_settings(settings),
-        created_at=now,
-    )
-
-
-def _addresses_of(hosts: Sequence[str]) -> list[Range]:
-    """Those of the hosts that are no names, which may lead anywhere."""
-    found: list[Range] = []
-    for host in hosts:
-        with suppress(ValueError):
-            found.append(ip_network(host))
-    return found
-
-
-def pick_ranges(taken: list[Range], random: bytes) -> list[Range]:
-    """An unused 10.x.0.0/16 and a random ULA /64; the choice starts at a random x."""
-    for step in range(256):
-        cidr = ip_network(f"10.{(random[0] + step) % 256}.0.0/16")
-        if not any(overlap(cidr, t) for t in taken):
-            break
-    else:
-        raise RangeOverlaps(f"no /16 of {_TEN} is free", "give a range of your own")
-    groups = (b"\xfd" + random[1:6] + b"\0" + random[6:7]).hex(":", 2)
-    return [cidr, ip_network(f"{groups}::/64")]
-
-
-def set_network(mesh: Mesh, settings: Mapping[str, str | int], revision: int | None) -> Network:
-    """The network with settings changed; `revision`: what the editor saw, None for whatever is."""
-    network = live_network(mesh)
-    check_fresh(network.revision, revision, f"network {quote(network.name)}")
-    return replace(network, settings={**network.settings, **parse_settings(settings)})
-
-
-def delete_network(mesh: Mesh, revision: int | None, now: int) -> list[Record]:
-    """Tombstones of the network, its nodes, its ext clients and its keys."""
-    network = live_network(mesh)
-    check_fresh(network.revision, revision, f"network {quote(network.name)}")
-    return [
-        replace(network, deleted_at=now),
-        *(replace(n, deleted_at=now) for n in mesh.nodes.values()),
-        *(replace(c, deleted_at=now) for c in mesh.clients.values()),
-        *(replace(k, deleted_at=now) for k in mesh.keys.values() if k.deleted_at is None),
-    ]
-
-
-def live_network(mesh: Mesh) -> Network:
-    """The mesh's network; NotFound when it was deleted."""
-    if mesh.network is None or mesh.network.deleted_at is not None:
-        raise NotFound(f"there is no network {quote(mesh.name)}", "nmk network list")
-    return mesh.network
-
-
-def find_key(mesh: Mesh, key_id: str, *, revoked: bool = False) -> AccessKey:
-    """An access key by its id; one that was revoked only if asked for. Raises NotFound."""
-    key = mesh.keys.get(key_id)
-    if key is None or (key.deleted_at is not None and not revoked):
-        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list --all")
-    return key
 
 
 def find_node(mesh: Mesh, name: str, revision: int | None = None) -> Node:
@@ -212,31 +72,6 @@ def join(mesh: Mesh, request: JoinRequest, observed: tuple[str, ...], now: int) 
         created_at=now,
     )
     return [node, replace(key, uses=key.uses + 1)]
-
-
-def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
-    """The access key of the request: its secret right, not revoked, expired or used up.
-
-    A machine that is a node already comes in again whatever has become of its key since.
-    """
-    key = mesh.keys.get(request.key_id)
-    if key is None or not opens(mesh, request):
-        raise KeyRefused("the access key is not one of this network's")
-    if request.identity in mesh.nodes:
-        return key
-    if key.deleted_at is not None:
-        raise KeyRevoked("the access key was revoked")
-    if key.expires_at is not None and key.expires_at <= now:
-        raise KeyExpired("the access key has expired")
-    if key.uses_max is not None and key.uses >= key.uses_max:
-        raise KeyUsedUp(f"the access key has been used {key.uses} of {key.uses_max} times")
-    return key
-
-
-def opens(mesh: Mesh, request: JoinRequest) -> bool:
-    """Whether the request has the id and the secret of a key, whatever has become of that."""
-    key = mesh.keys.get(request.key_id)
-    return key is not None and compare_digest(key.secret_hash, hash_secret(request.secret))
 
 
 def free_name(mesh: Mesh, request: JoinRequest) -> str:
@@ -391,13 +226,6 @@ def delete_node(mesh: Mesh, name: str, revision: int | None, now: int) -> Node:
     return replace(find_node(mesh, name, revision), deleted_at=now)
 
 
-def delete_key(mesh: Mesh, key_id: str, revision: int | None, now: int) -> AccessKey:
-    """The key's tombstone. Nodes that it let in stay."""
-    key = find_key(mesh, key_id)
-    check_fresh(key.revision, revision, f"access key {quote(key_id)}")
-    return replace(key, deleted_at=now)
-
-
 def _check_wg_key(mesh: Mesh, identity: str, facts: Facts) -> None:
     owner = mesh.by_wg_key.get(facts.wg_key)
     if facts.wg_key in mesh.client_by_key or (owner is not None and owner.identity != identity):
@@ -406,9 +234,3 @@ def _check_wg_key(mesh: Mesh, identity: str, facts: Facts) -> None:
             f"the WireGuard key {facts.wg_key} is {whose}",
             "join anew with keys of its own: nmk leave --force, then nmk join -",
         )
-
-
-def check_fresh(current: int, seen: int | None, what: str) -> None:
-    """Raises Stale where a change was made on another revision than the current one."""
-    if seen is not None and seen != current:
-        raise Stale(f"{what} is at revision {current}, the change was made on revision {seen}")

@@ -1,0 +1,51 @@
+"""Access keys: whom they let in, and what a request changes of them; decided as in `core.nodes`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hmac import compare_digest
+
+from nmk.core.mesh import Mesh, check_fresh
+from nmk.core.parse import quote
+from nmk.core.records import AccessKey, JoinRequest, hash_secret
+from nmk.errors import KeyExpired, KeyRefused, KeyRevoked, KeyUsedUp, NotFound
+
+
+def find_key(mesh: Mesh, key_id: str, *, revoked: bool = False) -> AccessKey:
+    """An access key by its id; one that was revoked only if asked for. Raises NotFound."""
+    key = mesh.keys.get(key_id)
+    if key is None or (key.deleted_at is not None and not revoked):
+        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list --all")
+    return key
+
+
+def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
+    """The access key of the request: its secret right, not revoked, expired or used up.
+
+    A machine that is a node already comes in again whatever has become of its key since.
+    """
+    key = mesh.keys.get(request.key_id)
+    if key is None or not opens(mesh, request):
+        raise KeyRefused("the access key is not one of this network's")
+    if request.identity in mesh.nodes:
+        return key
+    if key.deleted_at is not None:
+        raise KeyRevoked("the access key was revoked")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise KeyExpired("the access key has expired")
+    if key.uses_max is not None and key.uses >= key.uses_max:
+        raise KeyUsedUp(f"the access key has been used {key.uses} of {key.uses_max} times")
+    return key
+
+
+def opens(mesh: Mesh, request: JoinRequest) -> bool:
+    """Whether the request has the id and the secret of a key, whatever has become of that."""
+    key = mesh.keys.get(request.key_id)
+    return key is not None and compare_digest(key.secret_hash, hash_secret(request.secret))
+
+
+def delete_key(mesh: Mesh, key_id: str, revision: int | None, now: int) -> AccessKey:
+    """The key's tombstone. Nodes that it let in stay."""
+    key = find_key(mesh, key_id)
+    check_fresh(key.revision, revision, f"access key {quote(key_id)}")
+    return replace(key, deleted_at=now)
