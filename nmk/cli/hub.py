@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def import_(
     hub's private key and preshared keys stay on this machine's disk.
     """
     from nmk.agent.hub_file import parse_hub_file, read_hub_file
-    from nmk.agent.takeover import hub_in, in_use, is_here, take_over
+    from nmk.agent.takeover import hub_in, in_use, is_here, look_ahead, take_over
     from nmk.cli.machine import runner
     from nmk.core.quick import decode_quick, parse_quick
     from nmk.system.facts import check_root
@@ -60,6 +61,12 @@ def import_(
         say(f"not taken over: {line}")
     if len(hub.left) > _MOST_LINES:
         say(f"not taken over: {len(hub.left) - _MOST_LINES} more")
+    ways = look_ahead(name, found, config, run)
+    hub = replace(hub, translates=hub.translates or ways.exit is not None)
+    if ways.exit:
+        say(f"to be an exit gateway: {ways.exit} leads the clients of {found.interface} out")
+    for lost in ways.lost:
+        say(f"will end: {lost.what}", f"  to keep it: {lost.keep}")
     if not is_here(name, found, hub, run):
         say_text(_not_here(found))
     if not dry_run:

@@ -6,20 +6,29 @@ hold and accepts makes the outcome a "maybe"; one that may hold and drops is pas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Literal
 
-Outcome = Literal["accept", "drop", "maybe"]
+from nmk.core.parse import Range
+
+Outcome = Literal["accept", "drop", "maybe", "translate"]
+Kind = Literal["filter", "nat"]
 OUTSIDE = "?"  # some interface that leads out of the machine, none in particular
+_RANGE = re.compile(r"[0-9a-f.:]+/[0-9]+")
+_FAMILIES = {"ip": 4, "ip6": 6}
 _DEEPEST = 16  # jumps, as the kernel's own limit for nft
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a flow. Interfaces are names, OUTSIDE, or None where it has none.
+    """A packet, the first of a flow unless `state` says otherwise.
 
-    `inside`: names of interfaces that do not lead out of the machine.
+    Interfaces are names, OUTSIDE, or None where it has none. `inside`: names of interfaces that do
+    not lead out of the machine. `source`, `target`: the range that it is from and goes to, None
+    where it may be any.
     """
 
     protocol: str
@@ -27,6 +36,9 @@ class Packet:
     comes_by: str | None = OUTSIDE
     goes_by: str | None = None
     inside: frozenset[str] = frozenset({"lo"})
+    state: str = "new"
+    source: Range | None = None
+    target: Range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,8 @@ class Match:
     """A condition: the field is one of the values, or with `negated` none of them.
 
     Fields: protocol, port (as (low, high)), comes_by, goes_by (names; a trailing * stands for any
-    end), state (of the connection). Any other cannot be judged.
+    end), state (of the connection), source, target (as "10.8.0.0/24"), family (4 or 6). Any other
+    cannot be judged.
     """
 
     field: str
@@ -44,7 +57,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """All conditions met: accept, drop, return, jump NAME or goto NAME; else to the next rule."""
+    """All conditions met: accept, drop, translate (the source), return, jump NAME or goto NAME.
+
+    Else, as for redirect (another target), to the next rule.
+    """
 
     matches: tuple[Match, ...]
     verdict: str
@@ -87,7 +103,7 @@ def find_stops(tables: Sequence[Table], hook: str, packet: Packet) -> list[Stopp
         Stopped(table.name, chain.name, judge_chain(table, chain, packet))
         for table in tables
         for chain in table.chains.values()
-        if chain.hook == hook
+        if chain.hook == hook and _sees(table, packet)
     ]
     return [o for o in outcomes if o.outcome != "accept"]
 
@@ -99,6 +115,22 @@ def judge_chain(table: Table, base: Chain, packet: Packet) -> Outcome:
     return "maybe" if outcome == "drop" and walk.may_pass else outcome
 
 
+def find_translations(tables: Sequence[Table], packet: Packet) -> Iterator[tuple[str, str]]:
+    """The table and the base chain that give, or may give, the packet another source address."""
+    for table in tables:
+        for chain in table.chains.values():
+            walk = _Walk(table, packet)
+            is_asked = chain.hook == "postrouting" and _sees(table, packet)
+            if is_asked and (walk.through(chain, 0) == "translate" or walk.may_translate):
+                yield table.name, chain.name
+
+
+def _sees(table: Table, packet: Packet) -> bool:
+    """Whether packets of that family come to the table at all."""
+    family = _FAMILIES.get(table.name.partition(" ")[0])
+    return family is None or packet.source is None or packet.source.version == family
+
+
 class _Walk:
     """One packet's way from rule to rule."""
 
@@ -106,6 +138,7 @@ class _Walk:
         self._table = table
         self._packet = packet
         self.may_pass = False
+        self.may_translate = False
 
     def through(self, chain: Chain, depth: int) -> Outcome | None:
         """The outcome in a chain; None where the packet comes out at its end."""
@@ -119,6 +152,8 @@ class _Walk:
             outcome = self._verdict(verb, target, depth)
             if outcome == "accept" and not holds:
                 self.may_pass = True
+            elif outcome == "translate" and not holds:
+                self.may_translate = True
             elif outcome and holds:
                 return outcome
             if verb == "goto" and holds:
@@ -130,6 +165,8 @@ class _Walk:
             return "accept"
         if verb == "drop":
             return "drop"
+        if verb == "translate":
+            return "translate"
         next_chain = self._table.chains.get(target)
         if verb in {"jump", "goto"} and next_chain and depth < _DEEPEST:
             return self.through(next_chain, depth + 1)
@@ -150,7 +187,13 @@ class _Walk:
             case "port":
                 found = any(_within(packet.port, v) for v in match.values)
             case "state":
-                found = "new" in match.values
+                found = packet.state in match.values
+            case "source":
+                found = _is_within(packet.source, match.values)
+            case "target":
+                found = _is_within(packet.target, match.values)
+            case "family" if packet.source:
+                found = packet.source.version in match.values
             case "comes_by":
                 found = _is_interface(packet.comes_by, match.values, packet.inside)
             case "goes_by":
@@ -158,6 +201,17 @@ class _Walk:
             case _:
                 return None
         return found if found is None else found != match.negated
+
+
+def _is_within(range_: Range | None, values: tuple[object, ...]) -> bool | None:
+    """Whether all of the range is in one of the values; None where that cannot be told."""
+    if range_ is None:
+        return None
+    known = [ip_network(v) for v in values if isinstance(v, str) and _RANGE.fullmatch(v)]
+    near = [v for v in known if v.version == range_.version and v.overlaps(range_)]
+    if any(v.prefixlen <= range_.prefixlen for v in near):
+        return True
+    return None if near or len(known) < len(values) else False
 
 
 def _within(port: int, span: object) -> bool:

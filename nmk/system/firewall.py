@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from nmk.core.firewall import Table
+from nmk.core.firewall import Kind, Table
 from nmk.errors import CommandFailed
 from nmk.system.iptables_rules import parse_rules
 from nmk.system.nft_rules import parse_ruleset
@@ -19,31 +19,31 @@ _LEGACY = {  # tables that the old iptables has in the kernel; asking it for oth
 _FAMILIES = {"iptables": "ip", "ip6tables": "ip6"}
 
 
-def read_tables(run: Runner) -> list[Table] | None:
-    """All filter chains; None where there is no program to ask. Raises CommandFailed.
+def read_tables(run: Runner, kind: Kind = "filter") -> list[Table] | None:
+    """All chains of a kind; None where there is no program to ask. Raises CommandFailed.
 
     What iptables made inside nft is asked of iptables, which knows its own conditions best.
     """
     if not has_tool("nft"):
-        return _read_legacy(run) if any(map(has_tool, _LEGACY)) else None
-    tables = parse_ruleset(run.read(["nft", "--json", "list", "ruleset"]))
+        return _read_legacy(run, kind) if any(map(has_tool, _LEGACY)) else None
+    tables = parse_ruleset(run.read(["nft", "--json", "list", "ruleset"]), kind)
     for tool, family in _FAMILIES.items():
-        name = f"{family} filter"
+        name = f"{family} {kind}"
         if has_tool(tool) and any(t.name == name for t in tables):
             with suppress(CommandFailed):  # no table of iptables' after all
-                theirs = parse_rules(run.read([tool, "-S"]), name, tool)
+                theirs = parse_rules(run.read([tool, "-t", kind, "-S"]), name, tool)
                 tables = [*(t for t in tables if t.name != name), theirs]
-    return tables + _read_legacy(run)
+    return tables + _read_legacy(run, kind)
 
 
-def _read_legacy(run: Runner) -> list[Table]:
+def _read_legacy(run: Runner, kind: Kind) -> list[Table]:
     found = []
     for tool, names in _LEGACY.items():
         legacy = f"{tool}-legacy" if has_tool(f"{tool}-legacy") else tool
-        if has_tool(legacy) and "filter" in _lines(names):
+        if has_tool(legacy) and kind in _lines(names):
             with suppress(CommandFailed):  # this iptables speaks nft, and has been asked
-                name = f"{_FAMILIES[tool]} filter"
-                found.append(parse_rules(run.read([legacy, "-S"]), name, legacy))
+                name = f"{_FAMILIES[tool]} {kind}"
+                found.append(parse_rules(run.read([legacy, "-t", kind, "-S"]), name, legacy))
     return found
 
 

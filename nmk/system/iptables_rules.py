@@ -1,4 +1,4 @@
-"""What `iptables -S` prints of the filter table, as `core.firewall` judges it (iptables(8))."""
+"""What `iptables -S` prints of a table, as `core.firewall` judges it (iptables(8))."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ from collections.abc import Iterator
 
 from nmk.core.firewall import Chain, Match, Rule, Table
 
-_HOOKS = {"INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"}
-_VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
+_HOOKS = {name.upper(): name for name in ("input", "forward", "output", "postrouting")}
+_VERDICTS = {
+    "ACCEPT": "accept",
+    "DROP": "drop",
+    "REJECT": "drop",
+    "RETURN": "return",
+    **dict.fromkeys(("MASQUERADE", "SNAT"), "translate"),
+    **dict.fromkeys(("DNAT", "REDIRECT"), "redirect"),
+}
 _FIELDS = {
     "-p": "protocol",
     "-i": "comes_by",
     "-o": "goes_by",
+    "-s": "source",
+    "-d": "target",
     "--dport": "port",
     "--dports": "port",
     "--ctstate": "state",
     "--state": "state",
 }
-_NO_CONDITION = {"-m", "--comment", "--reject-with", "--log-prefix", "--log-level"}
+_NO_CONDITION = {
+    *("-m", "--comment", "--reject-with", "--log-prefix", "--log-level"),
+    *("--to-source", "--to-ports", "--random", "--random-fully", "--persistent"),
+}
 
 
 def parse_rules(text: str, name: str, tool: str = "") -> Table:

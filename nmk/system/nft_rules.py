@@ -6,13 +6,20 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nmk.core.firewall import Chain, Match, Rule, Table
+from nmk.core.firewall import Chain, Kind, Match, Rule, Table
 from nmk.errors import CommandFailed
 
 Json = dict[str, Any]
 Sets = Mapping[str, list[Any]]  # of one table, by name
-_VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "return"}
-_NO_CONDITION = {"counter", "log", "accept", "drop", "reject", "return", "jump", "goto", "comment"}
+_VERDICTS = {
+    "accept": "accept",
+    "drop": "drop",
+    "reject": "drop",
+    "return": "return",
+    **dict.fromkeys(("masquerade", "snat"), "translate"),
+    **dict.fromkeys(("dnat", "redirect"), "redirect"),
+}
+_NO_CONDITION = {"counter", "log", "jump", "goto", "comment", *_VERDICTS}
 _META = {
     "l4proto": "protocol",
     "iifname": "comes_by",
@@ -20,17 +27,19 @@ _META = {
     "oifname": "goes_by",
     "oif": "goes_by",
 }
+_PROTOCOLS = {"ipv4": 4, "ipv6": 6}
+_SIDES = {"saddr": "source", "daddr": "target"}
 _PORTS = {"udp", "tcp", "sctp", "dccp", "udplite"}
 
 
-def parse_ruleset(text: str) -> list[Table]:
-    """The filter chains of all tables. Raises CommandFailed."""
+def parse_ruleset(text: str, kind: Kind = "filter") -> list[Table]:
+    """The chains of all tables, their hooks where they are of the kind. Raises CommandFailed."""
     try:
         objects = [o for o in json.loads(text)["nftables"] if isinstance(o, dict)]
         tables: dict[tuple[str, str], dict[str, Chain]] = {}
         sets: dict[tuple[str, str], dict[str, list[Any]]] = {}
         for chain in _all(objects, "chain"):
-            filters = chain.get("type") == "filter"
+            filters = chain.get("type") == kind
             tables.setdefault(_home(chain), {})[chain["name"]] = Chain(
                 chain["name"],
                 hook=chain["hook"] if filters else None,
@@ -90,6 +99,8 @@ def _parse_match(match: Json, sets: Sets) -> list[Match]:
     [(kind, key)] = left.items()
     if kind == "meta" and key["key"] in _META:
         return [Match(_META[key["key"]], values, negated)]
+    if kind == "meta" and key["key"] == "nfproto":
+        return [Match("family", tuple(_PROTOCOLS.get(v) for v in values), negated)]
     if kind == "ct" and key["key"] == "state":
         return [Match("state", values, negated)]
     if kind == "payload" and "field" in key:
@@ -105,6 +116,8 @@ def _parse_payload(
         return [*around, Match("port", tuple(_span(v) for v in values), negated)]
     if field in {"protocol", "nexthdr"} and protocol in {"ip", "ip6"}:
         return [Match("protocol", values, negated)]
+    if field in _SIDES and protocol in {"ip", "ip6"}:
+        return [Match(_SIDES[field], tuple(_range(v) for v in values), negated)]
     return [*around, Match("?")]
 
 
@@ -120,6 +133,8 @@ def _elements(right: Any, sets: Sets) -> Iterator[Any]:  # noqa: ANN401  # JSON
             yield from [element] if isinstance(element, list) else _elements(element, sets)
     elif isinstance(right, list):
         yield from right
+    elif isinstance(right, dict) and "prefix" in right:
+        yield f"{right['prefix']['addr']}/{right['prefix']['len']}"
     elif isinstance(right, dict) and "range" in right:
         yield tuple(right["range"])
     else:
@@ -130,3 +145,10 @@ def _span(value: Any) -> object:  # noqa: ANN401  # JSON
     if isinstance(value, tuple) and all(isinstance(v, int) for v in value):
         return value
     return (value, value) if isinstance(value, int) else None
+
+
+def _range(value: Any) -> object:  # noqa: ANN401  # JSON
+    """A single address as a range, as others are."""
+    if not isinstance(value, str) or "/" in value:
+        return value
+    return f"{value}/{128 if ':' in value else 32}"
