@@ -64,7 +64,7 @@ def look_at_ways(me: Membership, config: HubConfig, hub: str, run: Runner) -> Wa
         ranges=tuple(ip_network(r) for r in config.ranges),
     )
     led = led_ways(machine, _ways(machine, run))
-    exit_ = next((one.by for one in led if one.way.internet and one.by), None)
+    exit_ = next((one.by for one in led if one.way.internet and one.is_sure), None)
     lost = [] if exit_ or config.translates else _ends(me, led)
     lost += [_forward(machine, stop) for stop in forward_stops(machine, led)]
     lost += [_input(machine, stop, ports) for stop, ports in input_stops(machine).items()]
@@ -105,9 +105,11 @@ def _ends(me: Membership, led: list[Led]) -> list[Lost]:
     if gateway.exit:
         return []
     add = f"nmk gateway add -n {me.remote_name} {me.known.view.name}"
-    if any(one.way.internet for one in led):
-        what = "what clients send elsewhere is passed on, untranslated"
-        return [Lost(what, f"{add} exit --nat off")]
+    if out := [one for one in led if one.way.internet]:
+        by = next((one.by for one in out if one.by), None)
+        how = f"perhaps translated by {by}" if by else "untranslated"
+        what = f"what clients send elsewhere is passed on, {how}"
+        return [Lost(what, f"{add} exit" if by else f"{add} exit --nat off")]
     found = []
     for nat, how in (("", ""), (" --nat off", ", untranslated")):
         ranges = [

@@ -115,14 +115,15 @@ def judge_chain(table: Table, base: Chain, packet: Packet) -> Outcome:
     return "maybe" if outcome == "drop" and walk.may_pass else outcome
 
 
-def find_translations(tables: Sequence[Table], packet: Packet) -> Iterator[tuple[str, str]]:
-    """The table and the base chain that give, or may give, the packet another source address."""
+def find_translations(tables: Sequence[Table], packet: Packet) -> Iterator[tuple[str, bool]]:
+    """The tables and base chains that translate the packet's source, each with whether for sure."""
     for table in tables:
         for chain in table.chains.values():
-            walk = _Walk(table, packet)
-            is_asked = chain.hook == "postrouting" and _sees(table, packet)
-            if is_asked and (walk.through(chain, 0) == "translate" or walk.may_translate):
-                yield table.name, chain.name
+            if chain.hook == "postrouting" and _sees(table, packet):
+                walk = _Walk(table, packet)
+                is_sure = walk.through(chain, 0) == "translate"
+                if is_sure or walk.may_translate:
+                    yield f"{table.name} {chain.name}", is_sure and not walk.may_pass
 
 
 def _sees(table: Table, packet: Packet) -> bool:

@@ -43,10 +43,14 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """A way on which the hub leads its clients; `by`: the table and chain that translate them."""
+    """A way on which the hub leads its clients.
+
+    `by`: the table and chain that translate them, for sure or perhaps.
+    """
 
     way: Way
-    by: str | None
+    by: str | None = None
+    is_sure: bool = False
 
 
 def led_ways(machine: Machine, ways: Sequence[Way]) -> list[Led]:
@@ -55,8 +59,10 @@ def led_ways(machine: Machine, ways: Sequence[Way]) -> list[Led]:
     for way in ways:
         packets = _packets(machine, way)
         if packets and not any(_drops(machine.filters, "forward", p) for p in packets):
-            by = next(find_translations(machine.nats, packets[0]), None)
-            found.append(Led(way, " ".join(by) if by else None))
+            by = [*find_translations(machine.nats, packets[0])]
+            sure = [chain for chain, is_sure in by if is_sure]
+            first = next(iter(sure or [chain for chain, _ in by]), None)
+            found.append(Led(way, first, bool(sure)))
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from nmk.core.firewall import OUTSIDE, Packet, Stopped, find_stops
+from nmk.core.hub_ways import Machine, Way, forward_stops, input_stops, led_ways
 from nmk.errors import CommandFailed
 from nmk.system.iptables_rules import parse_rules
 from nmk.system.nft_rules import parse_ruleset
@@ -182,3 +185,54 @@ def test_what_iptables_lets_in(rule: str) -> None:
 )
 def test_what_iptables_keeps_out(rule: str, expected: str) -> None:
     assert outcome(f"{UFW}-A ufw-user-input {rule}\n", "input", CALL) == [expected]
+
+
+FIREWALLD = """
+table inet firewalld {
+chain filter_INPUT {
+type filter hook input priority 10; policy accept;
+ct state established,related accept
+jump filter_INPUT_ZONES
+reject with icmpx admin-prohibited
+}
+chain filter_INPUT_ZONES {
+iifname "wg0" goto filter_IN_trusted
+goto filter_IN_public
+}
+chain filter_IN_trusted {
+accept
+}
+chain filter_IN_public {
+tcp dport 22 accept
+}
+chain filter_FORWARD {
+type filter hook forward priority 10; policy accept;
+ct state established,related accept
+iifname "wg0" accept
+reject with icmpx admin-prohibited
+}
+chain nat_POSTROUTING {
+type nat hook postrouting priority 110; policy accept;
+jump nat_POSTROUTING_ZONES
+}
+chain nat_POSTROUTING_ZONES {
+oifname "eth0" goto nat_POST_public
+}
+chain nat_POST_public {
+meta nfproto ipv4 oifname != "lo" masquerade
+}
+}
+"""
+
+
+def test_firewalld_that_translates_for_the_clients_of_a_hub(host: Host) -> None:
+    text = nft(host, FIREWALLD)
+    ranges = (ip_network("10.8.0.0/24"), ip_network("fd00:8::/64"))
+    tables = (parse_ruleset(text), parse_ruleset(text, "nat"))
+    machine = Machine(*tables, frozenset({4, 6}), "wg0", "nmk-home", ranges)
+    ways = [Way(ip_network(a), "eth0", internet=True) for a in ("1.1.1.1", "2001:db8::1")]
+    led = led_ways(machine, ways)
+    assert [one.by for one in led] == ["inet firewalld nat_POSTROUTING", None]
+    assert [stop.chain for stop in forward_stops(machine, led)] == ["filter_FORWARD"]
+    [(stop, ports)] = input_stops(machine).items()
+    assert (stop.chain, ports) == ("filter_INPUT", [("udp", 53)])
