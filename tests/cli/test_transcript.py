@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import nmk
 from nmk.core.records import Facts
 from nmk.wire.token import parse_token
 from tests.core.made import key32
@@ -26,6 +27,7 @@ VARYING = [
     (r"unix://\S+/admin\.sock", "unix:///data/admin.sock"),
     (r"\b[0-9a-f]{16}\b", "0123456789abcdef"),
     (r"\b[0-9a-f]{8}\b", "89abcdef"),
+    (rf"(?m)^(version +)?{re.escape(nmk.__version__)}$", r"\g<1>1.2.3"),
 ]
 
 NETWORKS = """
