@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
+
+from nmk.tools import nmk_command
 
 _LOOK = 0.05  # seconds between two attempts
 _OTHERS = 0o077
@@ -108,7 +109,6 @@ def _name(process: str) -> str:
         name = Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
     except OSError:
         return ""  # hidden, or gone
-    for word, command in pairwise(words[:3]):
-        if word.rpartition("/")[2] == "nmk" and command.isalpha():
-            name = f"nmk {command}"
+    if command := nmk_command(words):
+        name = f"nmk {command}"
     return f"{''.join(c if c.isprintable() else '?' for c in name)}, "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 SYSTEMD = Path("/run/systemd/system")
@@ -104,3 +106,14 @@ def clock_hint() -> str:
 def systemd_runs() -> bool:
     """Whether systemd is this machine's service manager (sd_booted(3))."""
     return SYSTEMD.is_dir()
+
+
+def nmk_command(words: Sequence[str]) -> str:
+    """Which command of nmk a process is, by its command line; "" where it is another program.
+
+    The file is started as such, by a Python with options, or by the shell in its first line.
+    """
+    for word, command in pairwise(words[:4]):
+        if word.rpartition("/")[2] == "nmk" and command.isalpha():
+            return command
+    return ""

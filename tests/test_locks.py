@@ -16,6 +16,7 @@ from nmk.agent import places
 from nmk.agent.lock import LOCK, locked
 from nmk.errors import Locked, NotJoined
 from nmk.locks import holder, open_lock, passing_lock, take
+from nmk.tools import nmk_command
 from tests.lab.polling import patient
 
 NOBODY = 65534
@@ -213,3 +214,17 @@ def test_what_need_not_last_is_where_it_is_told_to_be(
     monkeypatch.delenv("NMK_RUNTIME_DIR")
     assert places.make_runtime_directory() == tmp_path
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("/usr/local/bin/nmk agent", "agent"),
+        ("python3 -I /usr/local/bin/nmk checkin --quiet", "checkin"),
+        ("/bin/sh /usr/local/bin/nmk down", "down"),
+        ("vi /usr/local/bin/nmk", ""),
+        ("less /srv/nmk.txt agent", ""),
+    ],
+)
+def test_what_runs_is_told_by_its_command_line(line: str, command: str) -> None:
+    assert nmk_command(line.split()) == command

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmk.files import open_regular
+from nmk.tools import nmk_command
 
 _PROC = Path("/proc")
 _CRONTABS = (
@@ -21,11 +22,7 @@ _CRONS = {"cron", "crond", "fcron", "cronie", "busybox crond"}
 
 def agent_runs() -> bool:
     """Whether an `nmk agent` is running."""
-    return any(
-        argument.rpartition("/")[2] == "nmk" and rest[:1] == ["agent"]
-        for words in _command_lines()
-        for argument, rest in ((words[i], words[i + 1 :]) for i in range(min(2, len(words))))
-    )
+    return any(nmk_command(words) == "agent" for words in _command_lines())
 
 
 def cron_runs() -> bool:

@@ -44,8 +44,10 @@ def test_nothing_new(mesh: Mesh, anna: Host, spy: Spy) -> None:
     assert spy.calls() == 2 * LOOKS
     assert state_files(anna) == files
     with mesh.stopped():
+        assert failure(anna, "checkin").exit_code == 75  # that is news, and written down once
+        files = state_files(anna)
         assert failure(anna, "checkin").exit_code == 75
-    assert spy.calls() == 3 * LOOKS
+    assert spy.calls() == 4 * LOOKS
     assert state_files(anna) == files
 
 

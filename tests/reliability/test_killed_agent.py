@@ -16,7 +16,10 @@ from tests.reliability.killing import Subject
 STATE = "/var/lib/nmk/home.json"
 Stopped = Callable[[int], None]
 UNFINISHED = "/var/lib/nmk/.home.json.tmp"
-SEEN = {"/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp", "/run/nmk/home.health"}
+SEEN = {
+    *("/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp"),
+    *("/run/nmk/home.health", "/run/nmk/instance"),
+}
 """What `nmk log` and `nmk doctor` look at; gone with the state."""
 
 

@@ -14,7 +14,8 @@ from tests.seeing.conftest import Pair
 
 CHECKS = [
     *("wireguard", "tools", "forwarding", "state"),
-    *("controller", "clock", "interface", "check-ins", "overlap", "gateway", "firewall"),
+    *("controller", "clock", "interface", "applied", "check-ins", "identity", "revision"),
+    *("overlap", "gateway", "firewall"),
     *("peers", "mtu"),
 ]
 LOOKS = "ip -json address; ip route show table all; nft list ruleset; find /var/lib/nmk -ls"
