@@ -14,7 +14,7 @@ from typing import Any
 from nmk.agent import interface, state
 from nmk.agent.desired import desired_when_down
 from nmk.agent.hub_file import SUFFIX, HubFile, put_aside
-from nmk.agent.hub_ways import Ways, look_at_ways
+from nmk.agent.hub_ways import Lost, Ways, look_at_ways
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.tick import check_in_network, still_there
@@ -50,12 +50,17 @@ def hub_in(network: str, config: HubConfig) -> Hub:
 def look_ahead(network: str, file: HubFile, config: HubConfig, run: Runner) -> Ways:
     """Where the hub leads its clients, and what of it would end; nothing where that cannot be seen.
 
-    That is where it is not up, or has been taken over already.
+    That is where it is not up, or has been taken over already. Rules that cannot be read are said
+    to be so, and keep nobody from taking over.
     """
     me = _joined(network)
     live = _look(file, run)
     if live and live.private_key == config.private_key != me.private_key:
-        return look_at_ways(me, config, file.interface, run)
+        try:
+            return look_at_ways(me, config, file.interface, run)
+        except NmkError as error:
+            what = f"perhaps what is behind {file.interface}: its rules cannot be read"
+            return Ways(None, (Lost(f"{what} ({error.message})", "nft list ruleset"),))
     return Ways(None, ())
 
 

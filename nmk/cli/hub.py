@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ COLUMNS = {
     "PUBLIC KEY": "public_key",
 }
 
-_MOST_LINES = 100  # of what is not taken over
+MOST_LINES = 100  # of what is not taken over
 
 
 @click.command("import", epilog="Example: nmk extclient import /etc/wireguard/wg0.conf")
@@ -57,10 +58,8 @@ def import_(
     config = parse_quick(decode_quick(read_hub_file(found)), in_use(found, run))
     name = _choose(network, config)
     hub = hub_in(name, config)
-    for line in hub.left[:_MOST_LINES]:
+    for line in bounded(hub.left):
         say(f"not taken over: {line}")
-    if len(hub.left) > _MOST_LINES:
-        say(f"not taken over: {len(hub.left) - _MOST_LINES} more")
     ways = look_ahead(name, found, config, run)
     hub = replace(hub, translates=hub.translates or ways.exit is not None)
     if ways.exit:
@@ -85,6 +84,12 @@ def import_(
     show(answer["clients"], output, COLUMNS, "name")
     for line in _summary(answer, hub, name, dry_run=dry_run):
         say_text(line)
+
+
+def bounded(lines: Sequence[str]) -> list[str]:
+    """The first of the lines, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"{more} more"] if more > 0 else [])]
 
 
 def _choose(network: str | None, hub: HubConfig) -> str:

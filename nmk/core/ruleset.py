@@ -17,6 +17,7 @@ from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 
+FORWARD = "forward"  # the chain of a gateway; it counts what no role leads on
 _FAMILY = {4: "ip", 6: "ip6"}
 _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
@@ -103,7 +104,7 @@ def _gateway_chains(own: Own, view: View) -> Chains:
                 for mesh in _translated(own, view, roles.exit.nat, family)
             ]
     yield "links", _link_lines(own)
-    yield "forward", [*forward, "drop"]
+    yield FORWARD, [*forward, "counter drop"]
     if len(nat) > 1:
         yield "postrouting", nat
     if into := _mapped(view):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
 from nmk.system.runner import Runner
@@ -16,6 +19,17 @@ def listing(run: Runner, table: str) -> str:
         return run.read(["nft", "--stateless", "list", "table", "inet", table])
     except CommandFailed:
         return ""
+
+
+def counted(run: Runner, table: str, chain: str) -> int:
+    """How many packets met the counters of a chain; 0 where there is none, or no nft."""
+    if not has_tool("nft"):
+        return 0
+    with suppress(CommandFailed, ValueError, KeyError, TypeError):
+        said = run.read(["nft", "--json", "list", "chain", "inet", table, chain])
+        rules = [o["rule"]["expr"] for o in json.loads(said)["nftables"] if "rule" in o]
+        return sum(int(e["counter"]["packets"]) for expr in rules for e in expr if "counter" in e)
+    return 0
 
 
 def no_nft() -> ToolMissing:

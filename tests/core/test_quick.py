@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmk.cli.hub import MOST_LINES, bounded
 from nmk.core.hub_clients import Hub, HubClient, fit_hub
 from nmk.core.hub_names import MOST_CLIENTS
 from nmk.core.parse import parse_label, parse_range, quote
@@ -431,6 +432,16 @@ def test_what_the_file_does_not_say_is_what_the_hub_has(port: list[str], key: li
     assert (config.private_key, config.listen_port) == (SECRET, 4711)
     assert len(config.left) == len(port) + len(key)
     assert all(said.endswith("the one in use is taken") for _, said in config.left)
+
+
+def test_clients_that_are_left_out_come_first_and_not_all_lines_are_shown() -> None:
+    lines = ["MTU = 1420"] * 300
+    peer = ("[Peer]", f"PublicKey = {key32(9)}", "AllowedIPs = 10.9.0.9")
+    left = hub_of("\n".join([*LINES[:4], *lines, *peer]), "10.8.0.0/24", "fd00:8::/64").left
+    assert len(left) == 301
+    shown = bounded(left)
+    assert shown[0].startswith("line 305, client client-1, wholly: ")
+    assert (len(shown), shown[-1]) == (MOST_LINES + 1, "201 more")
 
 
 def test_endpoints_that_were_saved_are_one_line() -> None:

@@ -122,7 +122,7 @@ def test_an_ingress_gateway_forwards_into_the_tunnel_and_nowhere_else() -> None:
         "ct state established,related accept",
         "ct status dnat accept",
         'oifname "nmk-home" accept',
-        "drop",
+        "counter drop",
     ]
     assert masquerades(view_of(INGRESS)) == []
 
@@ -132,18 +132,18 @@ def test_an_egress_gateway_forwards_to_its_ranges_alone() -> None:
     assert forward[7:] == [
         f'oifname != "nmk-home" ip daddr {{ {OFFICE}, {LAN} }} accept',
         f'oifname != "nmk-home" ip6 daddr {{ {SIX} }} accept',
-        "drop",
+        "counter drop",
     ]
     assert chains(view_of(egress(SIX, interface="eth1")))["forward"][7:] == [
         f'oifname "eth1" ip6 daddr {{ {SIX} }} accept',
-        "drop",
+        "counter drop",
     ]
 
 
 def test_an_exit_gateway_forwards_everything_out_of_the_tunnel() -> None:
-    assert chains(view_of(EXIT))["forward"][7:] == ['oifname != "nmk-home" accept', "drop"]
+    assert chains(view_of(EXIT))["forward"][7:] == ['oifname != "nmk-home" accept', "counter drop"]
     there = Gateway(exit=Exit(interface="ppp0"))
-    assert chains(view_of(there))["forward"][7:] == ['oifname "ppp0" accept', "drop"]
+    assert chains(view_of(there))["forward"][7:] == ['oifname "ppp0" accept', "counter drop"]
 
 
 def test_roles_stand_side_by_side() -> None:
@@ -152,7 +152,7 @@ def test_roles_stand_side_by_side() -> None:
         'oifname "nmk-home" accept',
         f'oifname "eth1" ip daddr {{ {LAN} }} accept',
         'oifname "ppp0" accept',
-        "drop",
+        "counter drop",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gateways.phone import FILE, Phone, source_seen
+from tests.gateways.phone import FILE, Phone, check_in, is_deaf, source_seen
 from tests.gateways.test_hub import (
     CLIENT_FILE,
     DATA,
@@ -21,6 +21,7 @@ from tests.lab import Host, Lab
 from tests.mesh import INTERFACE, Mesh, reaches
 
 RANGE = "10.8.0.0/24"
+NOWHERE = "packets came by the tunnel for where no role of hub leads"
 NAT = (
     "iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 "
     "-m comment --comment wireguard-nat-rule -j MASQUERADE"
@@ -152,7 +153,7 @@ def test_rules_of_nftables_are_read_as_well(hub: Host, remote: dict[str, str]) -
 
 
 def test_clients_of_a_hub_as_pivpn_makes_it_keep_all_that_they_had(
-    hub: Host, client: Client, web: Host, remote: dict[str, str]
+    mesh: Mesh, hub: Host, client: Client, web: Host, remote: dict[str, str]
 ) -> None:
     hub.run("sh", "-ec", f"{NAT}\n{FILTER}")
     assert source_seen(client.host, web, web.address) == hub.address
@@ -173,4 +174,11 @@ def test_clients_of_a_hub_as_pivpn_makes_it_keep_all_that_they_had(
     assert "its roles: ingress, exit" in said
     reaches(client.host, HUB[0])
     assert source_seen(client.host, web, web.address) == hub.address
-    assert "broken" not in hub.run("nmk", "doctor", check=False).stdout
+    found = hub.run("nmk", "doctor", check=False).stdout
+    assert "broken" not in found
+    assert NOWHERE not in found
+    # What their configs lead here and no role leads on is seen as well.
+    mesh.admin("gateway", "remove", "hub", "exit", "--yes")
+    check_in(hub)
+    assert is_deaf(client.host, web.address)
+    assert NOWHERE in hub.run("nmk", "doctor", check=False).stdout

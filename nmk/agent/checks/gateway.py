@@ -14,7 +14,9 @@ from nmk.core.claims import Claim, Holders
 from nmk.core.findings import Finding
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
+from nmk.core.ruleset import FORWARD
 from nmk.core.sites import unsaid, ways_to_say
+from nmk.system import filter as filter_
 from nmk.system import wireguard
 from nmk.system.routes import places
 from nmk.system.runner import Runner
@@ -35,7 +37,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     found = _check_way_out(me, wish, run)
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
-        found += _same_lan_unsaid(me)
+        found += [*_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
     lines = [c.line for c in surroundings.plan(me, want, run).changes]
     if lines:
         more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
@@ -115,6 +117,27 @@ def _same_lan_unsaid(me: Membership) -> list[Finding]:
         for first, second in pairs
         if second.name == view.name
     ]
+
+
+def _led_nowhere(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
+    """What came by the tunnel for somewhere that no role leads to.
+
+    So a config has AllowedIPs to there: that of a hub's client, which nobody here knows, or one of
+    a time when there was such a role.
+    """
+    view = me.known.view if me.known else None
+    if view is None or not wish.roles:
+        return []
+    count = filter_.counted(run, surroundings.table_name(me.network), FORWARD)
+    if not count:
+        return []
+    reason = (
+        f"{count} packets came by the tunnel for where no role of {view.name} leads, and were "
+        "dropped: some client's AllowedIPs lead into nothing"
+    )
+    add = f"nmk gateway add -n {me.remote_name} {view.name}"
+    mend = f"to see where they go: tcpdump -n -i {me.interface}; on the controller: {add} exit"
+    return [Finding("gateway", "warn", reason, f"{mend}, or egress CIDR", me.network)]
 
 
 def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Finding]:
