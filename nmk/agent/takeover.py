@@ -6,7 +6,7 @@ the network, on this machine's disk, and nowhere else. Cut short, it can be repe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import Any
@@ -56,12 +56,28 @@ def look_ahead(network: str, file: HubFile, config: HubConfig, run: Runner) -> W
     me = _joined(network)
     live = _look(file, run)
     if live and live.private_key == config.private_key != me.private_key:
+        unsaid = tuple(_unsaid(file, config, live))
         try:
-            return look_at_ways(me, config, file.interface, run)
+            ways = look_at_ways(me, config, file.interface, run)
         except NmkError as error:
-            what = f"perhaps what is behind {file.interface}: its rules cannot be read"
-            return Ways(None, (Lost(f"{what} ({error.message})", "nft list ruleset"),))
+            what = f"perhaps what is behind {file.interface}: the rules here cannot be read"
+            return Ways(None, (*unsaid, Lost(f"{what} ({error.message})", "nft list ruleset")))
+        return replace(ways, lost=(*unsaid, *ways.lost))
     return Ways(None, ())
+
+
+def _unsaid(file: HubFile, config: HubConfig, live: Dump) -> Iterator[Lost]:
+    """What WireGuard was told of beside the file."""
+    name = file.interface
+    more = live.peers.keys() - {peer.public_key for peer in config.peers}
+    if more:
+        what = f"clients that {name} has and the file has not ({len(more)})"
+        yield Lost(what, f"wg-quick save {name}, if the file is wg-quick's")
+    if live.listen_port != config.listen_port:
+        what = f"UDP port {live.listen_port}, where clients call {name}"
+        yield Lost(
+            what, f"ListenPort = {live.listen_port} in {file.path}, not {config.listen_port}"
+        )
 
 
 def _joined(network: str) -> Membership:

@@ -215,7 +215,7 @@ def _read_peers(sections: Sequence[Section]) -> tuple[tuple[Peer, ...], Odd]:
     last = {key: number for number, key in enumerate(keys)}
     found = [_read_ranges(section) for section in sections]
     # By texts: one can choose ranges that all have the same hash.
-    owners = {text: n for n, ranges in enumerate(found) if last[keys[n]] == n for text in ranges}
+    owners = {text: n for n, ranges in enumerate(found) for text in ranges}
     shared: dict[str, str] = {}
     peers = []
     for number, (section, name, key) in enumerate(zip(sections, names, keys, strict=True)):

@@ -417,6 +417,16 @@ def test_of_two_sections_with_one_key_the_last_says_what_is_sent_there() -> None
     assert hub.left == ("line 7, client anna: the [Peer] of line 11 has the same key",)
 
 
+def test_an_address_that_a_replaced_section_took_is_nobodys() -> None:
+    """`wg` takes it from its owner first, and then from the section's own peer."""
+    taken = ("[Peer]", f"PublicKey = {key32(3)}", "AllowedIPs = 10.8.0.3")
+    text = "\n".join([*LINES, *taken, *taken[:2], "AllowedIPs = 10.8.0.4"])
+    assert [(c.name, c.addresses) for c in hub_of(text).clients] == [
+        ("anna", ("10.8.0.2", "fd00:8::2")),
+        ("client-3", ("10.8.0.4",)),
+    ]
+
+
 def test_settings_of_several_interfaces_are_of_one() -> None:
     """As `wg` reads them, with spaces that do not count, and in any case."""
     text = changed(3, "[INTERFACE]", "listen port = 51 820", "[ Interface ]")

@@ -119,6 +119,23 @@ def test_a_hub_that_forwards_untranslated_is_named_with_the_role_that_does(
     ]
 
 
+def test_what_wireguard_was_told_of_beside_the_file_is_named(
+    hub: Host, remote: dict[str, str]
+) -> None:
+    _, other = key_pair(hub)
+    hub.run("wg", "set", "wg0", "peer", other, "allowed-ips", "10.8.0.9/32")
+    hub.run("wg", "set", "wg0", "listen-port", "51999")
+    told = foretold(hub, remote)
+    hub.run("wg", "set", "wg0", "peer", other, "remove")
+    hub.run("wg", "set", "wg0", "listen-port", str(PORT))
+    assert told[:4] == [
+        "will end: clients that wg0 has and the file has not (1)",
+        "  to keep it: wg-quick save wg0, if the file is wg-quick's",
+        "will end: UDP port 51999, where clients call wg0",
+        f"  to keep it: ListenPort = 51999 in {FILE}, not {PORT}",
+    ]
+
+
 def test_a_lan_alone_is_named_with_its_role(hub: Host, remote: dict[str, str]) -> None:
     hub.run("sh", "-ec", LAN)
     told = foretold(hub, remote)
