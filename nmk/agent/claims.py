@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
-from nmk.core.claims import Claim, LeftOut, find_left_out
+from nmk.core.claims import SERVICES, Claim, LeftOut, find_left_out
 from nmk.system.facts import own_subnets
 
 
@@ -16,8 +16,11 @@ def left_out(me: Membership) -> tuple[LeftOut, ...]:
 
 
 def collect_claims(me: Membership, others: list[Membership]) -> list[Claim]:
-    """What goes before this network: the machine's own subnets, and networks joined earlier."""
-    return own_lans(me, others) + [
+    """What goes before this network: the machine's own subnets, and networks joined earlier.
+
+    And its provider's services: nobody in the network has their addresses, or leads there.
+    """
+    return [*own_lans(me, others), *SERVICES] + [
         Claim(cidr, f"network {other.network}")
         for other in others
         if other.known and other.phase == "joined"

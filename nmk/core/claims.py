@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
+from nmk.core.links import CLOUDS
 from nmk.core.parse import Address, Range, overlap, parse_address
 from nmk.core.peers import View
 
@@ -20,10 +21,13 @@ _MOST_NAMED = 5  # of the nodes that a line tells of
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A range that goes before ours: `owner` is an interface, or a network joined earlier."""
+    """A range that goes before ours: `owner` is an interface, a network joined earlier, a cloud."""
 
     range: str
     owner: str
+
+
+SERVICES = tuple(Claim(cidr, "this machine's cloud provider") for cidr in CLOUDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from nmk.core.tunnel import MARK, Command, host_ranges
 
 _TABLES = MARK  # the first routing table is the one after this number
 _PRIORITIES = 20_000  # of rules, two a network
-_CLOUDS = 25_000  # of what comes after the ranges of all networks
-_EXITS = 30_000  # and after that
+_EXITS = 30_000  # of what comes after the ranges of all networks
 _CLOSED = 31_000  # last of all, but before the main table
 _MAIN = 32_766  # the kernel's own rule for the main table
 
@@ -270,8 +269,8 @@ class Rules:
     `lan`: what the main table knows but for its default route goes first; then `ranges`: what our
     table knows but for its default route. After the ranges of all networks, everything else by the
     exit node (`everything`), or nowhere (`nothing`, and `closed` while there is no interface).
-    `links` before the ranges and `clouds` after them, with their families: what is never led into
-    the tunnel goes on to the main table.
+    `links`, with their families, before the ranges: what is never led into the tunnel, whoever
+    says that it is behind him, goes on to the main table.
     """
 
     lan: str
@@ -280,13 +279,12 @@ class Rules:
     nothing: str
     closed: str
     links: frozenset[tuple[int, str]]
-    clouds: frozenset[tuple[int, str]]
 
     @property
     def all(self) -> frozenset[tuple[int, str]]:
         """Each rule with each family that it may be of."""
         both = (self.lan, self.ranges, self.everything, self.nothing, self.closed)
-        return self.links | self.clouds | {(family, rule) for family in (4, 6) for rule in both}
+        return self.links | {(family, rule) for family in (4, 6) for rule in both}
 
 
 def table_of(order: int) -> int:
@@ -305,8 +303,7 @@ def rules_of(order: int) -> Rules:
         everything=f"priority {last} {ours}",
         nothing=f"priority {last} {unmarked} unreachable",
         closed=f"priority {_CLOSED + order} {unmarked} unreachable",
-        links=_passing(first, LINKS),
-        clouds=_passing(_CLOUDS + order, CLOUDS),
+        links=_passing(first, (*LINKS, *CLOUDS)),
     )
 
 
@@ -319,7 +316,7 @@ def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
 def order_of(rule: str) -> int | None:
     """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
     priority = int(rule.split()[1])
-    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_CLOUDS, _EXITS, _CLOSED)))
+    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
     for order in (guess for guess in guesses if guess >= 0):
         if any(rule == ours for _, ours in rules_of(order).all):
             return order
@@ -339,7 +336,6 @@ def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
         if cidr in EVERYTHING:
             leaves = (rules.everything, rules.closed) if family in ours else (rules.nothing,)
             wanted |= {(family, rule) for rule in leaves}
-            wanted |= {rule for rule in rules.clouds if rule[0] == family}
     return RouteTable(frozenset(led), frozenset(wanted))
 
 

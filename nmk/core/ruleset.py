@@ -60,20 +60,27 @@ Chains = Iterator[tuple[str, list[str]]]
 def _gateway_chains(own: Own, view: View) -> Chains:
     """What comes out of the tunnel goes where the roles lead, and nowhere else.
 
-    What is answered and what the machine itself publishes passes as well. Nobody in a LAN gets in
-    under an address of the mesh. Segments are made to fit
-    the tunnel (RFC 4459, 3.2). No redirects: all peers are on one link, yet not neighbours.
+    What is answered and what the machine itself publishes passes as well, but nothing to or from
+    its other networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind
+    others. Segments are made to fit the tunnel (RFC 4459, 3.2). No redirects: all peers are on one
+    link, yet not neighbours.
     """
     tunnel = f'"{own.interface}"'
     roles = view.gateway
+    near = _near(own, view)
+    into = f"iifname != {tunnel} oifname {tunnel}"
+    meshes = _names(*own.meshes)
     forward = [
         "type filter hook forward priority filter; policy accept;",
         f"oifname {tunnel} tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+        *([f"iifname {meshes} oifname {tunnel} drop"] if own.meshes else ()),
+        *(f"{into} {family} saddr {ranges} drop" for family, ranges in _by_family(view.cidrs)),
         *(
-            f"iifname != {tunnel} oifname {tunnel} {family} saddr {ranges} drop"
-            for family, ranges in _by_family(view.cidrs)
+            f"{into} {family} saddr {ranges}{near[family]} drop"
+            for family, ranges in _by_family(_others(view))
         ),
         f"iifname != {tunnel} accept",
+        *([f"oifname {meshes} drop"] if own.meshes else ()),
         *_kept_out(own, view),
         "ct state established,related accept",
         "ct status dnat accept",
@@ -103,18 +110,18 @@ def _gateway_chains(own: Own, view: View) -> Chains:
                 f"{out} {mesh} masquerade"
                 for mesh in _translated(own, view, roles.exit.nat, family)
             ]
-    yield "links", _link_lines(own)
+    yield "links", _link_lines(own, view)
     yield FORWARD, [*forward, "counter drop"]
     if len(nat) > 1:
         yield "postrouting", nat
-    if into := _mapped(view):
+    if mapped_in := _mapped(view):
         yield (
             "prerouting",
             [
                 "type nat hook prerouting priority dstnat; policy accept;",
                 *(
                     f"iifname {tunnel} {family} daddr {cidr} dnat {family} prefix to {lan}"
-                    for family, cidr, lan in into
+                    for family, cidr, lan in mapped_in
                 ),
             ],
         )
@@ -128,15 +135,23 @@ def _gateway_chains(own: Own, view: View) -> Chains:
     )
 
 
-def _link_lines(own: Own) -> list[str]:
+def _link_lines(own: Own, view: View) -> list[str]:
     """Nothing from the tunnel reaches what is on this machine's links alone.
 
-    Dropped before any DNAT, which would hide where it was meant to go.
+    Nor under the address that a mapped range gives it: dropped before any DNAT, so wherever that
+    would lead.
     """
+    kept = (*LINKS, *_clouds(own))
+    kept += tuple(
+        seen
+        for cidr, lan in view.gateway.mapped.items()
+        for one in kept
+        if (seen := _seen_as(ip_network(one), ip_network(lan), ip_network(cidr)))
+    )
     lines = ["type filter hook prerouting priority raw; policy accept;"]
     lines += [
         f'iifname "{own.interface}" {family} daddr {ranges} drop'
-        for family, ranges in _by_family((*LINKS, *_clouds(own)))
+        for family, ranges in _by_family(kept)
     ]
     return [*lines, f'iifname "{own.interface}" ip saddr {LINKS[0]} drop']
 
@@ -270,11 +285,16 @@ def _translated(own: Own, view: View, nat: Nat, family: str) -> Iterator[str]:
     Ranges of other gateways may hold LANs of this one, whose packets are none of the mesh.
     """
     sources = [cidr for cidr in (*view.cidrs, *_others(view)) if is_translated(nat, cidr)]
-    near = dict(_by_family((*own.subnets, *view.gateway.lans)))
+    near = _near(own, view)
     for found, ranges in _by_family(sources):
         if found == family:
-            apart = f" {family} saddr != {near[family]}" if family in near else ""
-            yield f"{family} saddr {ranges}{apart}"
+            yield f"{family} saddr {ranges}{near[family]}"
+
+
+def _near(own: Own, view: View) -> dict[str, str]:
+    """The condition, of each family, for what is not from this machine's own LANs."""
+    near = dict(_by_family((*own.subnets, *view.gateway.lans)))
+    return {f: f" {f} saddr != {near[f]}" if f in near else "" for f in _FAMILY.values()}
 
 
 def _others(view: View) -> list[str]:
@@ -294,25 +314,25 @@ def _mapped(view: View) -> list[tuple[str, str, str]]:
 
 
 def _kept_out(own: Own, view: View) -> list[str]:
-    """What was meant for a mapped range goes to its LAN, or nowhere: not on to another site.
-
-    Nor to what `_link_lines` keeps from the tunnel, before which it had another address.
-    """
+    """What was meant for a mapped range goes to its LAN, or nowhere: not on to another site."""
     egress = view.gateway.egress
     if egress is None or not egress.mapped:
         return []
     tunnel = f'"{own.interface}"'
     stray = f'oifname != "{egress.interface}"' if egress.interface else f"oifname {tunnel}"
     return [
-        *(
-            f"iifname {tunnel} {stray} ct original {family} daddr {ranges} drop"
-            for family, ranges in _by_family(tuple(egress.mapped))
-        ),
-        *(
-            f"iifname {tunnel} {family} daddr {ranges} drop"
-            for family, ranges in _by_family(_clouds(own))
-        ),
+        f"iifname {tunnel} {stray} ct original {family} daddr {ranges} drop"
+        for family, ranges in _by_family(tuple(egress.mapped))
     ]
+
+
+def _seen_as(kept: Range, lan: Range, cidr: Range) -> str | None:
+    """The part of a mapped range that leads to what is kept from the tunnel, if any does."""
+    if not overlap(kept, lan):
+        return None
+    part = max(kept, lan, key=lambda r: r.prefixlen)
+    start = int(cidr.network_address) + int(part.network_address) - int(lan.network_address)
+    return f"{type(lan.network_address)(start)}/{part.prefixlen}"
 
 
 def _clouds(own: Own) -> list[str]:

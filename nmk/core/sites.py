@@ -13,7 +13,9 @@ from hashlib import blake2b
 from ipaddress import ip_interface, ip_network
 from itertools import islice
 
+from nmk.core.claims import holds
 from nmk.core.gateways import Gateway
+from nmk.core.links import CLOUDS, LINKS
 from nmk.core.mesh import Mesh
 from nmk.core.parse import Range, overlap, quote
 from nmk.core.peers import MOST_EGRESS_RANGES
@@ -82,16 +84,26 @@ def unsaid(gateways: Mapping[str, Gateway]) -> list[tuple[Carrier, Carrier]]:
 
 
 def check_range(mesh: Mesh, cidr: str) -> None:
-    """Raises BadInput, RangeOverlaps where the network cannot lead to a range."""
-    network = mesh.network
-    family = ip_network(cidr).version
+    """Raises BadInput, RangeOverlaps where the network cannot lead to a range, or must not."""
+    network, there = mesh.network, ip_network(cidr)
+    family = there.version
+    if link := next((r for r in LINKS if overlap(ip_network(r), there)), None):
+        raise BadInput(
+            f"{quote(cidr)} holds addresses of {link}, which mean something on one link alone",
+            "use the range of a LAN",
+        )
+    if any(holds(cloud, cidr) for cloud in CLOUDS):
+        raise BadInput(
+            f"{quote(cidr)} is a cloud's service: there each machine asks its own cloud provider",
+            "use the range of a LAN",
+        )
     if family not in mesh.pools:
         raise BadInput(
             f"{quote(cidr)}: {mesh.name} has no IPv{family} range, so nobody could send there",
             "nmk network create NAME CIDR CIDR6, for a network of both families",
         )
     for own in (network.cidr4, network.cidr6) if network else ():
-        if own and overlap(ip_network(own), ip_network(cidr)):
+        if own and overlap(ip_network(own), there):
             raise RangeOverlaps(
                 f"{cidr} overlaps {own}, the range of {mesh.name} itself",
                 "use a range outside the network",

@@ -78,7 +78,7 @@ def leads(live: RouteTable, table: int, text: str, *, marked: bool = False) -> s
                 return TUNNEL
             case "nothing" | "closed" if not marked:
                 return NOWHERE
-            case "links" | "clouds" if address in ip_network(rule.split(" ")[3]):
+            case "links" if address in ip_network(rule.split(" ")[3]):
                 return OUT
     return OUT
 
@@ -88,7 +88,7 @@ def kind_of(rule: str, table: int) -> str:
     assert 0 < priority_of(rule) < _LAST
     match rule.split(" ")[2:]:
         case ["to", cidr, "goto", "32766"]:
-            return {**dict.fromkeys(LINKS, "links"), **dict.fromkeys(CLOUDS, "clouds")}[cidr]
+            return dict.fromkeys((*LINKS, *CLOUDS), "links")[cidr]
     mark, number = hex(MARK), str(table)
     for kind, words in {
         "lan": ["table", "main", "suppress_prefixlength", "0"],

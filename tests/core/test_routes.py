@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core.claims import Claim, find_left_out
+from nmk.core.claims import SERVICES, Claim, find_left_out
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
@@ -232,6 +232,17 @@ def test_an_ipv6_lan_keeps_its_range_too() -> None:
     assert ways(route(view, claims=claims)) == {LAN: "n2", SIX: None}
 
 
+def test_the_services_of_its_cloud_are_left_to_the_machine() -> None:
+    drawn = ("168.63.129.16/32", "fd00:ec2::254/128", "168.63.129.0/24")
+    view = view_of(made_node(2, gateway=Gateway(egress=Egress(drawn))))
+    routing = route(replace(view, addresses=("10.20.0.1", "fd20::1")), claims=SERVICES)
+    assert routing.table == ("168.63.129.0/24",)
+    assert [r.reason for r in routing.routes if r.gateway is None] == [
+        "this machine's cloud provider has 168.63.129.16/32",
+        "this machine's cloud provider has fd00:ec2::/32",
+    ]
+
+
 def test_what_is_left_out_is_sent_to_nobody() -> None:
     routing = route(view_of(node(2, made_egress(LAN, OFFICE))), claims=[Claim(LAN, "eth0")])
     assert sent(routing) == {2: (OFFICE,)}
@@ -410,7 +421,7 @@ def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
     assert found.led == led
     assert found.rules == (
         rules("lan", "ranges")
-        | passing("links", "clouds")
+        | passing("links")
         | rules("everything", "closed", families=by_exit)
         | rules("nothing", families=by_nobody)
     )
@@ -420,7 +431,7 @@ def test_a_machine_without_ipv6_has_what_is_left() -> None:
     found = only_ipv4(table(Routing({}, (LAN, SIX, *EVERYTHING), exit="n2")))
     assert found.led == {LAN, "0.0.0.0/0"}
     kinds = ("lan", "ranges", "everything", "closed")
-    assert found.rules == rules(*kinds, families=[4]) | passing("links", "clouds", families=[4])
+    assert found.rules == rules(*kinds, families=[4]) | passing("links", families=[4])
     assert only_ipv4(NO_TABLE) == NO_TABLE
 
 
@@ -442,7 +453,6 @@ def test_networks_have_tables_of_their_own_and_ranges_go_before_exits() -> None:
         kinds = ("lan", "ranges", "everything", "nothing", "closed")
         assert all(kind_of(getattr(own, kind), table_of(order)) == kind for kind in kinds)
         assert {kind_of(rule, table_of(order)) for _, rule in own.links} == {"links"}
-        assert {kind_of(rule, table_of(order)) for _, rule in own.clouds} == {"clouds"}
 
 
 @st.composite
@@ -519,12 +529,13 @@ def test_what_is_on_a_link_alone_is_never_led_into_the_tunnel(want: RouteTable) 
         assert leads(want, table_of(3), text) == OUT
     for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"):
         assert leads(want, table_of(3), text) == OUT
-    wide = frozenset({"169.0.0.0/8", "100.64.0.0/10"})
-    wished = replace(
-        want, led=want.led | wide, rules=want.rules | table(Routing({}, (LAN,)), order=3).rules
-    )
-    assert leads(wished, table_of(3), "169.254.169.254") == OUT
-    assert leads(wished, table_of(3), "100.100.100.200") == TUNNEL  # a LAN's, as its admin says
+    services = {"168.63.129.16/32", "fd00:ec2::254/128"}  # as a controller may draw them to a node
+    wide = frozenset({"169.0.0.0/8", "100.64.0.0/10", *services})
+    both = table(Routing({}, (LAN, SIX)), order=3).rules
+    wished = replace(want, led=want.led | wide, rules=want.rules | both)
+    for text in ("169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"):
+        assert leads(wished, table_of(3), text) == OUT
+    assert leads(wished, table_of(3), "100.100.100.201") == TUNNEL
 
 
 @given(tables)

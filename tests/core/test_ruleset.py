@@ -181,6 +181,45 @@ def test_no_gateway_passes_on_what_is_on_a_link_alone(gateway: Gateway) -> None:
     assert back == 'iifname "nmk-home" ip saddr 169.254.0.0/16 drop'
 
 
+def test_no_mapped_range_leads_to_what_is_on_a_link_alone() -> None:
+    mapped = {
+        "10.200.0.0/15": "169.254.0.0/15",  # half of it
+        "10.9.8.0/28": "169.254.169.240/28",  # part of what is kept
+        "10.9.7.0/24": LAN,
+        "fd77::/48": "fd00:ec2::/48",
+        "10.9.9.9/32": "168.63.129.16/32",
+    }
+    gateway = Gateway(egress=Egress(tuple(mapped), mapped=mapped))
+    _, four, six, _ = chains(replace(view_of(), gateway=gateway))["links"]
+    kept = set(four.removesuffix(" } drop").partition("{ ")[2].split(", "))
+    plain = {"100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "224.0.0.0/4"}
+    assert kept == {*plain, "255.255.255.255/32", "10.200.0.0/16", "10.9.8.0/28", "10.9.9.9/32"}
+    assert ", fd77::/48, " in six
+
+
+def test_a_gateway_is_no_way_between_the_networks_of_its_machine() -> None:
+    own = replace(OWN, meshes=("nmk-lab", "wg7"))
+    for gateway in (INGRESS, egress("10.99.0.0/24"), EXIT, egress("10.99.0.0/24", interface="wg7")):
+        forward = chains(view_of(gateway), own=own)["forward"]
+        to, back = 'oifname { "nmk-lab", "wg7" } drop', 'iifname { "nmk-lab", "wg7" } oifname "nmk'
+        accepts = [n for n, line in enumerate(forward) if line.endswith(" accept")]
+        assert forward[accepts[0]] == 'iifname != "nmk-home" accept'
+        assert forward[accepts[0] + 1] == to
+        assert any(line.startswith(back) for line in forward[: accepts[0]])
+
+
+def test_nobody_in_a_lan_speaks_as_one_behind_somebody_else() -> None:
+    mesh = made_mesh(
+        made_node(1, gateway=Gateway(Ingress(), Egress((LAN,)))),
+        made_node(2, gateway=egress(OFFICE)),
+        made_client(1, routes=("192.168.50.0/24",)),
+    )
+    others = f"{{ {OFFICE}, 192.168.50.0/24 }} ip saddr != {{ 192.168.1.0/24, {LAN} }}"
+    drop = f'iifname != "nmk-home" oifname "nmk-home" ip saddr {others} drop'
+    forward = chains(made_view(mesh))["forward"]
+    assert forward.index(drop) < forward.index('iifname != "nmk-home" accept')
+
+
 # --- what it translates
 
 
