@@ -263,7 +263,7 @@ def check_lines(view: View) -> None:
     assert text
     assert {line.split()[0] for line in text.splitlines()} <= {
         *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "fib", "udp", "drop"),
-        *("ip", "ip6"),
+        *("ip", "ip6", "counter"),
     }
     for command in plan_table(0, "nmk-home", compile_table(0, view, routing), NO_TABLE):
         lines = (command.stdin or "").splitlines()
