@@ -7,25 +7,28 @@ loop hands the bytes over as the client takes them.
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 import time
 from contextlib import suppress
 from io import BytesIO
 from socket import SO_LINGER, SOL_SOCKET
 from socket import socket as Socket  # noqa: N812  # a connection has one by that name
+from traceback import format_exc
 from typing import Any
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.utilities import BadRequest
 
 from nmk.server.crowd import Crowd
 from nmk.server.limits import site_of
+from nmk.server.log import log_seldom
 
 MAX_HEAD = 8 * 1024  # bytes
 MAX_FIELDS = 64  # lines of a head; each costs a hundred bytes more than it has
-REQUEST_SECONDS = 30  # for a request to come in whole, and for the next one to begin
+REQUEST_SECONDS = 30  # for a request to come in whole
 STALL_SECONDS = 30  # in which a client takes nothing of its reply
 REPLY_SECONDS = 600  # for a reply to be taken
 COPIED_BYTES = 16 * 1024  # of a reply; what is longer is sent from where it is
@@ -40,11 +43,7 @@ class LengthRequired(BadRequest):
 
 
 class Request(HTTPRequestParser):
-    """A request that remembers when its first byte came."""
-
-    def __init__(self, adj: Any) -> None:  # noqa: ANN401  # waitress's
-        super().__init__(adj)
-        self.since = time.time()  # the clock of waitress's own times
+    """The one request of a connection: there is no keep-alive, whatever it asks for."""
 
     @property
     def size(self) -> int:
@@ -52,20 +51,25 @@ class Request(HTTPRequestParser):
         return self.header_bytes_received + self.body_bytes_received
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Take the head apart. Raises ParsingError."""
+        """Take the head apart. Raises ParsingError, TransferEncodingNotImplemented."""
         if header_plus.count(b"\n") > MAX_FIELDS:
             raise ParsingError(f"more than {MAX_FIELDS} lines in the head")
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except (ParsingError, TransferEncodingNotImplemented):
+            raise
+        except Exception:  # noqa: BLE001  # of the libraries below, such as urlsplit's ValueError
+            raise ParsingError("the head cannot be read") from None
+        self.headers = {**self.headers, "CONNECTION": "close"}
         if self.chunked:
             self.body_rcv = None  # so the request is complete, and answered with the error
             self.error = LengthRequired("a body needs a Content-Length")
 
 
 class Connection(HTTPChannel):
-    """A connection of a listener's crowd. It has one request at a time.
+    """A connection of a listener's crowd. It has one request, and what it sends beyond is not read.
 
-    What a client sends beyond that request is read when the reply has been taken, so neither
-    requests nor replies add up.
+    Time is measured from accept, then from the answer: nothing that a client sends renews it.
     """
 
     parser_class = Request
@@ -73,9 +77,9 @@ class Connection(HTTPChannel):
     requests: list[Any]
     requests_lock: threading.Lock
     socket: Socket
-    answered = 0.0
+    asking = True  # its request has not come whole
+    answered = 0.0  # when the reply was made
     shared = False  # the reply's bytes are there once for all clients
-    ahead = b""  # what came behind the request, one read at most
 
     def __init__(self, server: Any, sock: Socket, addr: Any, *rest: Any, **how: Any) -> None:  # noqa: ANN401  # waitress's
         self.crowd: Crowd = server.crowd
@@ -90,31 +94,7 @@ class Connection(HTTPChannel):
 
     def readable(self) -> bool:
         """Whether it is the client's turn to speak."""
-        return not (
-            self.requests
-            or self.total_outbufs_len
-            or self.ahead
-            or self.will_close
-            or self.close_when_flushed
-        )
-
-    def writable(self) -> bool:
-        """Whether there is something to hand over, or to go on with."""
-        return bool(
-            self.total_outbufs_len
-            or self.will_close
-            or self.close_when_flushed
-            or (self.ahead and not self.requests)
-        )
-
-    def handle_write(self) -> None:
-        """Hand over what the client takes; then go on with what it has sent."""
-        super().handle_write()
-        ahead, self.ahead = self.ahead, b""
-        if ahead and self.readable():
-            self.received(ahead)
-        else:
-            self.ahead = ahead
+        return self.asking and not (self.will_close or self.total_outbufs_len)
 
     def received(self, data: bytes) -> bool:
         """Read on, to the end of the request."""
@@ -122,9 +102,8 @@ class Connection(HTTPChannel):
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
                 return False
-            while data and not self.requests:
+            while data and self.asking:
                 data = data[self._read(data) :]
-            self.ahead = data
         return True
 
     def _read(self, data: bytes) -> int:
@@ -136,9 +115,9 @@ class Connection(HTTPChannel):
         if request.expect_continue and request.headers_finished and not self.sent_continue:
             self.send_continue()
         if request.completed:
-            self.sent_continue = False
             self.request = None
-            if not request.empty:
+            if not request.empty:  # blank lines before a request (RFC 9112, 2.2)
+                self.asking = False
                 self.requests.append(request)
                 self.server.add_task(self)  # type: ignore[arg-type]  # the stub wants a Task
         return taken
@@ -147,15 +126,15 @@ class Connection(HTTPChannel):
         """Hang up on urgent data (tcp(7)): unread it would wake the loop for ever."""
         self.handle_close()
 
-    def service(self) -> None:
-        """Answer a request."""
-        self.answered = time.time()
-        self.shared = False
-        super().service()
+    def handle_error(self) -> None:
+        """Hang up after an error of ours. Clients may cause it as often as they like."""
+        reason = getattr(sys.exc_info()[0], "__name__", "unknown")
+        log_seldom("client-cut", reason=reason, address=self.site, traceback=format_exc())
+        self.handle_close()
 
     def write_soon(self, data: Any) -> int:  # noqa: ANN401  # bytes, or a file of waitress's
         """Take a piece of a reply. A long one is neither copied nor written to a file."""
-        self.last_activity = time.time()  # from here on it is for the client to do something
+        self.answered = self.last_activity = time.time()  # from here on it is the client's turn
         if isinstance(data, ReadOnlyFileBasedBuffer):
             self.shared = True
         elif len(data) > COPIED_BYTES:
@@ -172,30 +151,27 @@ class Connection(HTTPChannel):
 
     @property
     def waiting_since(self) -> float:
-        """When the client last did what it has to do."""
-        if self.request is not None and not self.total_outbufs_len:
-            since: float = self.request.since
-            return since
-        return self.last_activity
+        """Since when it has been the client's turn."""
+        since: float = self.answered or self.creation_time
+        return since
 
     @property
     def held(self) -> int:
         """Bytes that this client alone has us keep."""
-        size: int = len(self.ahead) + (0 if self.shared else self.total_outbufs_len)
+        size: int = 0 if self.shared else self.total_outbufs_len
         requests: list[Request | None] = [*self.requests, self.request]
         return size + sum(r.size for r in requests if r is not None)
 
     def overdue(self, now: float) -> str:
         """Why the client has kept us waiting for too long, in a word; "" where it has not."""
-        silence = abs(now - self.waiting_since)  # the clock may have been set back
         if self.busy:
             return ""
-        if self.total_outbufs_len:
-            late = silence > STALL_SECONDS or now - self.answered > REPLY_SECONDS
-            return "reply-not-taken" if late else ""
-        if silence <= REQUEST_SECONDS:
-            return ""
-        return "idle" if self.request is None else "request-not-finished"
+        waited = abs(now - self.waiting_since)  # the clock may have been set back
+        if self.asking:
+            late = "request-not-finished" if self.request else "idle"
+            return late if waited > REQUEST_SECONDS else ""
+        stalled = abs(now - self.last_activity) > STALL_SECONDS
+        return "reply-not-taken" if stalled or waited > REPLY_SECONDS else ""
 
     def cut(self) -> None:
         """End it now, with all that waits to be sent."""

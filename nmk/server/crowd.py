@@ -1,7 +1,8 @@
 """The clients of a listener together: how many there may be, what they may hold, who has to go.
 
-There is always room for one more: of too many, those go that have kept us waiting the longest, of
-the address that has the most. So whoever takes all that there is takes it from themselves.
+There is always room for one more, unless all are being answered: of too many, those go that have
+kept us waiting the longest, of the address that has the most. So whoever takes all that there is
+takes it from themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SPARE_FILES = 200  # descriptors for admins, the database and all else that is n
 LEAST = 10
 MAX_HELD = 64 * 1024 * 1024  # bytes
 WORTH_GIVING_BACK = 16 * 1024 * 1024  # bytes that were held and are not any more
-GRACE_SECONDS = 1  # for clients that have just come; not all places are taken from them
+GRACE_SECONDS = 1  # for who has just been answered
 _SWEEP_SECONDS = 1
 
 
@@ -31,6 +32,10 @@ class Client(Protocol):
     @property
     def busy(self) -> bool:
         """Whether it waits for us."""
+
+    @property
+    def asking(self) -> bool:
+        """Whether its request has not come whole."""
 
     @property
     def waiting_since(self) -> float:
@@ -60,14 +65,16 @@ def most_connections() -> int:
 class Crowd:
     """The connections of a listener, `places` of them at most. For the loop's thread alone.
 
-    `share`: those of one address at most; above it they go however short they have been here.
+    `share`: those of one address at most. `grace`: seconds that a client has for its request before
+    others take its place; 0 where anybody may come, and everybody is given as much as there is.
     `grown` counts the bytes that have come since everything was counted last, `replies` are the
     sizes of long replies; workers add to the latter.
     """
 
-    def __init__(self, places: int, share: int) -> None:
+    def __init__(self, places: int, share: int, grace: float = 0) -> None:
         self.places = places
         self.share = share
+        self.grace = grace
         self.grown = 0
         self.replies: deque[int] = deque()
         self._sites: dict[str, dict[Client, None]] = {}
@@ -125,7 +132,9 @@ class Crowd:
             self._trim(self._above.pop(), now)
         while self._count >= self.places and self._free_a_place(now):
             pass
-        self._full = self._count >= self.places
+        was_full, self._full = self._full, self._count >= self.places
+        if self._full and not was_full:
+            log_seldom("no-place-left", reason="all-being-answered")
         return not self._full
 
     def _sweep(self, now: float) -> None:
@@ -143,20 +152,16 @@ class Crowd:
             give_back()
 
     def _trim(self, name: str, now: float) -> None:
-        """Keep an address to its share: the slowest goes, else the newest."""
+        """Keep an address to its share: the slowest goes."""
         site = self._sites.get(name, {})
-        while len(site) > self.share:
-            idle = [c for c in site if not c.busy]
-            if not idle:
-                break  # all are being answered, and end with that
+        while len(site) > self.share and (client := self._slowest(site, now)):
             log_seldom("client-cut", reason="too-many-connections", address=name)
-            (_slowest(idle, now) or idle[-1]).cut()
+            client.cut()
 
     def _free_a_place(self, now: float) -> bool:
         """End the slowest client, of the address that has the most."""
         for site in sorted(self._sites.values(), key=len, reverse=True):
-            client = _slowest((c for c in site if not c.busy), now)
-            if client:
+            if client := self._slowest(site, now):
                 log_seldom("client-cut", reason="all-places-taken", address=client.site)
                 client.cut()
                 return True
@@ -173,15 +178,22 @@ class Crowd:
         sizes = [sum(held[c] for c in site) for site in sites]
         while self.grown > MAX_HELD / 2 and any(sites):
             most = max(range(len(sites)), key=sizes.__getitem__)
-            client = _slowest(sites[most], now) or max(sites[most], key=held.__getitem__)
+            client = self._slowest(sites[most], now) or max(sites[most], key=held.__getitem__)
             log_seldom("client-cut", reason="too-many-bytes", address=client.site)
             sites[most].remove(client)
             sizes[most] -= held[client]
             self.grown -= held[client]
             client.cut()
 
+    def _slowest(self, clients: Iterable[Client], now: float) -> Client | None:
+        """Who has kept us waiting the longest, and may go."""
+        return min(
+            (c for c in clients if self._may_go(c, now)),
+            key=lambda c: c.waiting_since,
+            default=None,
+        )
 
-def _slowest(clients: Iterable[Client], now: float) -> Client | None:
-    """Who has kept us waiting the longest, and for more than a moment."""
-    waiting = min(clients, key=lambda c: c.waiting_since, default=None)
-    return waiting if waiting and now - waiting.waiting_since > GRACE_SECONDS else None
+    def _may_go(self, client: Client, now: float) -> bool:
+        """Whether others may have its place; the clock may have been set back."""
+        grace = self.grace if client.asking else GRACE_SECONDS
+        return not client.busy and abs(now - client.waiting_since) >= grace

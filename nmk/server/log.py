@@ -13,6 +13,7 @@ from nmk.core.text import plain
 
 _LOGGER = logging.getLogger("nmk")
 _QUIET_SECONDS = 60
+_MOST_SAID = 300  # characters
 _told: dict[tuple[str, object], tuple[float, int]] = {}
 
 
@@ -71,6 +72,18 @@ class _Formatter(logging.Formatter):
         return " ".join([f"{created} {plain(record.getMessage())}", *pairs])
 
 
+class _Library(logging.Handler):
+    """What the HTTP library says: clients can cause it, so one line a minute and place in it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        where = f"{record.module}.{record.funcName}"
+        said = plain(record.getMessage()[:_MOST_SAID])
+        trace = {}
+        if record.exc_info:
+            trace["traceback"] = logging.Formatter().formatException(record.exc_info)
+        log_seldom("http-trouble", reason=where, said=said, **trace)
+
+
 def start_log(log_format: str) -> None:
     """Send events to standard error, `log_format` being text or json."""
     handler = logging.StreamHandler(sys.stderr)
@@ -78,7 +91,7 @@ def start_log(log_format: str) -> None:
     _LOGGER.handlers = [handler]
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
-    logging.getLogger("waitress").handlers = [handler]
+    logging.getLogger("waitress").handlers = [_Library()]
     logging.getLogger("waitress").propagate = False
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line per queued request
 

@@ -34,6 +34,7 @@ _SQLITE = "sqlite://"
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2
 _NODE_SHARES = 4  # by which the places are divided for those of one address
+_ROOTS_GRACE = 1  # seconds; many commands at once wait in line, as there are no strangers
 _ADMIN_PLACES = 40  # connections at each of the two listeners for admins, who share an address
 
 
@@ -91,7 +92,7 @@ def run_server(
     for_admins = (MAX_BODY, _ADMIN_THREADS, _ADMIN_PLACES, _ADMIN_PLACES)
     listeners = [
         Listener(node_api, agents, MAX_REQUEST, _NODE_THREADS, places, share),
-        Listener(local, [open_unix(data.socket)], *for_admins),
+        Listener(local, [open_unix(data.socket)], *for_admins, _ROOTS_GRACE),
     ]
     if options.admin_listen != "off":
         listeners.append(Listener(admin_api, open_tcp(options.admin_listen), *for_admins))

@@ -100,7 +100,7 @@ class Listener:
     """An application and the sockets it is served on.
 
     `body_limit`: bytes of one request. `places`: connections at a time, of all its sockets;
-    `share`: those of one address.
+    `share`: those of one address; `grace`: as of `Crowd`.
     """
 
     app: Any
@@ -109,13 +109,15 @@ class Listener:
     threads: int
     places: int
     share: int
+    grace: float = 0
 
 
 def serve(listeners: list[Listener]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests that are under way."""
     channels: dict[int, Any] = {}
     crowds = [
-        (crowd := Crowd(li.places, li.share), _servers(li, crowd, channels)) for li in listeners
+        (crowd := Crowd(li.places, li.share, li.grace), _servers(li, crowd, channels))
+        for li in listeners
     ]
     servers = [server for _, own in crowds for server in own]
     with _stop_signals(servers[0].pull_trigger) as received:

@@ -6,17 +6,19 @@ test waits for the end of it.
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from typing_extensions import Self
 
+from nmk.server.log import start_log
 from tests.lab import patient, poll
 from tests.mesh import NMK
 from tests.reliability.served import Agent, Served
@@ -67,6 +69,12 @@ class Stranger:
                 made.send(data)
             except OSError:
                 continue  # cut already
+
+    def say(self, data: bytes) -> None:
+        """Send this on all that are open."""
+        for client in self.open:
+            with suppress(OSError):  # cut already
+                client.send(data)
 
     @property
     def is_cut(self) -> bool:
@@ -217,15 +225,82 @@ def test_heads_are_bounded(impatient: Served, head: bytes, status: int) -> None:
     assert impatient.answers()
 
 
-def test_pipelined_requests_are_answered_one_after_the_other(impatient: Served) -> None:
-    request = b"GET /healthz HTTP/1.1\r\nHost: nmk\r\n\r\n"
+def test_a_connection_has_one_request(impatient: Served) -> None:
+    """Whatever it asks for: who is kept has a place that others have to do without."""
+    head = b"GET /healthz HTTP/1.1\r\nHost: nmk\r\nConnection: keep-alive\r\n\r\n"
     with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
-        client.sendall(request * 300 + request[:20])
-        client.sendall(request[20:-2] + b"Connection: close\r\n\r\n")
+        client.sendall(head)
         received = b""
         while chunk := client.recv(65536):
             received += chunk
-    assert received.count(b"\r\n\r\nok\n") == 301
+    assert received.endswith(b"\r\n\r\nok\n")
+    assert b"Connection: close" in received
+
+
+@pytest.mark.parametrize("data", [b"\r\n\r\n", b"x"], ids=["empty requests", "single bytes"])
+def test_what_is_no_request_renews_nothing(impatient: Served, data: bytes) -> None:
+    with Stranger(impatient) as stranger:
+        stranger.send(data, connections=3)
+        deadline = time.monotonic() + patient(SHORT + 10)
+        while not stranger.is_cut:
+            assert time.monotonic() < deadline, "still there"
+            stranger.say(data)
+            select.select([], [], [], 0.1)
+
+
+@pytest.mark.parametrize("data", [b"\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: nmk\r\n\r\n"])
+@pytest.mark.parametrize(("sites", "victim"), [(4, "127.0.0.9"), (1, "127.0.1.1")])
+def test_who_says_little_and_often_locks_nobody_out(
+    impatient: Served, sites: int, victim: str, data: bytes
+) -> None:
+    """Every place there is, or that one address may have; `victim` comes from there too."""
+    with ExitStack() as stack:
+        strangers = [
+            stack.enter_context(Stranger(impatient, f"127.0.1.{number + 1}"))
+            for number in range(sites)
+        ]
+        for stranger in strangers:
+            stranger.send(data, connections=250)
+        for _ in range(3):
+            for stranger in strangers:
+                stranger.say(data)
+            with within(5):
+                target = ("127.0.0.1", impatient.port)
+                with socket.create_connection(target, patient(5), (victim, 0)) as client:
+                    client.sendall(b"GET /healthz HTTP/1.1\r\nHost: nmk\r\n\r\n")
+                    assert client.recv(12)[9:] == b"200"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET http://[ HTTP/1.1\r\n\r\n",
+        POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+    ids=["address", "number"],
+)
+def test_heads_that_the_libraries_choke_on(impatient: Served, head: bytes) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
+            client.sendall(head)
+            assert client.recv(12)[9:] == b"400"
+    assert "exception" not in impatient.log
+    assert "http-trouble" not in impatient.log
+
+
+def test_what_the_http_library_says_is_said_seldom(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = logging.getLogger("waitress")
+    for logger in (library, logging.getLogger("nmk")):
+        for name in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, name, getattr(logger, name))
+    start_log("text")
+    for number in range(5):
+        library.error("uncaptured python exception %s %s", number, "x" * 5000)
+    said = capfd.readouterr().err
+    assert said.count("http-trouble") == 1
+    assert len(said) < 500
 
 
 def test_urgent_data(impatient: Served) -> None:

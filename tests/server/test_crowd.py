@@ -8,11 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from waitress import wasyncore
 
 from nmk.server import crowd as crowds
+from nmk.server import log
 from nmk.server.crowd import LEAST, MAX_HELD, Crowd
 from nmk.server.limits import site_of
 from nmk.server.serving import Listener, _servers
@@ -29,6 +31,7 @@ class Client:
     site: str = "a"
     waiting_since: float = NOW
     busy: bool = False
+    asking: bool = True
     held: int = 0
     late: bool = False
     gone: bool = field(default=False, init=False)
@@ -68,18 +71,34 @@ def test_above_an_addresss_share_its_slowest_goes() -> None:
     assert not any(c.gone for c in (other, busy, *rest))
 
 
-def test_where_all_of_an_address_have_just_come_the_newest_goes() -> None:
+def test_where_all_of_an_address_have_just_come_the_oldest_goes() -> None:
     crowd = made()
-    clients = [Client(crowd) for _ in range(crowd.share + 1)]
+    answered = Client(crowd, waiting_since=NOW - 0.5, asking=False)
+    clients = [Client(crowd, waiting_since=NOW - 0.1 + n / 1000) for n in range(crowd.share)]
     crowd.settle(NOW)
-    assert [c.gone for c in clients] == [False] * crowd.share + [True]
+    assert [c.gone for c in clients] == [True] + [False] * (crowd.share - 1)
+    assert not answered.gone
 
 
-def test_without_shares_those_of_one_address_wait_for_a_place() -> None:
-    crowd = Crowd(PLACES, PLACES)
+def test_who_takes_a_reply_for_long_makes_room_for_the_next() -> None:
+    crowd = made()
+    slow = [
+        Client(crowd, waiting_since=NOW - 9 + n / 100, asking=False) for n in range(crowd.share)
+    ]
+    newcomer = Client(crowd)
+    crowd.settle(NOW)
+    assert [c.gone for c in slow] == [True] + [False] * (crowd.share - 1)
+    assert not newcomer.gone
+
+
+def test_with_grace_those_that_have_just_come_wait_for_a_place() -> None:
+    crowd = Crowd(PLACES, PLACES, grace=1)
     clients = [Client(crowd) for _ in range(PLACES)]
     assert not crowd.settle(NOW)
     assert not any(c.gone for c in clients)
+    clients[7].waiting_since = NOW - 1
+    assert crowd.settle(NOW)
+    assert [c.gone for c in clients].index(True) == 7
 
 
 def test_a_full_house_makes_room_for_one_more() -> None:
@@ -92,11 +111,25 @@ def test_a_full_house_makes_room_for_one_more() -> None:
     assert not greedy.gone  # of its address another one was slower
 
 
-def test_a_full_house_of_clients_that_have_just_come_waits() -> None:
+def test_a_full_house_of_clients_that_have_just_come_makes_room() -> None:
     crowd = made()
-    clients = [Client(crowd, f"site-{number}") for number in range(PLACES)]
+    clients = [Client(crowd, f"site-{number % 8}") for number in range(PLACES)]
+    assert crowd.settle(NOW)
+    assert sum(c.gone for c in clients) == 1
+
+
+def test_a_full_house_that_is_being_answered_waits_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: dict[Any, Any] = {}
+    monkeypatch.setattr(log, "_told", told)
+    crowd = made()
+    clients = [Client(crowd, f"site-{n % 8}", busy=n % 2 == 0, asking=False) for n in range(PLACES)]
+    assert not crowd.settle(NOW)
     assert not crowd.settle(NOW)
     assert not any(c.gone for c in clients)
+    [(kind, (_, more))] = told.items()
+    assert (kind[0], more) == ("no-place-left", 0)
     clients[0].cut()
     assert crowd.settle(NOW)
 
@@ -124,6 +157,7 @@ CLIENTS = st.tuples(
     st.sampled_from("abcdefgh"),
     st.floats(0, NOW),
     st.booleans(),
+    st.booleans(),
     st.integers(0, MAX_HELD // 2),
     st.booleans(),
 )
@@ -131,7 +165,7 @@ CLIENTS = st.tuples(
 
 @given(st.lists(CLIENTS, max_size=60), st.integers(LEAST, 50))
 def test_every_bound_holds(
-    described: list[tuple[str, float, bool, int, bool]], places: int
+    described: list[tuple[str, float, bool, bool, int, bool]], places: int
 ) -> None:
     crowd = made(places)
     clients = [Client(crowd, *what) for what in described]
@@ -141,11 +175,12 @@ def test_every_bound_holds(
     assert len(left) == len(crowd)
     assert has_room == (len(left) < places)
     assert not any(c.gone for c in clients if c.busy and not c.late)
-    movable = [c for c in left if not c.busy]
-    assert sum(c.held for c in left) <= MAX_HELD or not any(c.held for c in movable)
+    idle = [c for c in left if not c.busy]
+    movable = [c for c in idle if c.asking or NOW - c.waiting_since >= crowds.GRACE_SECONDS]
+    assert sum(c.held for c in left) <= MAX_HELD or not any(c.held for c in idle)
     for site in {c.site for c in movable}:
         assert sum(c.site == site for c in left) <= crowd.share
-    assert has_room or not any(NOW - c.waiting_since > crowds.GRACE_SECONDS for c in movable)
+    assert has_room or not movable
 
 
 def test_sites() -> None:
