@@ -8,6 +8,8 @@ set -eu
 NMK_SHA256="@NMK_SHA256@"
 
 TARGET=/usr/local/bin/nmk
+LONGEST=120       # seconds that the download may take
+MOST_BLOCKS=65536 # of 512 bytes that it may write
 here=${0%"${0##*/}"}
 new=
 
@@ -77,27 +79,25 @@ download() {
 		;;
 	esac
 	if has curl; then
-		curl -gfsS --connect-timeout 15 -y 30 -o "$new" "$1"
-	elif has wget; then
-		may_take 120 wget -qO "$new" "$1"
+		bounded curl -gfsS --connect-timeout 15 -y 30 -m "$LONGEST" -o "$new" "$1"
+	elif has wget && has timeout; then
+		bounded timeout "$LONGEST" wget -qO "$new" "$1"
 	elif has python3; then
-		may_take 120 python3 -I -c 'import sys, urllib.request as r
-sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' "$1" 2>/dev/null >"$new"
+		bounded python3 -I -c 'import shutil, signal, sys, urllib.request as r
+signal.alarm(int(sys.argv[2]))
+shutil.copyfileobj(r.urlopen(sys.argv[1]), sys.stdout.buffer)' "$1" "$LONGEST" 2>/dev/null >"$new"
 	else
-		fail 1 "there is no curl, wget or python3 on this machine" "install one of them"
+		fail 1 "there is no curl, wget (with timeout) or python3 on this machine" "install one of them"
 	fi || fail 75 "could not get \"$1\"" \
 		"on its host: nmk server, and let this machine reach its TCP port"
 }
 
-# may_take SECONDS COMMAND...
-may_take() {
-	if has timeout; then
-		timeout "$@"
-	else
-		shift
-		"$@"
-	fi
-}
+# bounded COMMAND...: whoever answers may send without end; what writes more fails, with EFBIG.
+bounded() (
+	trap '' XFSZ
+	ulimit -f "$MOST_BLOCKS"
+	exec "$@"
+)
 
 # need TOOL...: installs the packages with the tools that are missing.
 need() {

@@ -27,15 +27,21 @@ def served_script(nmk_sha256: str) -> bytes:
     return install_script().replace(_PLACEHOLDER, nmk_sha256.encode("ascii"), 1)
 
 
-# -I: what a program reads that root starts is not up to whoever owns the current directory
+_MOST_SCRIPT = 100_000  # bytes; Linux takes 128 KiB as one argument
+
+# -I: what a program reads that root starts is not up to whoever owns the current directory. What
+# does not come whole ends in a "!", which no script of ours does.
 _FETCH_CHECK_RUN = (
     "u=$1 h=$2; shift 2; has() { command -v $1 >/dev/null; }; "
     't=$(has timeout && echo timeout 15); set -- "$u/install.sh" "$@"; '
-    's=$(if has curl; then $t curl -gfsS "$1"; elif has wget; then $t wget -qO- "$1"; '
-    'else $t python3 -Ic "import sys, urllib.request as r; '
-    'sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())" "$1" 2>/dev/null; fi) || '
-    '{ echo "nmk: could not get $1 by curl, wget or python3: is one of them here, '
-    'nmk server running there, its TCP port open to this machine?" >&2; exit 75; }; '
+    's=$({ if has curl; then $t curl -gfsSm 15 "$1"; '
+    'elif [ "$t" ] && has wget; then $t wget -qO- "$1"; '
+    'else $t python3 -Ic "import shutil, signal, sys, urllib.request as r; signal.alarm(15); '
+    'shutil.copyfileobj(r.urlopen(sys.argv[1]), sys.stdout.buffer)" "$1" 2>/dev/null; fi || '
+    f"echo ! 2>/dev/null; }} | head -c {_MOST_SCRIPT}); "
+    "case $s in *!) "
+    'echo "nmk: could not get $1 by curl, wget or python3: is one of them here, '
+    'nmk server running there, its TCP port open to this machine?" >&2; exit 75;; esac; '
     'printf "%s\\n" "$s" | sha256sum | grep -q "^$h " || '
     '{ echo "nmk: $1 has the wrong checksum" >&2; exit 1; }; shift; '
     '$([ "$(id -u)" = 0 ] || echo sudo) '

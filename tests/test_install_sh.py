@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,12 +26,14 @@ from nmk import archive
 ROOT = Path(__file__).parent.parent
 TOKEN = "nmk1-the-token"
 SHELLS = ["bash", "dash", "busybox"]
+DOWNLOADERS = ["curl", "wget", "busybox wget", "python3"]
 BASICS = [
     "cat",
     "chmod",
     "cp",
     "env",
     "grep",
+    "head",
     "id",
     "mkdir",
     "mktemp",
@@ -141,6 +144,39 @@ class Controller:
         self.server.server_close()
 
 
+class Endless:
+    """Somebody between, who answers with what never ends, or comes a byte at a time."""
+
+    MOST = 160 << 20  # bytes; a test ends, whatever takes them
+
+    def __init__(self, *, drips: bool = False) -> None:
+        self.sent = 0
+        self._stopped = threading.Event()
+        self._drips = drips
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._socket, suppress(OSError):
+            connection, _ = self._socket.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while self.sent < self.MOST and not self._stopped.is_set():
+                    chunk = b"x" if self._drips else bytes(1 << 20)
+                    connection.sendall(chunk)
+                    self.sent += len(chunk)
+                    self._stopped.wait(0.1 if self._drips else 0)
+
+    def close(self) -> None:
+        self._stopped.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # where nobody came
+        self._thread.join()
+
+
 def real(tool: str) -> str:
     """Where this machine's own tool is, whatever else the developer's PATH offers."""
     found = shutil.which(tool, path=PATH)
@@ -174,6 +210,15 @@ def beside(machine: Machine) -> Path:
     return path
 
 
+def only(machine: Machine, downloader: str) -> None:
+    """Let it have no other downloader than this."""
+    machine.take("curl", "python3")
+    if downloader.startswith("busybox "):
+        machine.give("wget", f'#!/bin/sh\nexec {real("busybox")} wget "$@"\n')
+    else:
+        machine.give(downloader)
+
+
 def from_controller(machine: Machine, controller: Controller) -> None:
     """Let the machine have the script as the controller serves it."""
     shutil.copy(controller.script, machine.script)
@@ -184,7 +229,7 @@ def from_controller(machine: Machine, controller: Controller) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("downloader", ["curl", "wget", "busybox wget", "python3"])
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
 @pytest.mark.parametrize("controller", ["127.0.0.1", "::1"], indirect=True)
 def test_the_pasted_line_joins(
     tmp_path: Path, controller: Controller, shell: str, downloader: str
@@ -229,7 +274,7 @@ def test_the_pasted_line_shows_why_a_download_failed(
     assert "404" in result.stderr
 
 
-@pytest.mark.parametrize("downloader", ["curl", "wget", "busybox wget", "python3", "none"])
+@pytest.mark.parametrize("downloader", [*DOWNLOADERS, "none"])
 @pytest.mark.parametrize("port", ["closed", "silent"])
 def test_the_pasted_line_says_what_it_could_not_reach(
     machine: Machine, downloader: str, port: str
@@ -262,7 +307,60 @@ def test_the_token_is_in_no_arguments(machine: Machine, controller: Controller) 
     assert [line for line in result.stderr.splitlines() if TOKEN in line] == [f"+ echo {TOKEN}"]
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_the_pasted_line_reads_no_more_than_a_script_can_have(
+    tmp_path: Path, shell: str, downloader: str
+) -> None:
+    machine = Machine(tmp_path, shell)
+    only(machine, downloader)
+    with closing(Endless()) as endless:
+        result = machine.run("sh", "-c", archive.pasted_line(endless.url, "0" * 64, TOKEN))
+        assert endless.sent < 16 << 20  # most of it is in the kernel
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "has the wrong checksum\n" in result.stderr
+
+
 # The script
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_a_file_without_end_does_not_fill_the_disk(
+    tmp_path: Path, shell: str, downloader: str
+) -> None:
+    machine = Machine(tmp_path, shell)
+    only(machine, downloader)
+    machine.script.write_bytes(archive.served_script("0" * 64))
+    with closing(Endless()) as endless:
+        machine.env["NMK_SOURCE"] = endless.url
+        result = machine.install("join", TOKEN)
+        assert endless.sent < 80 << 20
+    assert (result.returncode, result.stdout) == (75, "")
+    assert f'nmk: could not get "{endless.url}/nmk"\n  try: ' in result.stderr
+    assert machine.installed() == {}
+
+
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_a_file_that_drips_is_not_waited_for(machine: Machine, downloader: str) -> None:
+    only(machine, downloader)
+    script = archive.served_script("0" * 64)
+    machine.script.write_bytes(script.replace(b"LONGEST=120 ", b"LONGEST=1 "))
+    with closing(Endless(drips=True)) as endless:
+        machine.env["NMK_SOURCE"] = endless.url
+        result = machine.run("/usr/bin/timeout", "20", "sh", str(machine.script), "join", TOKEN)
+    assert result.returncode == 75
+    assert machine.installed() == {}
+
+
+def test_a_wget_that_nothing_would_stop_is_not_used(
+    machine: Machine, controller: Controller
+) -> None:
+    from_controller(machine, controller)
+    machine.take("curl", "timeout")
+    machine.give("wget", UNUSABLE)
+    assert machine.install("join", TOKEN).returncode == 0
+    assert machine.run("sh", "-c", controller.pasted_line).returncode == 0
 
 
 @pytest.mark.usefixtures("beside")
@@ -387,7 +485,9 @@ def test_nothing_to_download_with(machine: Machine, controller: Controller) -> N
     machine.take("curl", "python3")
     result = machine.install("join", TOKEN)
     assert result.returncode == 1
-    assert result.stderr.startswith("nmk: there is no curl, wget or python3 on this machine\n")
+    assert result.stderr.startswith(
+        "nmk: there is no curl, wget (with timeout) or python3 on this machine\n"
+    )
     assert machine.installed() == {}
 
 
