@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from nmk.agent.http import EXCHANGE_TIMEOUT, Response, post
+from nmk.agent.membership import parse_seq
 from nmk.core.parse import quote
 from nmk.core.peers import Reply
 from nmk.core.records import JoinRequest
-from nmk.errors import BadReply, NmkError, RateLimited, TooLarge, Unreachable, Unreadable
+from nmk.errors import BadReply, BadView, NmkError, RateLimited, TooLarge, Unreachable, Unreadable
 from nmk.wire.envelope import (
     MAGIC,
     MAX_REPLY,
@@ -37,7 +38,6 @@ from nmk.wire.messages import (
     parse_reply,
 )
 
-_HIGHEST_SEQ = 2**53
 MOST_SECONDS = 60.0  # that a machine waits for its controller, whatever it has to ask
 _LONGEST_COOKIE = 64  # characters
 PATHS = {Kind.JOIN: "/v1/join", Kind.CHECK_IN: "/v1/checkin", Kind.LEAVE: "/v1/leave"}
@@ -62,13 +62,15 @@ class Answer:
         cookie = self.reply.head.get("cookie")
         return cookie if isinstance(cookie, str) and len(cookie) <= _LONGEST_COOKIE else ""
 
-    @property
-    def stored_seq(self) -> int:
-        """Of a StaleSequence: the last number that the controller took in. Raises BadReply."""
-        seq = self.reply.head.get("seq")
-        if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < _HIGHEST_SEQ:
-            raise BadReply("the controller does not say which report it took in last")
-        return seq
+    def stored_seq(self, ours: int) -> int:
+        """Of a StaleSequence: the last number that the controller took in. Raises BadReply.
+
+        `ours`: the last number that we know of.
+        """
+        try:
+            return parse_seq(self.reply.head.get("seq"), ours)
+        except BadView as error:
+            raise BadReply(error.message) from None
 
 
 class NodeApi:

@@ -90,5 +90,5 @@ def _send(me: Membership) -> None:
     api, epoch = api_of(me), me.known.epoch if me.known else NO_EPOCH
     answer = api.leave(epoch, me.seq)
     if isinstance(answer.error, StaleSequence):
-        answer = api.leave(epoch, answer.stored_seq + 1)
+        answer = api.leave(epoch, answer.stored_seq(me.seq) + 1)
     answer.result()

@@ -33,6 +33,7 @@ from nmk.wire.token import parse_url
 
 VERSION = 1
 _HIGHEST = 2**53
+MOST_FORGOTTEN = 10_000_000  # reports that a disk put back can lack: one a minute for 19 years
 _SYSCTL = re.compile(r"net/ipv[46]/(?:conf/(?!\.\.?/)[^/]{1,15}/)?[a-z_]+", re.ASCII)
 
 Phase = Literal["joining", "joined", "deleted"]
@@ -140,7 +141,22 @@ def take_in(me: Membership, reply: Reply) -> Membership:
     own_key = public_key(me.private_key)
     if any(other.key == own_key for other in known.view.others):
         raise BadView("the controller gives this node's own key to another one as well")
-    return replace(me, known=known, ranges=view.cidrs, seq=_count(head["self"].get("seq"), "seq"))
+    return replace(
+        me, known=known, ranges=view.cidrs, seq=parse_seq(head["self"].get("seq"), me.seq)
+    )
+
+
+def parse_seq(value: object, ours: int) -> int:
+    """The last report that the controller took in; `ours`: the last that we know of.
+
+    A number far beyond ours is none that we gave and forgot. Taking it up would use up the numbers
+    that are left, and no controller would ever take in a report of this machine again. Raises
+    BadView.
+    """
+    seq = _count(value, "seq")
+    if seq > ours + MOST_FORGOTTEN:
+        raise BadView(f"no report of this machine can have had the number {seq}")
+    return seq
 
 
 def encode(me: Membership) -> bytes:

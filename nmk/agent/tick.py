@@ -297,7 +297,7 @@ def check_in(
     news = facts != me.reported and not dry
     answer = _ask(me, api, facts if news else None, told)
     if isinstance(answer.error, StaleSequence):
-        me = replace(me, seq=answer.stored_seq)
+        me = replace(me, seq=answer.stored_seq(me.seq))
         answer = _ask(me, api, facts, told)
     held_back = news and isinstance(answer.error, RateLimited)
     if held_back:

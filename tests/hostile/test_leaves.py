@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from nmk.agent import leave, state
-from nmk.errors import Unreachable
+from nmk.errors import BadReply, BadView, Unreachable
 from nmk.system.runner import Runner
 from nmk.wire.envelope import Kind
-from tests.hostile.liar import Liar
+from tests.hostile.liar import Json, Liar, Request
 from tests.hostile.middlebox import Middlebox, drop
 from tests.hostile.stranger import Stranger
 from tests.reliability.served import Served
@@ -83,4 +83,31 @@ def test_an_agent_leaves_by_the_number_after_the_last_one(liar: Liar) -> None:
     victim.check_in(replace(victim.facts, listen_port=4))
     victim.me = replace(victim.me, seq=0)
     leave._send(replace(victim.me, seq=1))
+    assert liar.admin.list_nodes("home") == []
+
+
+@pytest.mark.parametrize("said", [2**53 - 1, 20_000_000])
+def test_no_number_that_a_controller_makes_up_uses_up_the_machines(liar: Liar, said: int) -> None:
+    """Said once, in an error or in a view; the honest controller takes in what comes after."""
+    victim = liar.victim()
+    victim.check_in()
+    lies = iter(["error", "view"])
+
+    def lie(request: Request, answer: Json) -> Json | bytes:
+        match next(lies, ""):
+            case "error":
+                return request.error("stale-sequence", seq=said)
+            case "view":
+                return {**answer, "self": {**answer["self"], "seq": said}}
+        return answer
+
+    liar.lie = lie
+    with pytest.raises(BadReply, match=str(said)):
+        victim.check_in(replace(victim.facts, listen_port=5))
+    victim.me = replace(victim.me, known=None)  # asks for a full view
+    with pytest.raises(BadView, match=str(said)):
+        victim.check_in(replace(victim.facts, listen_port=5))
+    victim.check_in(replace(victim.facts, listen_port=6))
+    assert victim.me.seq < 10
+    leave._send(replace(victim.me, seq=victim.me.seq + 1))
     assert liar.admin.list_nodes("home") == []
