@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,12 +21,21 @@ def open_lock(path: Path) -> int:
     """A descriptor of the lock file, made where it is absent; closing it gives the lock back.
 
     Whoever can open a file can lock it, so a file that others can open is closed to them. Raises
-    OSError.
+    OSError, for whatever else is at the path too.
     """
-    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o600)
+    handle = _opened(path, os.O_CREAT)
     if os.fstat(handle).st_mode & _OTHERS:
         os.fchmod(handle, 0o600)
+    return handle
+
+
+def _opened(path: Path, flags: int = 0) -> int:
+    """A descriptor of a regular file; a FIFO would be waited for (fifo(7))."""
+    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    handle = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
     return handle
 
 
@@ -78,7 +88,7 @@ def line_up(path: Path) -> tuple[int | None, int]:
     """
     before = None
     with suppress(FileNotFoundError):
-        before = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        before = _opened(path)
     path.unlink(missing_ok=True)
     mine = open_lock(path)
     take(mine)

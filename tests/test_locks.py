@@ -14,8 +14,8 @@ import pytest
 
 from nmk.agent import places
 from nmk.agent.lock import LOCK, locked
-from nmk.errors import Locked, NotJoined
-from nmk.locks import holder, open_lock, passing_lock, take
+from nmk.errors import Locked, NotJoined, StoreUnavailable
+from nmk.locks import holder, line_up, open_lock, passing_lock, take
 from nmk.tools import nmk_command
 from tests.lab.polling import patient
 
@@ -76,6 +76,27 @@ def test_a_local_user_cannot_hold_up_a_controller(open_place: Path) -> None:
     with held(open_place / "lock", NOBODY) as refused:
         refused.wait(patient(10))
         assert refused.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["lock", "controller.key", "admin.key"])
+def test_a_pipe_in_the_place_of_a_file_holds_up_no_controller(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir(0o700)
+    os.mkfifo(data / name, 0o600)
+    command = (sys.executable, "-m", "nmk.cli.main", "server", "--data-dir", str(data))
+    ended = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=patient(20)
+    )
+    assert ended.returncode == StoreUnavailable.exit_code
+    assert "no regular file" in ended.stderr
+
+
+def test_a_pipe_in_the_place_of_a_lock_holds_up_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOCK, 0o600)
+    with pytest.raises(OSError, match="no regular file"):
+        open_lock(tmp_path / LOCK)
+    with pytest.raises(OSError, match="no regular file"):
+        line_up(tmp_path / LOCK)
 
 
 def test_the_directory_of_old_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

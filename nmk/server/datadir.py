@@ -13,12 +13,13 @@ from typing import IO
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusable
-from nmk.files import write_private
+from nmk.files import read_file, write_private
 from nmk.locks import holder, open_lock, take
 from nmk.server.log import log_trouble
 from nmk.wire.envelope import KEY_BYTES, Identity
 
 OTHERS = 0o077
+_LONGEST_KEY_FILE = 4096  # bytes
 _LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
 
 
@@ -137,7 +138,7 @@ class DataDir:
         if not path.exists():
             write_private(path, secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
         try:
-            secret = bytes.fromhex(path.read_text(encoding="ascii"))
+            secret = bytes.fromhex(read_file(path, _LONGEST_KEY_FILE).decode("ascii"))
         except ValueError:
             secret = b""
         if len(secret) != KEY_BYTES:

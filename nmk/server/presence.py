@@ -6,6 +6,7 @@ an outage of its own nor a jump of the clock makes nodes look lost.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ class Stranger(NamedTuple):
 
 
 class Presence:
-    """Last check-ins by identity. Thread-safe: every step is one operation on a dict."""
+    """Last check-ins by identity. Thread-safe: a step is one operation on a dict, or is locked."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Presence:
         self._health: dict[str, tuple[float, str]] = {}
         self._revisions: dict[str, int] = {}
         self._strangers: dict[tuple[str, str], Stranger] = {}
+        self._strangers_lock = threading.Lock()
         self._memories: tuple[dict[str, Any], ...] = (
             self._last_seen,
             self._heard,
@@ -83,15 +85,18 @@ class Presence:
 
     def hear_stranger(self, network: str, identity: str, remote: str) -> None:
         """A check-in of an identity that is no node of a network of ours, and none that was."""
-        self._strangers.pop((network, identity), None)
-        while len(self._strangers) >= MOST_STRANGERS:
-            self._strangers.pop(next(iter(self._strangers)))
-        self._strangers[network, identity] = Stranger(node_id(identity), remote, int(self._wall()))
+        stranger = Stranger(node_id(identity), remote, int(self._wall()))
+        with self._strangers_lock:
+            self._strangers.pop((network, identity), None)
+            while len(self._strangers) >= MOST_STRANGERS:
+                self._strangers.pop(next(iter(self._strangers)))
+            self._strangers[network, identity] = stranger
 
     def strangers(self, network: str) -> list[Stranger]:
         """Those that have checked in lately, the latest last."""
         since = self._wall() - STRANGER_SECONDS
-        found = list(self._strangers.items())
+        with self._strangers_lock:
+            found = list(self._strangers.items())
         return [s for (name, _), s in found if name == network and s.seen >= since]
 
     def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:

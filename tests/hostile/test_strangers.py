@@ -10,6 +10,7 @@ import logging
 import select
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -261,9 +262,19 @@ def test_who_says_little_and_often_locks_nobody_out(
         ]
         for stranger in strangers:
             stranger.send(data, connections=250)
+        stop = threading.Event()
+
+        def say() -> None:
+            while not stop.wait(0.3):
+                for stranger in strangers:
+                    stranger.say(data)
+
+        talker = threading.Thread(target=say)
+        talker.start()
+        stack.callback(talker.join)
+        stack.callback(stop.set)
         for _ in range(3):
-            for stranger in strangers:
-                stranger.say(data)
+            select.select([], [], [], 0.7)  # they have said something since they came
             with within(5):
                 target = ("127.0.0.1", impatient.port)
                 with socket.create_connection(target, patient(5), (victim, 0)) as client:

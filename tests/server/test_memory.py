@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_bytes
 
@@ -188,6 +189,23 @@ def test_strangers_are_remembered_within_a_bound(presence: Presence) -> None:
     assert len(found) == MOST_STRANGERS
     assert found[-1].remote == "192.0.2.2"
     assert presence.strangers("office") == []
+
+
+def test_strangers_may_come_at_the_same_time(presence: Presence) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # seconds: threads change places at nearly every step
+
+    def hear(worker: int) -> None:
+        for number in range(3000):
+            presence.hear_stranger("home", f"identity-{worker}-{number}", "192.0.2.1")
+            presence.strangers("home")
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(hear, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(presence.strangers("home")) == MOST_STRANGERS
 
 
 def test_what_a_node_says_of_its_check_ins_is_over_when_it_says_nothing(presence: Presence) -> None:
