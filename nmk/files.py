@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +31,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is no TOML: {error}") from None
+        line = re.search(r"\(at line (\d+),", str(error))
+        where = f"line {line[1]} of {path}" if line else str(path)
+        raise BadInput(f"{path} is not valid TOML: {error}", f"correct {where}") from None
     return content
 
 

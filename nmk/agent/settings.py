@@ -76,10 +76,16 @@ def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
             if me.as_read is None:
                 raise
             held = dict(me.as_read.get(path.name, {}))
-            problems.append(problem_of(error))
+            message = f"{error.message}; what it held before goes on"
+            problems.append(problem_of(BadInput(message, error.hint)))
         if held:
             notes[path.name] = held
     return replace(me, as_read=notes), tuple(problems)
+
+
+def unread(me: Membership) -> tuple[Problem, ...]:
+    """What is wrong with files whose last content goes on; none where nothing does."""
+    return () if me.as_read is None else take_note(me)[1]
 
 
 def _files(network: str) -> tuple[Path, ...]:
@@ -107,4 +113,5 @@ def read_file(path: Path) -> Sourced:
     try:
         return {name: (parse_local(name, value), str(path)) for name, value in content.items()}
     except BadInput as error:
-        raise BadInput(f"{path}: {error.message}", error.hint) from None
+        hint = f"correct {path}" if error.hint == BadInput.default_hint else error.hint
+        raise BadInput(f"{path}: {error.message}", hint) from None

@@ -16,7 +16,7 @@ from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
-from nmk.agent.settings import local_settings, route_wishes
+from nmk.agent.settings import local_settings, route_wishes, unread
 from nmk.agent.tick import collect_facts, serves
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
@@ -121,7 +121,7 @@ def status(
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "copies": list(me.copies),
         "left_out": [asdict(left) for left in left_out(me)],
-        "problems": [asdict(problem) for problem in me.problems],
+        "problems": [asdict(problem) for problem in dict.fromkeys((*unread(me), *me.problems))],
         "offered": list(offered),
         "roles": list(roles),
         "obstacle": _obstacle(me, condition) if offered else None,

@@ -11,7 +11,7 @@ from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import open_way
-from nmk.agent.settings import NOTED, local_settings, wished
+from nmk.agent.settings import NOTED, local_settings, unread, wished
 from nmk.agent.tick import collect_facts, keep
 from nmk.agent.wake import wake
 from nmk.core.routes import why_no_exit
@@ -69,7 +69,12 @@ def carry_out(
         keep(wanted, after, run)
     if not run.dry:
         wake(network)
-    interface.complain(after)
+    unheard = unread(after)
+    for problem in unheard:
+        run.warn(f"{problem.message}: {problem.hint}")
+    interface.complain(
+        replace(after, problems=tuple(p for p in after.problems if p not in unheard))
+    )
     return after
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nmk.agent.checks import network as network_checks
 from nmk.agent.membership import Membership, Wishes, decode, encode
-from nmk.agent.settings import local_settings, route_wishes, take_note, wished
+from nmk.agent.settings import local_settings, route_wishes, take_note, unread, wished
 from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.errors import BadInput
@@ -102,8 +103,8 @@ def test_who_has_no_exit_node_any_more_stays_guarded(config: Path) -> None:
         ("exit-node = 7", "home.toml: '7' cannot be exit-node"),
         ("exit-node = true", "home.toml: 'True' cannot be exit-node"),
         ('exit-node = "Gate Way"', "home.toml: 'Gate Way' cannot be exit-node"),
-        ("mtu =", "home.toml is no TOML"),
-        ("\0", "home.toml is no TOML"),
+        ("mtu =", "home.toml is not valid TOML"),
+        ("\0", "home.toml is not valid TOML"),
     ],
 )
 def test_a_bad_file_is_named(config: Path, text: str, message: str) -> None:
@@ -150,6 +151,17 @@ def test_what_a_file_held_goes_on_while_it_cannot_be_read(
     assert take_note(kept) == (kept, problems)
     with pytest.raises(BadInput):  # nobody knows what it held
         take_note(joining())
+
+
+def test_the_line_to_correct_is_named(config: Path) -> None:
+    (config / "home.toml").write_text("")
+    me, _ = take_note(joining())
+    assert unread(me) == ()
+    (config / "home.toml").write_text("\nmtu = 1400 bytes\n")
+    [problem] = unread(me)
+    assert f"{config}/home.toml is not valid TOML: " in problem.message
+    assert problem.hint == f"correct line 2 of {config}/home.toml"
+    assert network_checks.check_applied(me)[0].mend == problem.hint
 
 
 def test_a_file_that_is_gone_holds_nothing(config: Path) -> None:

@@ -77,14 +77,28 @@ def test_a_port_at_join(mesh: Mesh) -> None:
     [
         (AGENT, "mtu = 5", "'5' cannot be the mtu"),
         (NETWORK, "mut = 1400", "'mut' is no setting"),
-        (NETWORK, "mtu: 1400", "is no TOML"),
+        (NETWORK, "mtu: 1400", "is not valid TOML"),
     ],
 )
 def test_a_file_with_a_mistake_is_named(anna: Host, path: str, text: str, message: str) -> None:
     anna.write(path, text)
     told = failure(anna, "checkin")
     assert told.exit_code == 2
-    assert f"{path}: {message}".replace(": is no", " is no") in told.message
+    assert f"{path}: {message}".replace(": is not", " is not") in told.message
+
+
+def test_what_a_file_held_goes_on_at_each_command(anna: Host) -> None:
+    anna.write(NETWORK, "mtu = 1333\n")
+    anna.run("nmk", "checkin")
+    anna.write(NETWORK, "mtu = 1400 bytes\n")
+    for command in (["set", "kill-switch=on"], ["set", "kill-switch=off"], ["down"], ["up"]):
+        told = anna.run("nmk", *command).stderr
+        assert f"{NETWORK} is not valid TOML" in told
+        assert f"correct line 1 of {NETWORK}" in told
+    assert "mtu 1333" in anna.run("ip", "link", "show", INTERFACE).stdout
+    assert f"  try: correct line 1 of {NETWORK}\n" in anna.run("nmk", "status").stdout
+    assert f"correct line 1 of {NETWORK}" in anna.run("nmk", "doctor", check=False).stdout
+    anna.run("nmk", "set", "kill-switch=")
 
 
 def test_a_variable_with_a_mistake_is_named(anna: Host) -> None:

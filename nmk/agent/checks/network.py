@@ -9,6 +9,7 @@ from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
 from nmk.agent.service import keep_hint
+from nmk.agent.settings import unread
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
 from nmk.archive import running_file
@@ -55,7 +56,7 @@ def check_applied(me: Membership) -> list[Finding]:
     """What of the last view, or of its owner's wishes, could not be applied here."""
     found = [
         Finding("applied", "warn", problem.message, problem.hint, me.network)
-        for problem in me.problems
+        for problem in dict.fromkeys((*unread(me), *me.problems))
     ]
     return found or [Finding("applied", "ok", "all that the controller said", network=me.network)]
 
