@@ -27,6 +27,7 @@ from nmk.errors import (
 
 QUARANTINE = 30 * 86400  # seconds until a freed address is like any other free one
 NUMBERED_LEAVE = 2  # the protocol's version from which on a leave has a number
+FURTHEST_AHEAD = 100_000_000  # reports that a controller put back from a backup can lack
 _NUMBERED_BASE = 54  # characters, which leaves room for any number of nodes
 Addressed = TypeVar("Addressed", Node, ExtClient)
 
@@ -182,8 +183,12 @@ def leave(mesh: Mesh, identity: str, seq: int | None, now: int) -> list[Record]:
 
 
 def check_number(node: Node, seq: int) -> None:
-    """Raises StaleSequence where a report or leave is not newer than the last one taken in."""
-    if seq <= node.seq:
+    """Raises StaleSequence where a report or leave is not newer than the last one taken in.
+
+    Also where it is newer than it can be: taken in, it would leave the machine no higher number.
+    The machine goes on from the one that the error tells it.
+    """
+    if not node.seq < seq <= node.seq + FURTHEST_AHEAD:
         stale = StaleSequence(f"number {seq} came after number {node.seq}")
         stale.stored = node.seq
         raise stale

@@ -204,6 +204,19 @@ def test_a_report_of_what_is_known_uses_up_its_number() -> None:
         nodes.report(made_mesh(stored), identity(1), 1, node.facts, node.observed)
 
 
+@pytest.mark.parametrize("seq", [1 + nodes.FURTHEST_AHEAD + 1, 2**53])
+def test_no_number_uses_up_all_others(seq: int) -> None:
+    mesh = made_mesh(made_node(1, seq=1))
+    with pytest.raises(StaleSequence) as stale:
+        nodes.report(mesh, identity(1), seq, made_facts(1), ())
+    assert stale.value.stored == 1
+    with pytest.raises(StaleSequence):
+        nodes.leave(mesh, identity(1), seq, 0)
+    [node] = nodes.report(mesh, identity(1), 1 + nodes.FURTHEST_AHEAD, made_facts(1), ())
+    assert isinstance(node, Node)
+    assert node.seq == 1 + nodes.FURTHEST_AHEAD
+
+
 def test_a_report_cannot_take_anothers_wireguard_key() -> None:
     mesh = made_mesh(made_node(1), made_node(2))
     with pytest.raises(BadInput, match="another node's"):

@@ -86,6 +86,18 @@ def test_an_agent_leaves_by_the_number_after_the_last_one(liar: Liar) -> None:
     assert liar.admin.list_nodes("home") == []
 
 
+def test_a_machine_whose_numbers_were_used_up_comes_back(liar: Liar) -> None:
+    """By a controller that lied before the machine knew better: the honest one tells it where."""
+    victim = liar.victim()
+    victim.check_in()
+    before = victim.me.seq
+    victim.me = replace(victim.me, seq=2**53 - 1)
+    victim.check_in(replace(victim.facts, listen_port=5))
+    assert before < victim.me.seq < 10
+    leave._send(replace(victim.me, seq=2**53 - 1))
+    assert liar.admin.list_nodes("home") == []
+
+
 @pytest.mark.parametrize("said", [2**53 - 1, 20_000_000])
 def test_no_number_that_a_controller_makes_up_uses_up_the_machines(liar: Liar, said: int) -> None:
     """Said once, in an error or in a view; the honest controller takes in what comes after."""
