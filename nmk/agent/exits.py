@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from ipaddress import ip_interface
 from typing import Any, Literal
 
 from nmk.agent import surroundings
@@ -93,14 +94,16 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     told = [f"{family} leaves by {', '.join(by)}" for family, by in past.items() if by]
     out = replace(out, leaves=tuple(leaves))
     if not told:
-        return out
+        ours = {ip_interface(a).version for a in me.known.view.addresses} if me.known else set()
+        shut = [f"no way for IPv{x.family}" for x in leaves if x.family in ours and not x.by]
+        return replace(out, problem=out.problem or ", ".join(shut) or None)
     interfaces = tuple(dict.fromkeys(i for by in past.values() for i in by))
     return replace(out, problem=", ".join(told), cut_off=None, past=interfaces)
 
 
 def ends_past(me: Membership, out: WayOut) -> str:
     """What to do about traffic that leaves beside the exit node."""
-    show = f"ip route show table main dev {out.past[0]}"
+    show = f"ip rule; ip route show table all dev {out.past[0]}"
     return f"{show}: end what leads there, another VPN; or {command(me, 'exit-node', '')}"
 
 

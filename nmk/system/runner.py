@@ -182,5 +182,6 @@ def environment() -> dict[str, str]:
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "it does not say why"
+    """The last with letters in it: some programs draw a frame around what they say."""
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalpha, line))]
+    return lines[-1].strip("\u2502\u2503\u2551| ") if lines else "it does not say why"

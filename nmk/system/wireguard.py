@@ -65,7 +65,8 @@ def look(run: Runner, interface: str) -> Dump:
     except CommandFailed as error:
         if exists(interface) and os.geteuid() == 0:
             raise InterfaceTaken(
-                f"the interface {quote(interface)} is no WireGuard interface: {error.message}"
+                f"the interface {quote(interface)} is no WireGuard interface: {error.message}",
+                f"ip link delete dev {interface}, if nothing else needs it; then: nmk checkin",
             ) from None
         raise
     return parse_dump(text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nmk.agent import ping, surroundings
-from nmk.agent.exits import NOT_UP, CutOff, find_way_out
+from nmk.agent.exits import NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
 from nmk.agent.status import Row, Trails, declined, describe_clients, describe_peer, explain
 from nmk.cli.machine_status import render_status
@@ -19,6 +20,7 @@ from nmk.core.amounts import show_age, show_ago, show_bytes
 from nmk.core.peers import Peer, View
 from nmk.core.routes import Routing
 from nmk.core.tunnel import TunnelPeer
+from nmk.errors import CommandFailed
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -264,6 +266,34 @@ def test_an_exit_node_that_the_kernel_passes_by() -> None:
     shown = render_status([{**NETWORKS[0], "exit": leaving, "cut_off": None}], "table")
     line = "exit        db is asked for, but IPv4 leaves by tun0"
     assert f"{line}\n  try: nmk doctor -n home\n" in shown
+
+
+class Routed(Runner):
+    """A machine whose kernel leads packets to some addresses."""
+
+    def __init__(self, ways: dict[str, str]) -> None:
+        super().__init__()
+        self.ways = ways
+
+    def read(self, argv: Sequence[str]) -> str:
+        for start, interface in self.ways.items():
+            if argv[4].startswith(start):
+                return json.dumps([{"dst": argv[4], "dev": interface}])
+        raise CommandFailed("RTNETLINK answers: No such process")
+
+
+def test_an_exit_node_that_nothing_gets_to() -> None:
+    """A family that the network has not is shut, and that is as it should be."""
+    found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"2": "nmk-home", "3": "nmk-home"}))
+    assert (found.problem, found.past) == ("no way for IPv4", ())
+    found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"1": "nmk-home"}))
+    assert (found.problem, found.past) == (None, ())
+
+
+def test_what_passes_by_may_be_in_any_table() -> None:
+    me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    found = observe(me, WayOut("peer-2"), Routed({"1": "tun9"}))
+    assert "show table all dev tun9" in ends_past(me, found)
 
 
 def test_an_exit_node_that_does_not_answer() -> None:

@@ -42,6 +42,14 @@ def test_a_failure_quotes_command_code_and_last_words() -> None:
     assert "exit 7' ended with 7: last" in raised.value.message
 
 
+@pytest.mark.parametrize("frame", ["\u2514\u2500\u2500\u2500\u2518", "+---+", ""])
+def test_the_last_words_are_words(frame: str) -> None:
+    """As of wireguard-go, which draws a frame around what it says."""
+    with pytest.raises(CommandFailed) as raised:
+        Runner().read(["sh", "-c", f"printf '\u2502 not so \u2502\n{frame}\n' >&2; exit 1"])
+    assert raised.value.message.endswith(" ended with 1: not so")
+
+
 def test_a_missing_tool_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -63,6 +63,10 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     if out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
         return [Finding("gateway", "broken", reason, out.cut_off.next, me.network)]
+    if out.node and out.problem:
+        reason = f"everything is sent to {out.node}: {out.problem}"
+        mend = "ip rule; ip route show table all: find what leads nowhere there"
+        return [Finding("gateway", "broken", reason, mend, me.network)]
     if wish.routing.problem:
         mend = command(me, "exit-node", "")
         return [Finding("gateway", "broken", wish.routing.problem, mend, me.network)]
