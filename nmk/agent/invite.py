@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nmk.archive import served_script
 from nmk.core.invitation import Outcome, Talk, parse_answer, render_script
-from nmk.errors import BadInput
+from nmk.errors import BadInput, CommandFailed
 from nmk.system.ssh import run_there, ssh_command
 
 Tell = Callable[[str, str], None]  # a machine, and the step it is at
@@ -69,13 +69,16 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
             tell(machine, step)
 
     tell(machine, "connecting")
-    exit_code, output = run_there(
-        ssh_command(machine, invitation.ssh_options, ask=invitation.ask),
-        render_script(invitation.network, invitation.ranges),
-        invitation.token.encode() + b"\n" + invitation.archive,
-        hear,
-    )
-    outcome = _judge(machine, talk, exit_code, output)
+    try:
+        exit_code, output = run_there(
+            ssh_command(machine, invitation.ssh_options, ask=invitation.ask),
+            render_script(invitation.network, invitation.ranges),
+            invitation.token.encode() + b"\n" + invitation.archive,
+            hear,
+        )
+        outcome = _judge(machine, talk, exit_code, output)
+    except CommandFailed as error:
+        outcome = Outcome(machine, problem=error.message, hint=f"ssh {machine}")
     tell(machine, f"joined as {outcome.node}" if outcome.node else f"failed: {outcome.problem}")
     return outcome
 

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from nmk.core.parse import quote
@@ -15,6 +14,7 @@ from nmk.errors import BadInput
 STEP = "invite: "  # how the script's own lines begin; the others are of the programs that it runs
 ANSWER = "invite: answer"  # before it stands what a shell prints by itself, such as in .bashrc
 _OWN_TALK = "Done:"  # from here on `nmk join` proposes what the script does next anyway
+_HINT = "try:"  # what others may have an admin do is for the machine's own screen
 SSH_FAILED = 255  # ssh's own exit code; others are the script's
 
 # One session a machine, so that ssh asks for a password once at most. `read` takes no byte more
@@ -85,16 +85,17 @@ class Talk:
         text = "".join(c for c in line if c.isprintable())
         self._lines = [*self._lines[-50:], text]
         self._muted = not text.startswith(STEP) and (self._muted or text.startswith(_OWN_TALK))
-        return None if self._muted else text.removeprefix(STEP).strip() or None
+        quiet = self._muted or text.lstrip().startswith(_HINT)
+        return None if quiet else text.removeprefix(STEP).strip() or None
 
     def failure(self, machine: str, exit_code: int) -> tuple[str, str]:
-        """What went wrong, and what to try."""
+        """What went wrong, and what to try: the machine's word for the one, ours for the other."""
         lines = [line for line in self._lines if line.strip()]
         if exit_code == SSH_FAILED:
             return explain_ssh(machine, lines)
-        for line, after in reversed([*pairwise(lines)]):
-            if line.startswith("nmk: ") and after.startswith("  try: "):
-                return line.removeprefix("nmk: "), after.removeprefix("  try: ")
+        for line in reversed(lines):
+            if line.startswith("nmk: "):
+                return line.removeprefix("nmk: "), f"see more there: ssh {machine}"
         last = lines[-1].strip() if lines else f"it ended with {exit_code} and does not say why"
         if last.startswith("sudo:"):
             return last, f"let this user run sudo without a password on {machine}, or invite root@"
@@ -125,7 +126,7 @@ def parse_answer(machine: str, text: str) -> Outcome:
         [service], end = decoder.raw_decode(said)
         [network], _ = decoder.raw_decode(said[end:].lstrip())
         return _joined(machine, service, network)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise BadInput(f"{machine} does not say what it has become: {quote(text[:80])}") from None
 
 

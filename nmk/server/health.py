@@ -11,6 +11,7 @@ from nmk.errors import BadInput
 from nmk.server.log import iso_time
 from nmk.server.presence import Presence
 
+_HINT = "nmk doctor"  # on the machine
 _NONSENSE = Problem("bad-input", "what it says of its check-ins makes no sense", "")
 
 
@@ -33,9 +34,14 @@ def check_in_json(presence: Presence, identity: str, newest: int) -> dict[str, A
         "worked": iso_time(health.worked),
         "failure": failure
         and {
-            **asdict(failure.problem),
+            **_problem_json(failure.problem),
             "since": iso_time(failure.since),
             "count": failure.count,
         },
-        "problems": [asdict(problem) for problem in problems],
+        "problems": [_problem_json(problem) for problem in problems],
     }
+
+
+def _problem_json(problem: Problem) -> dict[str, str]:
+    """What a machine said is wrong, with our hint: it says nothing that an admin should run."""
+    return asdict(problem) | {"hint": _HINT}

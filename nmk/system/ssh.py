@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from nmk.errors import ToolMissing
+from nmk.errors import CommandFailed, ToolMissing
 from nmk.system.runner import environment, find_tool
 from nmk.tools import has_tool, install_hint
 
-MOST_OUTPUT = 1024 * 1024  # bytes of standard output that are read
+MOST_OUTPUT = 4 * 1024 * 1024  # bytes of standard output
+MOST_SAID = 256 * 1024  # bytes of standard error, which apt-get writes to as well
+LONGEST = 900.0  # seconds for one machine, installing what is missing included
+_LONGEST_LINE = 1000  # bytes; the rest of a line is left out
+_CHUNK = 64 * 1024
+_GRACE = 5.0  # seconds for ssh to end when it is asked to
 _OPTIONS = (
     "ConnectTimeout=15",
     "ServerAliveInterval=15",  # seconds; a machine that is gone ends the session after a minute
@@ -41,31 +48,85 @@ def check_ssh() -> None:
         raise ToolMissing('the program "ssh" is not installed', install_hint("ssh"))
 
 
-def run_there(command: Sequence[str], script: str, stdin: bytes, hear: Hear) -> tuple[int, str]:
+def run_there(
+    command: Sequence[str], script: str, stdin: bytes, hear: Hear, seconds: float = LONGEST
+) -> tuple[int, str]:
     """Run a shell script by such a command; its exit code (255: ssh's own) and standard output.
 
     `hear` gets each line of standard error as it comes. What is secret goes by `stdin`, never in
-    the script, which other users there can read.
+    the script, which other users there can read. Raises CommandFailed where the machine says more
+    than MOST_OUTPUT or MOST_SAID, or has not ended after so many `seconds`.
     """
-    with _scratch() as given, _scratch() as output:
+    with _scratch() as given:
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(
             [find_tool(command[0]), *command[1:], f"exec sh -c {shlex.quote(script)}"],
             stdin=given,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(),
-            text=True,
-            errors="replace",
         )
-        assert process.stderr is not None  # noqa: S101  # it is a pipe
-        with process.stderr:
-            for line in process.stderr:
-                hear(line)
-        exit_code = process.wait()
-        output.seek(0)
-        return exit_code, output.read(MOST_OUTPUT).decode(errors="replace")
+        deadline = time.monotonic() + seconds
+        try:
+            output = _listen(process, hear, deadline)
+            return process.wait(max(0.0, deadline - time.monotonic())), output
+        except (_TooLong, subprocess.TimeoutExpired):
+            raise CommandFailed(f"it has not ended after {seconds:g} seconds") from None
+        finally:
+            _end(process)
+
+
+class _TooLong(Exception):
+    """The time is over."""
+
+
+def _listen(process: subprocess.Popen[bytes], hear: Hear, deadline: float) -> str:
+    """Standard output, when both streams have ended. Raises CommandFailed, _TooLong."""
+    assert process.stdout is not None  # noqa: S101  # they are pipes
+    assert process.stderr is not None  # noqa: S101
+    output, said, rest = bytearray(), 0, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _TooLong
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    output += chunk
+                else:
+                    said += len(chunk)
+                    *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+                    rest = rest[:_LONGEST_LINE]
+                    for line in filter(None, lines):
+                        hear(_text(line))
+            if len(output) > MOST_OUTPUT or said > MOST_SAID:
+                raise CommandFailed("it says more than an invitation needs")
+    if rest:
+        hear(_text(rest))
+    return output.decode(errors="replace")
+
+
+def _text(line: bytes) -> str:
+    return line[:_LONGEST_LINE].decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let nothing of the session go on. ssh ends its own helpers when it is asked to."""
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    process.terminate()  # nothing, where it has ended
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _scratch() -> IO[bytes]:

@@ -34,7 +34,14 @@ def failure(exit_code: int, *lines: str) -> tuple[str, str]:
 
 def test_steps_are_told_and_what_join_proposes_is_not() -> None:
     talk = Talk()
-    lines = ["invite: installing", "nmk: installed x", "", "Done: it is in", "  nmk status"]
+    lines = [
+        "invite: installing",
+        "nmk: installed x",
+        "  try: mine",
+        "",
+        "Done: it is in",
+        "  nmk status",
+    ]
     lines += ["invite: starting", "cron: /etc/cron.d/nmk", "a \x1b[31mred\x07 line"]
     assert [step for line in lines if (step := talk.hear(line))] == [
         "installing",
@@ -48,8 +55,13 @@ def test_steps_are_told_and_what_join_proposes_is_not() -> None:
 @pytest.mark.parametrize(
     ("exit_code", "lines", "problem", "hint"),
     [
-        (1, ["nmk: no WireGuard", "  try: apt-get"], "no WireGuard", "apt-get"),
-        (1, ["nmk: a", "  try: b", "nmk: c", "  try: d"], "c", "d"),
+        (
+            1,
+            ["nmk: no WireGuard", "  try: apt-get"],
+            "no WireGuard",
+            "see more there: ssh root@web",
+        ),
+        (1, ["nmk: a", "  try: b", "nmk: c", "  try: d"], "c", "see more there: ssh root@web"),
         (1, ["sudo: a password is required"], "sudo: a password is required", "let this user"),
         (2, [], "it ended with 2 and does not say why", "ssh root@web"),
         (SSH_FAILED, [REFUSED], REFUSED, "ssh root@web"),
@@ -96,7 +108,9 @@ def test_what_a_shell_says_first_is_no_answer(noise: str) -> None:
     assert found == Outcome("root@web", "web", ("10.1.0.2",), "systemd")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[1] [2]", "[{}]", "[{}] [{}]", "hello", "[[]] [[]]"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[1] [2]", "[{}]", "[{}] [{}]", "hello", "[[]] [[]]", "[" * 99999]
+)
 def test_another_answer_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="root@web"):
         parse_answer("root@web", text)
