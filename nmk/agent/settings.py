@@ -55,9 +55,9 @@ def wished(network: str, me: Membership | None) -> Sourced:
         try:
             found |= read_file(path)
         except BadInput:
-            if me is None or me.as_read is None:
+            held = _held(me, path.name)
+            if held is None:
                 raise
-            held = me.as_read.get(path.name, {})
             found |= {name: (value, str(path)) for name, value in held.items()}
     return found | from_environment(os.environ)
 
@@ -73,9 +73,10 @@ def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
         try:
             held = {name: value for name, (value, _) in read_file(path).items()}
         except BadInput as error:
-            if me.as_read is None:
+            before = _held(me, path.name)
+            if before is None:
                 raise
-            held = dict(me.as_read.get(path.name, {}))
+            held = dict(before)
             message = f"{error.message}; what it held before goes on"
             problems.append(problem_of(BadInput(message, error.hint)))
         if held:
@@ -86,6 +87,18 @@ def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
 def unread(me: Membership) -> tuple[Problem, ...]:
     """What is wrong with files whose last content goes on; none where nothing does."""
     return () if me.as_read is None else take_note(me)[1]
+
+
+def _held(me: Membership | None, name: str) -> Mapping[str, Value] | None:
+    """What the file held when it could be read; None where nobody knows.
+
+    Nothing, where a kill switch is noted: that must be laid, whatever else a file would say.
+    """
+    if me is None:
+        return None
+    if me.as_read is None:
+        return {} if me.wishes.settings.get("kill-switch") == "on" else None
+    return me.as_read.get(name, {})
 
 
 def _files(network: str) -> tuple[Path, ...]:

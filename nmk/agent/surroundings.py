@@ -35,7 +35,7 @@ from nmk.core.surroundings import (
     without_exit,
 )
 from nmk.core.tunnel import Change, Command
-from nmk.errors import CommandFailed, NmkError
+from nmk.errors import CommandFailed, NmkError, StateUnwritable
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import needs, routes, sysctl
@@ -53,6 +53,7 @@ _WITH_FORWARDING = (
     *((forwarding, pattern) for forwarding, pattern, _ in _RESET),
     (IPV6_FORWARDING, "net/ipv6/conf/*/accept_ra"),
 )
+_unwritten: dict[Path, bytes] = {}  # digests that could not be written to their files
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -147,6 +148,8 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
     """
     if work.lacks:
         tried.errors.append(work.lacks)
+    if _settled_file(me) in _unwritten and not (work.renew_filter or run.dry):
+        _note_settled(me, _unwritten[_settled_file(me)], tried)
     if not work.changes:
         return me, work
     noted = replace(me, laid=me.laid | work.laid, found={**me.found, **work.found})
@@ -154,7 +157,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
         state.save(noted)
     if work.renew_filter and work.want.ruleset is not None:
         try:
-            _renew_filter(noted, work.want.ruleset, run)
+            _renew_filter(noted, work.want.ruleset, run, tried)
         except CommandFailed as error:
             return begin(noted, plan(noted, work.want, run, error), run, tried)
     return noted, work
@@ -289,28 +292,41 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
     there = packet_filter.listing(run, table_name(me.network))
     if ruleset is None or not there:
         return (ruleset is None) != (not there)
+    digest = _digest(ruleset, there).encode()
+    if _unwritten.get(_settled_file(me)) == digest:
+        return False
     try:
-        noted = read_file(_settled_file(me), _MOST_DIGEST)
-        return noted != _digest(ruleset, there).encode()
+        return read_file(_settled_file(me), _MOST_DIGEST) != digest
     except OSError:
         return True
 
 
-def _renew_filter(me: Membership, ruleset: str, run: Runner) -> None:
+def _renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) -> None:
     """Put the table in place, and note what nft makes of it: its own words differ from ours."""
     packet_filter.replace(run, table_name(me.network), ruleset)
     if run.dry:
         return
+    there = packet_filter.listing(run, table_name(me.network))
+    _note_settled(me, _digest(ruleset, there).encode(), tried)
+
+
+def _note_settled(me: Membership, digest: bytes, tried: Attempts) -> None:
+    """Note it on disk; where that cannot be, in this process, so that it does not fight itself."""
     path = _settled_file(me)
-    with suppress(OSError):
+    try:
         make_runtime_directory()
-        there = packet_filter.listing(run, table_name(me.network))
-        write_private(path, _digest(ruleset, there).encode())
+        write_private(path, digest)
+        _unwritten.pop(path, None)
+    except OSError as error:
+        _unwritten[path] = digest
+        message = f"{path} cannot be written: {error.strerror}"
+        tried.errors.append(StateUnwritable(message, f"make room: df -hi {path.parent}"))
 
 
 def _unsettle(me: Membership) -> None:
     """No table is there any more, whoever removed it."""
     path = _settled_file(me)
+    _unwritten.pop(path, None)
     with suppress(OSError):
         path.unlink()
         path.parent.rmdir()
@@ -318,7 +334,7 @@ def _unsettle(me: Membership) -> None:
 
 def is_settled(me: Membership) -> bool:
     """Whether the packet filter that was wanted last is in place."""
-    return _settled_file(me).exists()
+    return _settled_file(me) in _unwritten or _settled_file(me).exists()
 
 
 def _dotted(path: str) -> str:

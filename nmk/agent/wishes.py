@@ -56,15 +56,16 @@ def carry_out(
     """Change what the owner wants, on disk, and then make the machine so.
 
     No controller is needed. The wish comes first: cut short, the next check-in carries it out.
+    Nothing is noted where the owner's files are such that it cannot be.
     """
     with machine_lock(run):
         before = state.load(network)
         wanted = wish(before)
         if wanted.phase == "deleted" and not wanted.down:
             raise NodeDeleted(f"this machine's node in {network} was deleted on the controller")
-        keep(before, wanted, run)
         local = local_settings(network, wanted)
         lan = collect_facts(wanted, local).lan
+        keep(before, wanted, run)
         after = interface.apply(wanted, run, local, lan, Reason(cause))
         keep(wanted, after, run)
     if not run.dry:

@@ -1,0 +1,130 @@
+"""A bad settings file at a reboot, a /run that is full: what holds all the same."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import state, surroundings
+from nmk.agent.attempts import Attempts
+from nmk.agent.membership import Membership, Wishes
+from nmk.agent.tick import check_in_network, put_right, restore_network, watch_gateways
+from nmk.agent.updown import down, up
+from nmk.core.surroundings import Surroundings
+from nmk.core.tunnel import Command
+from nmk.errors import BadInput, CommandFailed, NmkError
+from nmk.system.runner import Runner
+from tests.agent.memberships import joined, peer
+
+RULESET = "table inet nmk-home { }"
+
+
+class Noting(Runner):
+    """A machine that has nothing of nmk's but the packet filter that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = ""
+        self.renewed = 0
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[:4] == ["nft", "--stateless", "list", "table"] and self.filter:
+            return self.filter
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+    def change(self, command: Command) -> None:
+        if command.argv[0] != "nft":
+            raise CommandFailed(f"{command.argv[0]} does nothing")
+        self.filter = (command.stdin or "").split("delete table inet nmk-home\n", 1)[1]
+        self.renewed += 1
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmk.agent.surroundings.has_tool", lambda _: True)
+    monkeypatch.setattr("nmk.system.filter.has_tool", lambda _: True)
+    monkeypatch.setattr("nmk.system.sysctl.write", lambda *_: None)
+
+
+def guarded(as_read: dict[str, dict[str, int | str]] | None) -> Membership:
+    """A machine with a kill switch that `nmk set` has noted."""
+    me = replace(joined(peer(2)), interface="nmk-none")
+    wishes = Wishes(settings={"exit-node": "peer-2", "kill-switch": "on"})
+    return replace(me, wishes=wishes, urls=("http://127.0.0.1:9",), as_read=as_read)
+
+
+def spoil(state_dir: Path) -> Path:
+    config = state_dir.parent / "config"
+    config.mkdir()
+    (config / "agent.toml").write_text("mtu = 14000\n")
+    return config / "agent.toml"
+
+
+@pytest.mark.parametrize("as_read", [None, {}], ids=["of 0.2.0", "noted"])
+@pytest.mark.parametrize(
+    "action", [restore_network, put_right, check_in_network], ids=lambda a: a.__name__
+)
+def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
+    state_dir: Path,
+    action: Callable[[str, Runner], object],
+    as_read: dict[str, dict[str, int | str]] | None,
+) -> None:
+    spoil(state_dir)
+    state.save(guarded(as_read=as_read))
+    run = Noting()
+    with pytest.raises(NmkError) as raised:  # no interface can be made here
+        action("home", run)
+    assert "agent.toml" not in raised.value.message
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+def test_gateways_are_watched_whatever_a_settings_file_says(state_dir: Path) -> None:
+    spoil(state_dir)
+    state.save(guarded(as_read=None))
+    watch_gateways("home", Noting())
+
+
+@pytest.mark.parametrize("command", [down, up])
+def test_a_wish_that_is_refused_is_not_noted(
+    state_dir: Path, command: Callable[[str, Runner], object]
+) -> None:
+    file = spoil(state_dir)
+    before = replace(joined(peer(2)), down=command is up)
+    state.save(before)
+    with pytest.raises(BadInput, match=str(file)):
+        command("home", Noting())
+    assert state.load("home") == before
+
+
+def test_a_run_that_is_full_is_told_of_and_is_no_quarrel(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    me, run = joined(peer(2)), Noting()
+    want = Surroundings(ruleset=RULESET)
+
+    def tick(me: Membership) -> tuple[Membership, list[str]]:
+        tried = Attempts()
+        me, work = surroundings.begin(me, surroundings.plan(me, want, run), run, tried)
+        return surroundings.finish(me, work, run, tried), [e.message for e in tried.errors]
+
+    said = f"{state_dir.parent}/run/home.ruleset cannot be written: No space left on device"
+    with monkeypatch.context() as now:
+        now.setattr("nmk.agent.surroundings.write_private", full)
+        for _ in range(3):
+            me, errors = tick(me)
+            assert errors == [said]
+            assert surroundings.is_settled(me)
+        assert run.renewed == 1
+        run.filter += "# changed by another"
+        tick(me)
+        assert run.renewed == 2
+    assert tick(me)[1] == []
+    surroundings._unwritten.clear()
+    assert (tick(me)[1], run.renewed) == ([], 2)
