@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.gateways.capture import captured
-from tests.gateways.sites import status, told
+from tests.gateways.sites import check_in, status, told
 from tests.lab import Host
 from tests.mesh import INTERFACE, Mesh, failure, reaches
 
@@ -32,22 +32,27 @@ def gateway(mesh: Mesh) -> Host:
     mesh.admin("gateway", "add", "door", "ingress")
     mesh.admin("gateway", "add", "door", "egress", "192.168.50.0/24")
     mesh.admin("extclient", "create", "phone")
-    for name in ("door", "laptop"):
-        mesh.lab.hosts[name].run("nmk", "checkin")
+    check_in(host, mesh.lab.hosts["laptop"])
     return host
 
 
-def test_no_neighbour_gets_in_under_an_address_of_the_mesh(mesh: Mesh, gateway: Host) -> None:
+def test_no_neighbour_gets_in_under_an_address_of_the_mesh_or_behind_it(
+    mesh: Mesh, gateway: Host
+) -> None:
     desk, laptop = mesh.lab.hosts["desk"], mesh.lab.hosts["laptop"]
     gateway.run("sysctl", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth1.rp_filter=0")
     target = mesh.address("laptop")
     phone = json.loads(mesh.admin("extclient", "show", "phone", "-o", "json"))["addresses"][0]
     desk.route(f"{target}/32", "192.168.50.2")
+    mesh.admin("extclient", "set", "phone", "routes=192.168.60.0/24")
+    check_in(gateway, laptop)
     with captured(laptop, INTERFACE, "udp port 9") as capture:
-        for source in (phone, desk.address):
+        for source in (phone, "192.168.60.9", desk.address):
             desk.run("python3", "-c", SEND, source, target)
         reaches(laptop, desk.address)
     assert [p.source for p in capture.packets] == [desk.address]
+    mesh.admin("extclient", "set", "phone", "routes=")
+    check_in(gateway, laptop)
 
 
 def serving(mesh: Mesh) -> set[tuple[str, str]]:
