@@ -15,6 +15,7 @@ from pathlib import Path
 from nmk.agent import state
 from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.core.amounts import age_of
 from nmk.core.check_in_health import (
     UNKNOWN,
     CheckInHealth,
@@ -95,9 +96,9 @@ def told(me: Membership, now: float) -> str:
 
 
 def age(network: str, me: Membership | None, now: float) -> int | None:
-    """Seconds since one worked; None where that is not known."""
+    """Seconds since one worked, negative where the clock was put back; None: not known."""
     at = load(network, me).worked
-    return None if at is None else max(0, int(now) - at)
+    return None if at is None else age_of(at, now)
 
 
 def _write(network: str, health: CheckInHealth) -> None:

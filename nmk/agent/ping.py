@@ -23,7 +23,7 @@ from nmk.agent.status import (
 )
 from nmk.agent.tick import collect_facts
 from nmk.core.amounts import show_ago
-from nmk.core.health import SESSION_SECONDS
+from nmk.core.health import is_session
 from nmk.core.parse import parse_address, quote
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK
@@ -268,7 +268,7 @@ def _explain_silence(
 
 
 def _has_session(row: Row) -> bool:
-    return row["handshake"] is not None and row["handshake"] < SESSION_SECONDS
+    return is_session(row["handshake"])
 
 
 def failure_of(result: Row) -> NoAnswer | None:

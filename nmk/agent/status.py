@@ -18,11 +18,12 @@ from nmk.agent.membership import Membership
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes, unread
 from nmk.agent.tick import collect_facts, serves
+from nmk.core.amounts import age_of
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
 from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
-from nmk.core.health import SESSION_SECONDS, Counters, Trail, follow, judge
+from nmk.core.health import Counters, Trail, follow, is_session, judge
 from nmk.core.peers import Peer, View
 from nmk.core.routes import Routing, idle_routing
 from nmk.errors import InterfaceTaken, StateDamaged
@@ -160,17 +161,17 @@ def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
 
 
 def describe_check_in(health: CheckInHealth, me: Membership, now: float) -> Row:
-    """How check-ins go; `worked` and `since` in seconds ago.
+    """How check-ins go; `worked` and `since` in seconds ago, negative in the future.
 
     `revision` is the one that this machine follows, `newest` the last that it was told of.
     """
     failure = health.failure
     return {
-        "worked": None if health.worked is None else max(0, int(now) - health.worked),
+        "worked": None if health.worked is None else age_of(health.worked, now),
         "failure": failure
         and {
             **asdict(failure.problem),
-            "since": max(0, int(now) - failure.since),
+            "since": age_of(failure.since, now),
             "count": failure.count,
         },
         "revision": health.revision,
@@ -232,7 +233,7 @@ def describe_clients(view: View, dump: Dump | None, now: float) -> list[Row]:
     for client in sorted(mine, key=lambda c: c.name):
         there = dump.peers.get(client.key) if dump else None
         counters = there.counters(now) if there else Counters()
-        in_touch = counters.handshake is not None and counters.handshake < SESSION_SECONDS
+        in_touch = is_session(counters.handshake)
         found.append(
             {
                 "name": client.name,
@@ -281,7 +282,8 @@ def describe_peer(
     """A peer by name: its path, its counters, what is wrong, and what to do about that.
 
     `kind` is how its endpoint was found, roamed where WireGuard found it, `why` the same in words.
-    `handshake` is the age of the last one in seconds, None before the first.
+    `handshake` is the age of the last one in seconds, None before the first, negative where that is
+    in the future.
     """
     kind, endpoint = path(peer, there, view, lan)
     counters = there.counters(now) if there else Counters()
@@ -300,7 +302,8 @@ def describe_peer(
             condition = "silent"
             problem = problem or f"packets go out to {endpoint}, and nothing comes back"
     names = {"here": network or view.network, "there": view.network, "node": peer.name}
-    cure = NEXT.get(condition, "").format(**names) or None
+    known = "silent" if condition == "trying" and problem else condition
+    cure = NEXT.get(known, "").format(**names) or None
     if condition in {"failed", "silent"} and is_nat_between(peer, view, lan):
         problem, cure = f"{problem}; {NAT}", through_nat(view, peer)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nmk.agent.status import Row
 from nmk.cli.output import render_table, to_json
-from nmk.core.amounts import show_age, show_ago, show_bytes
+from nmk.core.amounts import show_ago, show_bytes, show_since
 from nmk.core.claims import LeftOut, summarize
 from nmk.core.text import plain
 
@@ -74,7 +74,7 @@ def _check_in_lines(network: Row) -> Iterator[str]:
     """What is wrong with check-ins, or with who makes them."""
     failure = network["check_in"]["failure"]
     if failure:
-        often = f"for {show_age(failure['since'])}, {failure['count']} in a row"
+        often = f"{show_since(failure['since'])}, {failure['count']} in a row"
         yield f"failing     {often}: {failure['message']}"
         if failure["hint"]:
             yield f"  try: {failure['hint']}"

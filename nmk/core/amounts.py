@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+FUTURE = "in the future: the clock was put back"
+_LOOK = 10  # seconds; far above what a look takes
 _SPANS = ((86400, "d"), (3600, "h"), (60, "m"))  # seconds
+
+
+def age_of(at: int, now: float) -> int:
+    """Seconds since `at`; negative where that is in the future, as the clock was put back.
+
+    What came to be while somebody looked has just been.
+    """
+    age = int(now) - at
+    return 0 if -_LOOK <= age < 0 else age
 
 
 def show_age(seconds: int) -> str:
@@ -15,8 +26,15 @@ def show_age(seconds: int) -> str:
 
 
 def show_ago(seconds: int | None) -> str:
-    """How long ago something was; None: never."""
-    return "never" if seconds is None else f"{show_age(seconds)} ago"
+    """How long ago something was; None: never; negative: by a clock that was put back since."""
+    if seconds is None:
+        return "never"
+    return FUTURE if seconds < 0 else f"{show_age(seconds)} ago"
+
+
+def show_since(seconds: int) -> str:
+    """For how long something has been so; negative as above."""
+    return f"since a time {FUTURE}" if seconds < 0 else f"for {show_age(seconds)}"
 
 
 def show_bytes(count: int) -> str:

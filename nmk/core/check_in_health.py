@@ -78,6 +78,8 @@ def tell_health(health: CheckInHealth, now: float) -> str:
     """What a check-in says of itself, "" where all is well: times as seconds before `now`."""
     if health.is_well:
         return ""
+    if health.worked is not None and health.worked > now:  # the clock was put back
+        health = replace(health, worked=None)
     told = _moved(health, lambda at: max(0, int(now) - at))
     problems = told.problems
     while True:

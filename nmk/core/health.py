@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nmk.core.amounts import FUTURE
+
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: a session older than this carries nothing
 ANSWER_SECONDS = 20  # an answer to data comes after 10 s at the latest (KEEPALIVE_TIMEOUT)
 INITIATION_BYTES = 148  # the first message of a handshake; one goes out every 5 s (REKEY_TIMEOUT)
@@ -21,7 +23,7 @@ State = Literal["connected", "idle", "trying", "waiting", "failed"]
 class Counters:
     """What WireGuard says of a peer: bytes so far, and seconds since the last handshake.
 
-    `handshake` is None before the first one.
+    `handshake` is None before the first one, and negative where the clock was put back since.
     """
 
     handshake: int | None = None
@@ -47,11 +49,17 @@ class Health:
     """A state, and what is wrong, None where nothing is.
 
     connected: there is a session. idle: none, and nobody needs one. trying: a first handshake is
-    under way. waiting: only the peer can begin. failed: sent bytes grow, received ones do not.
+    under way, or the last one is in the future, which tells nothing. waiting: only the peer can
+    begin. failed: sent bytes grow, received ones do not.
     """
 
     state: State
     problem: str | None = None
+
+
+def is_session(handshake: int | None) -> bool:
+    """Whether a handshake of that age, as in `Counters`, means that there is a session."""
+    return handshake is not None and 0 <= handshake < SESSION_SECONDS
 
 
 def follow(before: Trail | None, now: Counters, clock: float) -> Trail:
@@ -76,15 +84,20 @@ def judge(
     """
     if unanswered is not None and unanswered >= ANSWER_SECONDS:
         return Health("failed", f"packets go out to {endpoint}, and nothing comes back")
-    if now.handshake is not None and now.handshake < SESSION_SECONDS:
+    if is_session(now.handshake):
         return Health("connected")
     if endpoint is None:
         return Health("waiting", "no address of it is known: it has to call this machine")
     if now.handshake is None:
         return _judge_stranger(now, endpoint, keepalive)
-    if keepalive:
-        return Health("failed", f"nothing comes back from {endpoint} any more")
-    return Health("idle")
+    return _judge_late(now.handshake, endpoint) if keepalive else Health("idle")
+
+
+def _judge_late(handshake: int, endpoint: str) -> Health:
+    """How a pair is that should have a session and has none."""
+    if handshake < 0:
+        return Health("trying", f"its last handshake is {FUTURE}")
+    return Health("failed", f"nothing comes back from {endpoint} any more")
 
 
 def _judge_stranger(now: Counters, endpoint: str, keepalive: int) -> Health:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nmk.core.health import SESSION_SECONDS, Counters
+from nmk.core.health import Counters, is_session
 from nmk.core.parse import parse_endpoint, parse_int
 from nmk.errors import BadInput
 
@@ -48,13 +48,13 @@ class Caller:
 
 def sum_up(peers: Mapping[str, Counters]) -> Traffic:
     """The summary of a tunnel whose peers are given by their ids."""
-    ages = [p.handshake for p in peers.values() if p.handshake is not None]
+    ages = [p.handshake for p in peers.values() if p.handshake is not None and p.handshake >= 0]
     used = [i for i, p in peers.items() if p.received + p.sent]
     used.sort(key=lambda i: (-peers[i].received - peers[i].sent, i))
     return Traffic(
         received=sum(p.received for p in peers.values()),
         sent=sum(p.sent for p in peers.values()),
-        live=sum(age < SESSION_SECONDS for age in ages),
+        live=sum(map(is_session, ages)),
         handshake=min(ages, default=None),
         busiest={i: peers[i] for i in used[:MOST_BUSIEST]},
     )
@@ -63,7 +63,7 @@ def sum_up(peers: Mapping[str, Counters]) -> Traffic:
 def encode_traffic(traffic: Traffic) -> str:
     """`RECEIVED,SENT,LIVE,HANDSHAKE` and ` ID,RECEIVED,SENT,HANDSHAKE` for each of the busiest.
 
-    Of these as many as there is room for. HANDSHAKE is `-` where there was none.
+    Of these as many as there is room for. HANDSHAKE is `-` where there was none, or none is known.
     """
     text = _fields(traffic.received, traffic.sent, traffic.live, _age(traffic.handshake))
     for peer_id, peer in traffic.busiest.items():
@@ -101,7 +101,7 @@ def encode_callers(callers: Mapping[str, Caller]) -> str:
         caller = callers[client_id]
         endpoint = _ZONE.sub("", caller.endpoint or _NEVER)
         counters = caller.counters
-        text = _fields(client_id, counters.received, counters.sent, handshake, endpoint)
+        text = _fields(client_id, counters.received, counters.sent, _age(handshake), endpoint)
         room -= len(text) + 1
         if room < 0:
             break
@@ -143,7 +143,7 @@ def _parse_age(text: str) -> int | None:
 
 
 def _age(seconds: int | None) -> str:
-    return _NEVER if seconds is None else str(seconds)
+    return _NEVER if seconds is None or seconds < 0 else str(seconds)
 
 
 def _fields(*values: object) -> str:

@@ -134,8 +134,12 @@ class Presence:
         return sorted({a for a in list(self._instances.get(identity, {}).values())[-2:] if a})
 
     def last_seen(self, identity: str) -> int | None:
-        """Wall-clock time of the last check-in, also from before this controller started."""
-        return self._unsaved.get(identity) or self._last_seen.get(identity)
+        """Wall-clock time of the last check-in, also from before this controller started.
+
+        None where it is not known: a time in the future is from before the clock was put back.
+        """
+        seen = self._unsaved.get(identity) or self._last_seen.get(identity)
+        return None if seen is not None and seen > self._wall() else seen
 
     def traffic(self, identity: str) -> tuple[int, str] | None:
         """Seconds since a node spoke of its traffic, and what it said; None: not in this life."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
+from nmk.core.amounts import age_of
 from nmk.core.health import Counters
 from nmk.core.parse import MAX_PORT, parse_int, parse_key
 from nmk.core.tunnel import TunnelPeer
@@ -28,7 +29,7 @@ class LivePeer:
 
     def counters(self, now: float) -> Counters:
         """The same as of the time `now`, in seconds since 1970."""
-        age = max(0, int(now - self.handshake)) if self.handshake else None
+        age = age_of(self.handshake, now) if self.handshake else None
         return Counters(age, self.received, self.sent)
 
 

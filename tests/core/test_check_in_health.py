@@ -72,6 +72,12 @@ def test_times_travel_as_ages_as_clocks_differ() -> None:
     )
 
 
+def test_a_time_in_the_future_is_not_told_as_now() -> None:
+    failing = after_failure(after_success(9_000, 7, []), 160, SILENT)
+    heard = hear_health(tell_health(failing, 200), 10_000)
+    assert heard == CheckInHealth(None, Failure(SILENT, 9_960), 7)
+
+
 @given(healths)
 def test_it_is_kept_as_it_is(health: CheckInHealth) -> None:
     assert parse_health(json.loads(json.dumps(health_json(health)))) == health

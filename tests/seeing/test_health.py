@@ -5,6 +5,14 @@ from __future__ import annotations
 import pytest
 
 from nmk.core.health import ANSWER_SECONDS, INITIATION_BYTES, Counters, Trail, follow, judge
+from nmk.core.traffic import (
+    Caller,
+    encode_callers,
+    encode_traffic,
+    parse_callers,
+    parse_traffic,
+    sum_up,
+)
 
 THERE = "192.0.2.7:51821"
 
@@ -30,6 +38,22 @@ def test_one_look(counters: Counters, keepalive: int, state: str) -> None:
     assert health.state == state
     assert (health.problem is not None) == (state == "failed")
     assert health.problem is None or THERE in health.problem
+
+
+def test_a_handshake_in_the_future_tells_nothing() -> None:
+    """The clock was put back: whoever shook hands before that may be dead by now."""
+    future = Counters(handshake=-7200, received=92, sent=444)
+    health = judge(future, endpoint=THERE, keepalive=25)
+    assert (health.state, health.problem) == (
+        "trying",
+        "its last handshake is in the future: the clock was put back",
+    )
+    assert judge(future, endpoint=THERE, keepalive=0).state == "idle"
+    assert judge(future, endpoint=THERE, keepalive=25, unanswered=20).state == "failed"
+    told = parse_traffic(encode_traffic(sum_up({"a": future})))
+    assert (told.live, told.handshake, told.busiest["a"].handshake) == (0, None, None)
+    called = parse_callers(encode_callers({"c": Caller(future, THERE)}))
+    assert called == {"c": Caller(Counters(None, 92, 444), THERE)}
 
 
 def test_a_peer_without_an_address_can_only_call() -> None:

@@ -10,17 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import ping, surroundings
+from nmk.agent import last_check_in, ping, surroundings
+from nmk.agent.checks.network import check_check_ins
 from nmk.agent.exits import NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
-from nmk.agent.status import Row, Trails, declined, describe_clients, describe_peer, explain
+from nmk.agent.status import (
+    Row,
+    Trails,
+    declined,
+    describe_check_in,
+    describe_clients,
+    describe_peer,
+    explain,
+)
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes
+from nmk.core.check_in_health import after_failure, after_success, health_json
 from nmk.core.peers import Peer, View
+from nmk.core.problems import Problem
+from nmk.core.records import ExtClient
 from nmk.core.routes import Routing
 from nmk.core.tunnel import TunnelPeer
 from nmk.errors import CommandFailed
+from nmk.system import starters
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -36,6 +49,7 @@ from tests.core.made import (
 )
 
 HERE = Path(__file__).parent
+SILENT = Problem("unreachable", "cannot reach it", "is it on?")
 LAN = ("192.168.1.1/24",)
 NETWORKS: list[Row] = json.loads((HERE / "status.json").read_text())
 
@@ -91,6 +105,36 @@ def test_the_fields_of_a_peer(view: View, db: Peer) -> None:
     }
     for network in NETWORKS:
         assert all(row.keys() == shown.keys() for row in network["peers"])
+
+
+def test_what_was_before_the_clock_was_put_back_is_in_the_future(
+    view: View, db: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = look(view, db, 100, handshake=7300, received=5, sent=7)
+    assert (shown["state"], shown["handshake"]) == ("idle", -7200)
+    assert show_ago(-7200) == "in the future: the clock was put back"
+    assert look(view, db, 100.2, handshake=101)["state"] == "connected"  # while we looked
+    [client] = describe_clients(
+        made_view(made_mesh(made_node(1, gateway=INGRESS), made_client(1))),
+        Dump("", "", 1, {made_client(1).public_key: called_at(made_client(1), 7300)}),
+        100,
+    )
+    assert client["state"] == "idle"
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path))
+    me = replace(joined(), health=after_failure(after_success(7300, 7, []), 7400, SILENT))
+    assert describe_check_in(me.health, me, 100)["worked"] == -7200
+    assert describe_check_in(me.health, me, 100)["failure"]["since"] == -7300
+    well = replace(joined(), health=after_success(7300, 7, []))
+    (tmp_path / "home.health").write_text(json.dumps(health_json(well.health)))
+    assert last_check_in.age("home", well, 100) == -7200
+    monkeypatch.setattr(starters, "agent_runs", lambda: True)
+    [found] = check_check_ins(well, 100, {})
+    assert found.level == "broken"
+    assert found.reason.startswith("the last one was in the future: the clock was put back, ")
+
+
+def called_at(client: ExtClient, handshake: int) -> LivePeer:
+    return LivePeer(TunnelPeer(client.public_key, (), 0, "203.0.113.9:1"), handshake, 5, 7)
 
 
 def test_an_ingress_gateway_tells_of_its_own_clients() -> None:

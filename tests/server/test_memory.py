@@ -143,6 +143,12 @@ def test_silence_before_the_controller_started_does_not_count(
     assert presence.state("old", 60) == "lost"
 
 
+def test_a_time_in_the_future_is_no_time_that_anybody_was_seen_at(clock: Clock) -> None:
+    """It was written down before the clock was put back, and would last through restarts."""
+    later = Presence({"old": 900}, wall=lambda: 800, monotonic=clock)
+    assert later.last_seen("old") is None
+
+
 def test_what_was_heard_is_written_down_once(presence: Presence) -> None:
     presence.hear("a")
     taken = presence.take_unsaved()

@@ -13,7 +13,7 @@ from nmk.agent.settings import unread
 from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
 from nmk.archive import running_file
-from nmk.core.amounts import show_age, show_ago
+from nmk.core.amounts import age_of, show_ago, show_since
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import summarize
 from nmk.core.findings import Finding, Level
@@ -97,12 +97,12 @@ def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
     settings = {**(me.known.view.settings if me.known else {}), **local}
     interval = settings.get("interval", NETWORK_SETTINGS["interval"].default)
     health = last_check_in.load(me.network, me)
-    age = None if health.worked is None else int(now) - health.worked
+    age = None if health.worked is None else age_of(health.worked, now)
     last = f"the last one was {show_ago(age)}"
     if age is None:  # a machine that has just joined has not had one
-        age = int(now - state.file_of(me.network).stat().st_mtime)
+        age = age_of(int(state.file_of(me.network).stat().st_mtime), now)
         last = "there was none since this machine started"
-    late = age > _LATE_INTERVALS * interval
+    late = not 0 <= age <= _LATE_INTERVALS * interval
     found = _failure_findings(me, health, now)
     by = _starter()
     if by is None:
@@ -143,8 +143,8 @@ def _failure_findings(me: Membership, health: CheckInHealth, now: float) -> list
         return []
     error = all_errors().get(failure.problem.code, NmkError)
     passes = error.exit_code == EXIT_TEMPORARY and failure.count < _LATE_INTERVALS
-    span = show_age(max(0, int(now) - failure.since))
-    times = f"they have been failing for {span}, {failure.count} in a row"
+    span = show_since(age_of(failure.since, now))
+    times = f"they have been failing {span}, {failure.count} in a row"
     return [
         Finding(
             "check-ins",

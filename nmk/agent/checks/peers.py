@@ -24,7 +24,7 @@ _TRIES = 2  # one packet may get lost anywhere
 
 def check_peers(network: str, peers: Sequence[Row]) -> list[Finding]:
     """Whether peers answer. An idle pair has no handshake, and that is fine."""
-    failed = [p for p in peers if p["state"] in {"failed", "silent"}]
+    failed = [p for p in peers if p["problem"] and p["state"] != "waiting"]
     in_touch = sum(p["state"] == "connected" for p in peers)
     others = len(peers) - in_touch - len(failed)
     counted = f"{in_touch} of {len(peers)} peers in touch, {others} idle"
