@@ -141,7 +141,7 @@ class Unreadable(NmkError):
     """A sealed message that does not open: not ours, not for us, or changed on the way."""
 
     code, status = "unreadable", 400
-    default_hint = "join with a token of the controller that now answers there: nmk join -"
+    default_hint = "join with a token of the controller that now answers there"
 
 
 class TooLarge(NmkError):

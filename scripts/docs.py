@@ -84,7 +84,9 @@ FILES = """
 | `/usr/local/bin/nmk` | the file, as `install.sh` puts it |
 | `/var/cache/nmk/` | what the file unpacked, or `/run/nmk/`; for users `~/.cache/nmk/` |
 | `/run/nmk/NET.trouble` | what `nmk checkin --quiet` has told of already |
-| `/run/nmk/NET.answered` | empty; its time is that of the last check-in |
+| `/run/nmk/NET.health` | how the last check-ins went |
+| `/run/nmk/agent.sock` | by it a command wakes `nmk agent` |
+| `/run/nmk/instance` | which start of this machine it is, to tell copies of it apart |
 | `/run/nmk/NET.ruleset` | a checksum of the packet filter as nmk has put it in place |
 | `/run/nmk/hooks.turn` | empty; its lock says whose [hooks](hooks.md) come last |
 | `/run/nmk/NET.gateways` | which of several gateways for one range do not answer |

@@ -173,6 +173,15 @@ def test_what_keeps_a_machine_up_to_date(kind: str, hint: str) -> None:
     assert ("* * * * * root /nmk checkin" in found) == (kind == "synology")
 
 
+def test_cron_keeps_no_controller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(service, "systemd_runs", lambda: False)
+    monkeypatch.setattr(service, "OPENRC_RUNS", tmp_path / "none")
+    monkeypatch.setattr(service, "CRON_TABLES", tmp_path)
+    monkeypatch.setattr(service, "_reads_cron_d", lambda: True)
+    with pytest.raises(NmkError, match=r"^cron cannot keep a controller running$"):
+        service.install("server", "/nmk", Runner(), lambda _: None)
+
+
 def test_one_table_has_the_names_of_package_managers() -> None:
     """And nobody else writes a hint for one kind of machine."""
     names = re.compile(r"\b(apt-get|dnf|yum|zypper|pacman|apk|opkg) (install|add|-S)\b|timedatectl")

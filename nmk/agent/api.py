@@ -77,7 +77,8 @@ class NodeApi:
     """A controller, as one identity talks to it about one network.
 
     `urls` are tried in order; one that answered comes first from then on. `source` says, in
-    errors, where the controller's key is from. `seconds` are for all that is ever asked here: each
+    errors, where the controller's key is from, and `when_unknown` what to do where another
+    controller answers. `seconds` are for all that is ever asked here: each
     URL that is left gets its share of what is left, so that none keeps the others from answering.
     """
 
@@ -89,6 +90,7 @@ class NodeApi:
         network: str,
         source: str,
         seconds: float = MOST_SECONDS,
+        when_unknown: str | None = None,
     ) -> None:
         self.urls = urls
         self._seconds = seconds
@@ -96,7 +98,7 @@ class NodeApi:
         self._controller_key = controller_key
         self._identity = identity
         self._network = network
-        self._source = source
+        self._source, self._when_unknown = source, when_unknown
         self._keys = agent_keys(identity, controller_key)
 
     def join(self, request: JoinRequest) -> Answer:
@@ -166,7 +168,8 @@ class NodeApi:
         if response.status == HTTPStatus.BAD_REQUEST and code == Unreadable.code:
             return Unreadable(
                 f"the controller at {url} does not know the key in {self._source}: "
-                "another controller answers there"
+                "another controller answers there",
+                self._when_unknown,
             )
         if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return Unreachable(f"{url} cannot answer now{detail}")

@@ -152,6 +152,10 @@ def install(role: str, program: str, run: Runner, say: Say) -> None:
     if manager is None:
         say(f"to be started with the machine: {program} {role}")
         reason = "this machine has no systemd, OpenRC or cron that nmk knows"
+        if role == "server":
+            reason = "this machine has no systemd or OpenRC that nmk knows"
+            if find_manager("agent", program):
+                reason = "cron cannot keep a controller running"
         raise NoServiceManager(reason, keep_hint(program) if role == "agent" else None)
     say(f"{manager.name}: {manager.path}")
     if run.dry:

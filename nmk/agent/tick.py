@@ -35,6 +35,7 @@ from nmk.errors import (
     Overtaken,
     RateLimited,
     StaleSequence,
+    Unreadable,
 )
 from nmk.system import sysctl, wireguard
 from nmk.system.dump import Dump
@@ -195,7 +196,10 @@ def restore(me: Membership, run: Runner, local: Local, facts: Facts) -> Membersh
 def api_of(me: Membership) -> NodeApi:
     """The membership's controller."""
     source = str(state.file_of(me.network))
-    return NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, source)
+    anew = f"nmk leave -n {me.network} --force, then {Unreadable.default_hint}"
+    return NodeApi(
+        me.urls, me.controller_key, me.identity, me.remote_name, source, when_unknown=anew
+    )
 
 
 def _member(network: str, run: Runner) -> Membership:

@@ -100,7 +100,7 @@ def show(network: str) -> list[dict[str, Any]]:
 def _check_free(name: str, source: str) -> None:
     """Raises BadInput where a file or a variable would win over what is noted."""
     if source != NOTED:
-        raise BadInput(f"{name} is set in {source}, which goes before", f"change it in {source}")
+        raise BadInput(f"{source} sets {name} and takes precedence", f"change it in {source}")
 
 
 def _check_exit(me: Membership, name: str) -> None:

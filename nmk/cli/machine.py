@@ -140,8 +140,8 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     """Tell the controller what changed here, and take in what changed there.
 
     For cron: without -n it checks in to every network; one that fails does not stop the others.
-    With --quiet only a trouble that needs a person is told, and once: at once where it is for
-    good, after ten failed runs where it may pass.
+    With --quiet, only problems that need a person are reported, once each: immediately if they
+    are permanent, after ten failed runs if they may pass.
     """
     from nmk.agent import patience, state
     from nmk.agent.interface import complain
@@ -218,7 +218,7 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
 @click.command(epilog="Example: nmk showconf -n home > /etc/wireguard/home.conf")
 @network_option
 def showconf(network: str | None) -> None:
-    """Print the tunnel as a file for wg-quick. It holds the private key."""
+    """Print the tunnel as a file for wg-quick. The output contains the private key."""
     from nmk.agent import state, updown
     from nmk.core.tunnel import render_quick
 

@@ -60,7 +60,12 @@ def list_(api: AdminApi, output: str) -> None:
 @server_options
 def show_(api: AdminApi, name: str, output: str) -> None:
     """Show a network with its settings."""
-    show(api.call("GET", f"/networks/{segment(name)}"), output, COLUMNS, "name")
+    found = api.call("GET", f"/networks/{segment(name)}")
+    if output == "table":
+        unknown = found.get("unknown_nodes", [])  # which a controller of nmk 0.2.0 does not tell
+        lines = [f"{n['id']} at {n['address']}, last seen {n['last_seen']}" for n in unknown]
+        found["unknown_nodes"] = tuple(lines or "-")
+    show(found, output, COLUMNS, "name")
 
 
 @network.command(

@@ -150,9 +150,16 @@ def problem_lines(node: Json) -> list[str]:
     told = node["check_in"]
     failure, lines = told["failure"], []
     if failure:
-        often = f"{failure['count']} check-ins since {failure['since']} did not do all"
-        lines.append(f"{often}: {_with_hint(failure)}")
+        lines.append(_failure_line(failure))
     return lines + [f"could not be applied: {_with_hint(p)}" for p in told["problems"]]
+
+
+def _failure_line(failure: Json) -> str:
+    """Check-ins that failed before the one that told of them, which may have worked again."""
+    count = failure["count"]
+    often = "one" if count == 1 else str(count)
+    before = f"before its last check-in, {often} since {failure['since']} did not do all"
+    return f"{before} (if it works again, the next one says so): {_with_hint(failure)}"
 
 
 def check_in_lines(node: Json) -> tuple[str, ...]:

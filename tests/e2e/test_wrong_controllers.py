@@ -23,7 +23,8 @@ LEFT = {
 }
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
-JOIN_ANEW = "join with a token of the controller that now answers there: nmk join -"
+JOIN_ANEW = "join with a token of the controller that now answers there"
+LEAVE = f"nmk leave -n home --force, then {JOIN_ANEW}"
 
 
 class Middle:
@@ -129,7 +130,7 @@ def test_another_controller_there(
             Failure(
                 1,
                 f"home: the controller at {middle.url} does not know the key in {STATE}: {ending}",
-                JOIN_ANEW,
+                LEAVE,
             ),
             Failure(
                 1,

@@ -355,7 +355,7 @@ def test_a_wish_in_a_file_goes_first_and_says_so(trip: Trip) -> None:
     assert {"name": "kill-switch", "value": "on", "from": "/etc/nmk/home.toml"} in shown
     refused = failure(trip.laptop, "set", "exit-node=")
     assert refused[1:] == (
-        "exit-node is set in /etc/nmk/home.toml, which goes before",
+        "/etc/nmk/home.toml sets exit-node and takes precedence",
         "change it in /etc/nmk/home.toml",
     )
     trip.laptop.run("nmk", "checkin")

@@ -122,6 +122,8 @@ def test_a_database_put_back_leaves_no_agent_wrong(mesh: Mesh) -> None:
     assert "no such node" in late.run("nmk", "doctor", check=False).stdout
     [unknown] = mesh.json("network", "show", "home")["unknown_nodes"]
     assert unknown["address"] == late.address
+    shown = mesh.controller.run("nmk", "network", "show", "home").stdout
+    assert f"{unknown['id']} at {late.address}, last seen {unknown['last_seen']}\n" in shown
     listed = mesh.controller.run("nmk", "node", "list").stderr
     assert f"a machine at {late.address} checks in as node {unknown['id']}" in listed
     mesh.join(late)

@@ -172,7 +172,7 @@ def test_a_machine_with_nothing_is_told_what_to_start(mesh: Mesh) -> None:
     assert "cron" not in done.stderr.partition("try:")[2]
     assert failure(bare, "service", "install", "server")[:2] == (
         1,
-        "this machine has no systemd, OpenRC or cron that nmk knows",
+        "this machine has no systemd or OpenRC that nmk knows",
     )
     assert service_status(bare) == (None, False, False)
     assert bare.run("nmk", "service", "remove").stderr == (

@@ -98,6 +98,21 @@ def test_the_clock(now: int, there: float | None, level: str, reason: str) -> No
     assert (found.mend is None) == (level == "ok")
 
 
+def test_each_silent_url_has_its_own_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmk.tools.has_tool", lambda name: name == "curl")
+    monkeypatch.setattr(controller, "own_addresses", lambda _: ("192.0.2.7/24",))
+    away = "cannot be reached: Network is unreachable"
+    other, six = "http://192.0.2.2:50051", "http://[2001:db8::1]:50051"
+    visits = [Visit(URL, None), Visit(other, away), Visit(six, away)]
+    _, warned, fine = controller.check_controller(joined(), visits)
+    assert (warned.level, warned.reason) == ("warn", f"{other} {away}")
+    assert str(warned.mend).startswith(f"curl {other}/healthz;")
+    assert (fine.level, fine.mend) == ("ok", None)
+    assert fine.reason == f"{six} is not for this machine, which has no IPv6 address"
+    [broken] = controller.check_controller(joined(), [Visit(six, away)])
+    assert broken.level == "broken"
+
+
 def test_a_visit() -> None:
     date = "Date: Mon, 05 Jan 2026 10:00:00 GMT"
     with answering(http("200 OK", b"ok\n", date)) as url:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from errno import ENETUNREACH
+from ipaddress import ip_address, ip_interface
+from os import strerror
+from urllib.parse import urlsplit
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
 from nmk.agent.reach import Visit
 from nmk.core.amounts import show_age
 from nmk.core.findings import Finding
+from nmk.system.facts import own_addresses
 from nmk.tools import clock_hint, fetch_hint
 
 _TOLERANCE = 60  # seconds between two clocks, or between two looks at one
@@ -16,17 +21,38 @@ _TOLERANCE = 60  # seconds between two clocks, or between two looks at one
 
 def check_controller(me: Membership, visits: Sequence[Visit]) -> list[Finding]:
     """At which of its URLs the controller answers."""
-    silent = [f"{v.url} {v.problem}" for v in visits if v.problem]
+    silent = [v for v in visits if v.problem]
     answers = [v.url for v in visits if not v.problem]
-    looks = (fetch_hint(f"{visits[0].url}/healthz"), "on the controller: nmk server status")
-    mend = "; ".join(filter(None, looks))
     if not answers:
-        reason = f"{'; '.join(silent)}; the mesh goes on as it is"
-        return [Finding("controller", "broken", reason, mend, me.network)]
+        reason = "; ".join(f"{v.url} {v.problem}" for v in silent)
+        reason += "; the mesh goes on as it is"
+        return [Finding("controller", "broken", reason, _look_hint(visits[0].url), me.network)]
     found = Finding("controller", "ok", f"{', '.join(answers)} answers", network=me.network)
-    if silent:
-        return [found, Finding("controller", "warn", "; ".join(silent), mend, me.network)]
-    return [found]
+    families = {ip_interface(a).version for a in own_addresses([me.interface])}
+    return [found, *(_find_silent(me, visit, families) for visit in silent)]
+
+
+def _find_silent(me: Membership, visit: Visit, families: Collection[int]) -> Finding:
+    """One URL that does not answer, while another does."""
+    family = _family(visit.url)
+    if family and family not in families and f"{visit.problem}".endswith(strerror(ENETUNREACH)):
+        reason = f"{visit.url} is not for this machine, which has no IPv{family} address"
+        return Finding("controller", "ok", reason, network=me.network)
+    reason = f"{visit.url} {visit.problem}"
+    return Finding("controller", "warn", reason, _look_hint(visit.url), me.network)
+
+
+def _family(url: str) -> int | None:
+    """4 or 6 where the URL has an address; None where it has a name."""
+    try:
+        return ip_address(urlsplit(url).hostname or "").version
+    except ValueError:
+        return None
+
+
+def _look_hint(url: str) -> str:
+    looks = (fetch_hint(f"{url}/healthz"), "on the controller: nmk server status")
+    return "; ".join(filter(None, looks))
 
 
 def check_clock(me: Membership, visits: Sequence[Visit], now: float) -> list[Finding]:
