@@ -30,7 +30,7 @@ from nmk.agent.tick import (
 )
 from nmk.agent.wake import WakeUps
 from nmk.core.problems import problem_of
-from nmk.core.routes import table_of
+from nmk.core.route_table import table_of
 from nmk.core.schedule import QUARREL_OVER, Damper, is_back, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK

@@ -15,7 +15,8 @@ from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
-from nmk.core.routes import Routing, compile_routing, only_ipv4, watched
+from nmk.core.route_table import only_ipv4
+from nmk.core.routes import Routing, compile_routing, watched
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
     NOTHING,
@@ -59,7 +60,10 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     here = replace(view, addresses=tuple(a for a in view.addresses if a not in out))
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
-    around = compile_surroundings(_filter_names(me, others), me.order, here, routing, wishes)
+    alive = (other for other in others if other.phase == "joined" and not other.down)
+    any_exit = routing.exit is not None or any(route_wishes(other).exit_node for other in alive)
+    names = _filter_names(me, others)
+    around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
     if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from typing import Any, Literal
 
-from nmk.agent import surroundings
+from nmk.agent import state, surroundings
+from nmk.agent.claims import own_lans
 from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
-from nmk.core.routes import Routing
+from nmk.core.links import is_lan
+from nmk.core.parse import overlap
+from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
@@ -18,6 +21,8 @@ from nmk.system.runner import Runner
 # One in each half of the internet, as some VPNs lead it by halves; no packet is sent there.
 _OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 NOT_UP = "the interface is not up"
+NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
+OF_THE_MESH = "it has addresses of the mesh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,20 @@ class Leaves:
 
 
 @dataclass(frozen=True, slots=True)
+class Lan:
+    """A subnet of the machine; `shut`: why what is in it is not reached beside the exit node."""
+
+    interface: str
+    range: str
+    shut: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WayOut:
     """`node`: the exit node that everything is sent to; `problem`: why none, or no use of it.
 
     `leaves`: what the kernel does, whatever was asked for; `past`: the interfaces beside the tunnel
-    that something leaves by.
+    that something leaves by. `lans`: the machine's subnets, while it wants an exit node.
     """
 
     node: str | None = None
@@ -50,6 +64,7 @@ class WayOut:
     cut_off: CutOff | None = None
     leaves: tuple[Leaves, ...] = ()
     past: tuple[str, ...] = ()
+    lans: tuple[Lan, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `nmk status -o json`."""
@@ -59,6 +74,7 @@ class WayOut:
                 "problem": self.problem,
                 "leaves": [asdict(one) for one in self.leaves],
                 "past": list(self.past),
+                "lans": [asdict(one) for one in self.lans],
             },
             "cut_off": asdict(self.cut_off) if self.cut_off else None,
         }
@@ -71,15 +87,32 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
     """
     node, problem = routing.exit, routing.problem
     peers = me.known.view.peers if me.known else {}
+    wishes = route_wishes(me)
+    lans = _lans(me, wishes) if wishes.exit_node else ()
     if any(peers[key].name == node for key in silent if key in peers):
         cut_off = CutOff("exit node", command(me, "exit-node", ""))
-        return WayOut(node, f"{node} does not answer", cut_off)
-    if problem and route_wishes(me).kill_switch and surroundings.is_settled(me):
+        return WayOut(node, f"{node} does not answer", cut_off, lans=lans)
+    if problem and wishes.kill_switch and surroundings.is_settled(me):
         ends = command(me, "kill-switch", "off")
+        taker = next((one for one in lans if one.shut == OF_THE_MESH), None)
         if problem == NOT_UP and me.phase == "joined":
             ends = f"nmk up -n {me.network}"  # and the exit node is there again
-        return WayOut(node, problem, CutOff("kill switch", ends))
-    return WayOut(node, problem)
+        elif taker and me.phase == "joined":  # which would get what is meant for the mesh
+            ends = f"leave the LAN at {taker.interface}: it has taken {taker.range}, the mesh's"
+        return WayOut(node, problem, CutOff("kill switch", ends), lans=lans)
+    return WayOut(node, problem, lans=lans)
+
+
+def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
+    """The machine's subnets, and which of them stay shut."""
+    cidrs = me.known.view.cidrs if me.known else ()
+    mesh = [ip_network(cidr) for cidr in cidrs if wishes.kill_switch]
+    found = []
+    for claim in own_lans(me, state.others(me.network)):
+        taken = any(overlap(ip_network(claim.range), cidr) for cidr in mesh)
+        shut = OF_THE_MESH if taken else None if is_lan(claim.range) else NO_LAN
+        found.append(Lan(claim.owner, claim.range, shut))
+    return tuple(found)
 
 
 def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:

@@ -206,7 +206,8 @@ def remove(
     tried = Attempts()
     with history.recording(me, reason or Reason("down"), noted, run, tried):
         me, work = surroundings.begin(me, work, run, tried)
-        surroundings.lay(work, run, tried)  # routes go with the interface: not to be deleted then
+        # Routes go with the interface: they are not to be deleted then.
+        surroundings.lay(me, work, run, tried)
         if live or not wireguard.exists(me.interface):
             wireguard.remove(run, me.interface)
         me = surroundings.end(me, work, run, tried)

@@ -19,7 +19,7 @@ from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
-from nmk.core.routes import (
+from nmk.core.route_table import (
     NO_TABLE,
     RouteTable,
     describe_table,
@@ -62,14 +62,16 @@ class Work:
     """What is to be done about a network's surroundings; `changes` are its lines for people.
 
     `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
-    `laid`: what there is when all is done. `lacks`: why there is no filter where one is wanted;
-    what must not be without it is left out then. `stays`: what of nmk's others need, a line each.
+    `table`: the routes and rules, where they have to be laid anew; `laid`: what there is when all
+    is done. `lacks`: why there is no filter where one is wanted; what must
+    not be without it is left out then. `stays`: what of nmk's others need, a line each.
     """
 
     want: Surroundings
     renew_filter: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, str] = field(default_factory=dict)
+    table: RouteTable | None = None
     commands: tuple[Command, ...] = ()
     laid: frozenset[Kind] = frozenset()
     changes: tuple[Change, ...] = ()
@@ -100,7 +102,7 @@ def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None
     back = [path for path in sysctls if path in me.found and path not in found]
     kept = _needed_by_others(back, run)
     sysctls = {path: value for path, value in sysctls.items() if path not in kept}
-    commands = plan_table(me.order, me.interface, do.table, live)
+    commands: list[Command] = []
     lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {_dotted(path)} to {value}" for path, value in sysctls.items()]
     stays = [
@@ -120,6 +122,7 @@ def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None
         renew_filter=renew,
         sysctls=sysctls,
         found=found,
+        table=None if do.table == live else do.table,
         commands=tuple(commands),
         laid=laid,
         changes=tuple(Change("surroundings", line) for line in lines),
@@ -165,11 +168,11 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
 
 def finish(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
     """What comes once the tunnel is as it should be."""
-    lay(work, run, tried)
+    lay(me, work, run, tried)
     return end(me, work, run, tried)
 
 
-def lay(work: Work, run: Runner, tried: Attempts) -> None:
+def lay(me: Membership, work: Work, run: Runner, tried: Attempts) -> None:
     """Kernel settings, rules, routes: while there is an interface."""
     for line in work.stays:
         run.warn(line)
@@ -178,7 +181,12 @@ def lay(work: Work, run: Runner, tried: Attempts) -> None:
         if sysctl.read(path) not in {None, value}:
             with tried.step():
                 sysctl.write(run, path, value)
-    for command in work.commands:
+    commands = list(work.commands)
+    if work.table is not None:
+        # With the last address of a family the kernel has taken the routes away by itself.
+        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
+        commands = [*plan_table(me.order, me.interface, work.table, live), *commands]
+    for command in commands:
         with tried.step():
             run.change(command)
 

@@ -101,6 +101,11 @@ def _gateway_lines(network: Row) -> Iterator[str]:
         shown = f"{route['range']} (there {route['lan']})" if route["lan"] else route["range"]
         behind = f", behind {route['client']}" if route["client"] else ""
         yield f"route       {shown} {by}{behind}{standby}"
+    yield from _exit_lines(network)
+
+
+def _exit_lines(network: Row) -> Iterator[str]:
+    """How everything leaves, what goes past that, and what nothing gets past."""
     leaving = network["exit"]
     if leaving["past"]:
         yield f"exit        {leaving['node']} is asked for, but {leaving['problem']}"
@@ -110,6 +115,9 @@ def _gateway_lines(network: Row) -> Iterator[str]:
         yield f"exit        everything by {leaving['node']}{problem}"
     elif leaving["problem"]:
         yield f"exit        none: {leaving['problem']}"
+    for lan in leaving["lans"]:
+        what = f"shut: {lan['shut']}" if lan["shut"] else "beside the exit node"
+        yield f"lan         {lan['range']} at {lan['interface']}, {what}"
     if network["cut_off"]:
         yield f"cut off     the {network['cut_off']['by']} lets nothing out but to the LAN"
         yield f"  try: {network['cut_off']['next']}"

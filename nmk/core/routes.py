@@ -2,28 +2,22 @@
 
 Ranges of egress gateways, ext clients behind ingress gateways, everything where this machine
 wants an exit node. The ranges get a routing table of their own, which is asked after all routes
-of the main table but the default one: no LAN is ever taken from the machine. Packets that carry
-the mark, WireGuard's own and the agent's, pass it by, so that a range that holds a gateway's
-endpoint cannot swallow the tunnel. As wg-quick(8) does it for a default route.
+of the main table but the default one, with an exit node after those that LANs have: none of
+these is ever taken from the machine. Packets that carry the mark, WireGuard's own and the
+agent's, pass it by, so that a range that holds a gateway's endpoint cannot swallow the tunnel.
+As wg-quick(8) does it for a default route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import Claim, Holders
-from nmk.core.links import CLOUDS, LINKS
 from nmk.core.parse import EVERYTHING, Range, overlap, quote
 from nmk.core.peers import Client, Peer, View
-from nmk.core.tunnel import MARK, Command, host_ranges
-
-_TABLES = MARK  # the first routing table is the one after this number
-_PRIORITIES = 20_000  # of rules, two a network
-_EXITS = 30_000  # of what comes after the ranges of all networks
-_CLOSED = 31_000  # last of all, but before the main table
-_MAIN = 32_766  # the kernel's own rule for the main table
+from nmk.core.tunnel import host_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,145 +240,3 @@ def why_no_exit(view: View, name: str) -> str:
     if any(name == client.name for client in view.clients.values()):
         return f"{name} is an ext client"
     return f"there is no node {quote(name)}"
-
-
-@dataclass(frozen=True, slots=True)
-class RouteTable:
-    """A network's own routing table, as it should be or as it is.
-
-    `led`: ranges that lead into the interface; `rules`: the lines of `ip rule`, with their family.
-    """
-
-    led: frozenset[str] = frozenset()
-    rules: frozenset[tuple[int, str]] = frozenset()
-
-
-NO_TABLE = RouteTable()
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The rules that a network may have, as `ip rule add` takes them (ip-rule(8)).
-
-    `lan`: what the main table knows but for its default route goes first; then `ranges`: what our
-    table knows but for its default route. After the ranges of all networks, everything else by the
-    exit node (`everything`), or nowhere (`nothing`, and `closed` while there is no interface).
-    `links`, with their families, before the ranges: what is never led into the tunnel, whoever
-    says that it is behind him, goes on to the main table.
-    """
-
-    lan: str
-    ranges: str
-    everything: str
-    nothing: str
-    closed: str
-    links: frozenset[tuple[int, str]]
-
-    @property
-    def all(self) -> frozenset[tuple[int, str]]:
-        """Each rule with each family that it may be of."""
-        both = (self.lan, self.ranges, self.everything, self.nothing, self.closed)
-        return self.links | {(family, rule) for family in (4, 6) for rule in both}
-
-
-def table_of(order: int) -> int:
-    """The number of a network's routing table."""
-    return _TABLES + 1 + order
-
-
-def rules_of(order: int) -> Rules:
-    """The rules of the network with this order on the machine."""
-    first, last = _PRIORITIES + 2 * order, _EXITS + order
-    unmarked = f"not fwmark {MARK:#x}"
-    ours = f"{unmarked} table {table_of(order)}"
-    return Rules(
-        lan=f"priority {first} table main suppress_prefixlength 0",
-        ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
-        everything=f"priority {last} {ours}",
-        nothing=f"priority {last} {unmarked} unreachable",
-        closed=f"priority {_CLOSED + order} {unmarked} unreachable",
-        links=_passing(first, (*LINKS, *CLOUDS)),
-    )
-
-
-def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
-    return frozenset(
-        (ip_network(cidr).version, f"priority {priority} to {cidr} goto {_MAIN}") for cidr in cidrs
-    )
-
-
-def order_of(rule: str) -> int | None:
-    """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
-    priority = int(rule.split()[1])
-    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
-    for order in (guess for guess in guesses if guess >= 0):
-        if any(rule == ours for _, ours in rules_of(order).all):
-            return order
-    return None
-
-
-def compile_table(order: int, view: View, routing: Routing) -> RouteTable:
-    """What the table should be. Of a family that the network has not, nothing leaves."""
-    rules = rules_of(order)
-    ours = {ip_interface(address).version for address in view.addresses}
-    led = {c for c in routing.table if c not in EVERYTHING or ip_network(c).version in ours}
-    wanted: set[tuple[int, str]] = set()
-    for cidr in routing.table:
-        family: int = ip_network(cidr).version
-        wanted |= {(family, rules.lan), (family, rules.ranges)}
-        wanted |= {rule for rule in rules.links if rule[0] == family}
-        if cidr in EVERYTHING:
-            leaves = (rules.everything, rules.closed) if family in ours else (rules.nothing,)
-            wanted |= {(family, rule) for rule in leaves}
-    return RouteTable(frozenset(led), frozenset(wanted))
-
-
-def only_ipv4(table: RouteTable) -> RouteTable:
-    """What is left of it on a machine that knows no IPv6."""
-    rules = frozenset((family, rule) for family, rule in table.rules if family == 4)
-    return RouteTable(frozenset(_of(4, table.led)), rules)
-
-
-def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
-    """The commands that turn one into the other, at most one a family; none where they agree.
-
-    What comes does so before anything goes. Routes come before the rules that lead to them, and
-    go after them; of the rules those that spare the LAN come first and go last.
-    """
-    commands = []
-    to = f"dev {interface} table {table_of(order)}"
-    for family in (4, 6):
-        gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
-        lines = [
-            *(f"route replace {cidr} {to}" for cidr in _of(family, want.led - live.led)),
-            *(f"rule add {rule}" for rule in new),
-            *(f"rule del {rule}" for rule in reversed(gone)),
-            *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
-        ]
-        if lines:
-            text = "".join(f"{line}\n" for line in lines)
-            commands.append(Command(("ip", f"-{family}", "-force", "-batch", "-"), text))
-    return commands
-
-
-def describe_table(order: int, want: RouteTable, live: RouteTable) -> list[str]:
-    """The differences, a line each."""
-    blocks = [
-        (family, rule)
-        for family, rule in sorted(want.rules - live.rules)
-        if rule == rules_of(order).nothing
-    ]
-    lines = [
-        *(f"route {cidr} into the tunnel" for cidr in sorted(want.led - live.led)),
-        *(f"let no IPv{family} leave" for family, _ in blocks),
-        *(f"no longer route {cidr} into the tunnel" for cidr in sorted(live.led - want.led)),
-    ]
-    return lines or ["put the routing rules in place"] * (want != live)
-
-
-def _of(family: int, cidrs: Iterable[str]) -> list[str]:
-    return sorted(cidr for cidr in cidrs if ip_network(cidr).version == family)
-
-
-def _rules(family: int, rules: Iterable[tuple[int, str]]) -> list[str]:
-    return sorted(rule for of, rule in rules if of == family)

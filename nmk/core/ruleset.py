@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import collapse_addresses, ip_interface, ip_network
 
 from nmk.core.gateways import Nat, is_translated
-from nmk.core.links import CLOUDS, LINKS
+from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.parse import Range, overlap
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing
@@ -43,7 +43,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
         *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
-        *(_kill_chains(own) if cut_off else ()),
+        *(_kill_chains(own, view) if cut_off else ()),
     ]
     if not chains:
         return None
@@ -239,19 +239,22 @@ def _inbound_chains(own: Own, view: View) -> Chains:
         yield f"inbound-{hook}", [head, *lines]
 
 
-def _kill_chains(own: Own) -> Chains:
+def _kill_chains(own: Own, view: View) -> Chains:
     """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there).
 
-    What is forwarded is never WireGuard's own, whatever mark it has from before.
+    What is forwarded is never WireGuard's own, whatever mark it has from before. A LAN is what
+    `is_lan` takes for one; whatever addresses it has, those of the mesh are not its own. The kernel
+    finds its neighbours in other subnets too, or no router would be found.
     """
-    near = [
-        f"{family} daddr {ranges} accept"
-        for family, ranges in _by_family((*own.subnets, *LINKS, *CLOUDS))
-    ]
+    near = [cidr for cidr in own.subnets if is_lan(cidr)]
     pass_ = [
         f"oifname {_names('lo', own.interface, *own.meshes)} accept",
-        "fib daddr type { local, broadcast, multicast } accept",
-        *near,
+        *(f"{family} daddr {ranges} drop" for family, ranges in _by_family(view.cidrs)),
+        *(
+            f"{family} daddr {ranges} accept"
+            for family, ranges in _by_family((*near, *LINKS, *CLOUDS))
+        ),
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
         "udp sport 68 udp dport 67 accept",
         "udp sport 546 udp dport 547 accept",
     ]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from nmk.core.gateways import NO_GATEWAY
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
-from nmk.core.routes import NO_TABLE, RouteTable, RouteWishes, Routing, compile_table, rules_of
+from nmk.core.route_table import NO_TABLE, RouteTable, compile_table, rules_of
+from nmk.core.routes import RouteWishes, Routing
 from nmk.core.ruleset import Own, render_ruleset
 
 IPV4_FORWARDING = "net/ipv4/ip_forward"
@@ -33,9 +34,15 @@ NOTHING = Surroundings()
 
 
 def compile_surroundings(
-    own: Own, order: int, view: View, routing: Routing, wishes: RouteWishes
+    own: Own,
+    order: int,
+    view: View,
+    routing: Routing,
+    wishes: RouteWishes,
+    *,
+    any_exit: bool = False,
 ) -> Surroundings:
-    """What the view and the owner's wishes ask for."""
+    """What the view and the owner's wishes ask for. `any_exit`: as in `compile_table`."""
     forwards = bool(view.gateway.roles)
     sysctls: dict[str, str] = {}
     if forwards:
@@ -44,7 +51,7 @@ def compile_surroundings(
         sysctls[VALID_MARK] = "1"  # reverse path filters shall look the way up by the mark
     return Surroundings(
         ruleset=render_ruleset(own, view, routing, wishes),
-        table=compile_table(order, view, routing),
+        table=compile_table(order, view, routing, any_exit=any_exit),
         sysctls=sysctls,
         forwards=forwards,
     )
@@ -67,7 +74,8 @@ def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundin
 def without_exit(order: int, want: RouteTable, live: RouteTable) -> RouteTable:
     """What may be laid where no filter stands beside it: no way by an exit node but a live one."""
     rules = rules_of(order)
-    ranges = rules.links | {(family, r) for family in (4, 6) for r in (rules.lan, rules.ranges)}
+    both = {(family, r) for family in (4, 6) for r in (rules.lan, rules.ranges)}
+    ranges = rules.links | rules.lans | both
     everything = frozenset(EVERYTHING)
     return RouteTable(
         (want.led - everything) | (want.led & live.led),

@@ -9,7 +9,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.overlap import Place
-from nmk.core.routes import RouteTable, order_of
+from nmk.core.route_table import RouteTable, order_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 

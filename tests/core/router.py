@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
-from nmk.core.links import CLOUDS, LINKS
+from nmk.core.links import CLOUDS, LAN_RANGES, LINKS
 from nmk.core.parse import Address
-from nmk.core.routes import RouteTable
+from nmk.core.route_table import RouteTable
 from nmk.core.tunnel import MARK, Command
 
 TUNNEL, OUT, NOWHERE = "nmk-home", "eth0", "nowhere"
@@ -70,7 +70,7 @@ def leads(live: RouteTable, table: int, text: str, *, marked: bool = False) -> s
     for rule in sorted(rules, key=priority_of):
         found = longest(address, live.led)
         match kind_of(rule, table):
-            case "lan" if longest(address, MAIN):
+            case "lan" | "lans" if _is_in(address, rule) and _main(address) > _least(rule):
                 return OUT
             case "ranges" if found and not marked:
                 return TUNNEL
@@ -78,9 +78,23 @@ def leads(live: RouteTable, table: int, text: str, *, marked: bool = False) -> s
                 return TUNNEL
             case "nothing" | "closed" if not marked:
                 return NOWHERE
-            case "links" if address in ip_network(rule.split(" ")[3]):
+            case "links" if _is_in(address, rule):
                 return OUT
     return OUT
+
+
+def _is_in(address: Address, rule: str) -> bool:
+    words = rule.split(" ")
+    return "to" not in words or address in ip_network(words[3])
+
+
+def _main(address: Address) -> int:
+    return longest(address, MAIN) or 0
+
+
+def _least(rule: str) -> int:
+    """The prefix length, of the main table's routes, that is suppressed with all shorter ones."""
+    return int(rule.rpartition(" ")[2])
 
 
 def kind_of(rule: str, table: int) -> str:
@@ -89,6 +103,9 @@ def kind_of(rule: str, table: int) -> str:
     match rule.split(" ")[2:]:
         case ["to", cidr, "goto", "32766"]:
             return dict.fromkeys((*LINKS, *CLOUDS), "links")[cidr]
+        case ["to", cidr, "table", "main", "suppress_prefixlength", "11" | "47"]:
+            assert cidr in LAN_RANGES
+            return "lans"
     mark, number = hex(MARK), str(table)
     for kind, words in {
         "lan": ["table", "main", "suppress_prefixlength", "0"],

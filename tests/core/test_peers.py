@@ -14,7 +14,8 @@ from nmk.core import peers, ruleset
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress, gateway_json
 from nmk.core.mesh import encode_client_entry, encode_entry
 from nmk.core.peers import View, merge_view, parse_view, read_reply, view_json
-from nmk.core.routes import NO_TABLE, RouteWishes, compile_routing, compile_table, plan_table
+from nmk.core.route_table import NO_TABLE, compile_table, plan_table
+from nmk.core.routes import RouteWishes, compile_routing
 from nmk.core.ruleset import render_ruleset
 from nmk.core.tunnel import Own, compile_tunnel, render_quick
 from nmk.errors import BadView
@@ -262,8 +263,8 @@ def check_lines(view: View) -> None:
     text = render_ruleset(ruleset.Own("nmk-home", "nmk-home"), view, routing, wishes)
     assert text
     assert {line.split()[0] for line in text.splitlines()} <= {
-        *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "fib", "udp", "drop"),
-        *("ip", "ip6", "counter"),
+        *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "udp", "drop"),
+        *("ip", "ip6", "icmpv6", "fib", "counter"),
     }
     for command in plan_table(0, "nmk-home", compile_table(0, view, routing), NO_TABLE):
         lines = (command.stdin or "").splitlines()

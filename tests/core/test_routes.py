@@ -14,21 +14,23 @@ from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.records import ExtClient, Node
-from nmk.core.routes import (
+from nmk.core.route_table import (
     NO_TABLE,
-    Route,
     RouteTable,
-    RouteWishes,
-    Routing,
-    competitors,
-    compile_routing,
     compile_table,
     describe_table,
-    idle_routing,
     only_ipv4,
     plan_table,
     rules_of,
     table_of,
+)
+from nmk.core.routes import (
+    Route,
+    RouteWishes,
+    Routing,
+    competitors,
+    compile_routing,
+    idle_routing,
     watched,
 )
 from nmk.core.tunnel import Own, compile_tunnel
@@ -381,7 +383,8 @@ def test_what_leads_into_the_tunnel_is_sent_to_exactly_one_peer(
 
 def table(routing: Routing, *, four: bool = True, six: bool = True, order: int = 0) -> RouteTable:
     addresses = ("10.20.0.1",) * four + ("fd20::1",) * six
-    return compile_table(order, replace(view_of(), addresses=addresses), routing)
+    view = replace(view_of(), addresses=addresses)
+    return compile_table(order, view, routing, any_exit=EVERYTHING[0] in routing.table)
 
 
 def rules(*kinds: str, families: Collection[int] = (4, 6), order: int = 0) -> set[tuple[int, str]]:
@@ -420,8 +423,8 @@ def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
     found = table(Routing({}, (LAN, *EVERYTHING), exit="n2"), four=four, six=six)
     assert found.led == led
     assert found.rules == (
-        rules("lan", "ranges")
-        | passing("links")
+        rules("ranges")
+        | passing("links", "lans")
         | rules("everything", "closed", families=by_exit)
         | rules("nothing", families=by_nobody)
     )
@@ -430,8 +433,9 @@ def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
 def test_a_machine_without_ipv6_has_what_is_left() -> None:
     found = only_ipv4(table(Routing({}, (LAN, SIX, *EVERYTHING), exit="n2")))
     assert found.led == {LAN, "0.0.0.0/0"}
-    kinds = ("lan", "ranges", "everything", "closed")
-    assert found.rules == rules(*kinds, families=[4]) | passing("links", families=[4])
+    kinds = ("ranges", "everything", "closed")
+    passes = passing("links", "lans", families=[4])
+    assert found.rules == rules(*kinds, families=[4]) | passes
     assert only_ipv4(NO_TABLE) == NO_TABLE
 
 
@@ -536,6 +540,35 @@ def test_what_is_on_a_link_alone_is_never_led_into_the_tunnel(want: RouteTable) 
     for text in ("169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"):
         assert leads(wished, table_of(3), text) == OUT
     assert leads(wished, table_of(3), "100.100.100.201") == TUNNEL
+
+
+@pytest.mark.parametrize("order", [0, 3])
+def test_with_an_exit_node_only_what_lans_have_goes_before(order: int) -> None:
+    """Not what a LAN's DHCP server or router says is in it, nor halves of the internet."""
+    routing = Routing({}, EVERYTHING, exit="n2")
+    [*lans] = sorted(table(routing, order=order).rules & rules_of(order).lans)
+    first = priority_of(rules_of(order).lan)
+    assert [(family, rule.partition(" to ")[2]) for family, rule in lans] == [
+        (4, "10.0.0.0/8 table main suppress_prefixlength 11"),
+        (4, "100.64.0.0/10 table main suppress_prefixlength 11"),
+        (4, "172.16.0.0/12 table main suppress_prefixlength 11"),
+        (4, "192.168.0.0/16 table main suppress_prefixlength 11"),
+        (6, "fc00::/7 table main suppress_prefixlength 47"),
+    ]
+    assert {priority_of(rule) for _, rule in lans} == {first}
+    assert not {rule for _, rule in table(routing, order=order).rules} & {rules_of(order).lan}
+
+
+def test_beside_another_networks_exit_node_a_network_sees_to_its_wide_and_public_ranges() -> None:
+    view = replace(view_of(), addresses=("10.20.0.1", "fd20::1"))
+    assert compile_table(1, view, Routing({}), any_exit=True) == NO_TABLE
+    public = replace(view, cidrs=("203.0.113.0/24", "fd20::/64"))
+    found = compile_table(1, public, Routing({}), any_exit=True)
+    assert found.led == {"203.0.113.0/24"}
+    assert (4, rules_of(1).ranges) in found.rules
+    assert compile_table(1, public, Routing({})) == NO_TABLE
+    ours = compile_table(1, view, Routing({}, (LAN,)), any_exit=True).rules
+    assert not ours & rules("lan", order=1), "it would open what the exit node's keeps shut"
 
 
 @given(tables)

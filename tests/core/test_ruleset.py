@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core.gateways import NATS, Egress, Exit, Gateway, Ingress
+from nmk.core.links import is_lan
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
@@ -322,13 +323,24 @@ def test_by_an_exit_node_nothing_begins_but_from_the_mesh_and_what_it_routes() -
     ]
 
 
+NO_LANS = (
+    "10.0.0.0/8",
+    "44.0.0.0/8",
+    "198.51.100.0/24",
+    "0.0.0.0/1",
+    "2001:db8:1::/64",
+    "fd00::/16",
+)
+
+
 def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> None:
-    lans = ("192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64")
+    lans = ("192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64", *NO_LANS)
     own = Own("nmk-home", "wg7", lans, ("nmk-lab", "nmk-office"))
     found = chains(view_of(), OUT, CUT_OFF, own)
     passes = [
         'oifname { "lo", "wg7", "nmk-lab", "nmk-office" } accept',
-        "fib daddr type { local, broadcast, multicast } accept",
+        "ip daddr { 10.20.0.0/24 } drop",
+        "ip6 daddr { fd20::/64 } drop",
         (
             "ip daddr { 100.100.100.200/32, 168.63.129.16/32, 169.254.0.0/16, 192.168.0.0/16, "
             "224.0.0.0/4, 255.255.255.255/32 } accept"
@@ -337,6 +349,7 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
             "ip6 daddr { fd00:1::/64, fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, "
             "fd20:ce::254/128, fe80::/10, ff00::/8 } accept"
         ),
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
         "udp sport 68 udp dport 67 accept",
         "udp sport 546 udp dport 547 accept",
         "drop",
@@ -345,6 +358,31 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes]
     assert "hook output" in found["kill-output"][0]
     assert "hook forward" in found["kill-forward"][0]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "lan"),
+    [
+        *((cidr, False) for cidr in (*NO_LANS, "203.0.113.7/32", "fe00::/7", "172.16.0.0/11")),
+        ("10.16.0.0/12", True),
+        ("172.16.0.0/12", True),
+        ("192.168.1.0/24", True),
+        ("100.64.7.0/24", True),
+        ("fd12:3456:789a::/48", True),
+        ("fd12:3456:7880::/47", False),
+    ],
+)
+def test_a_lan_is_private_and_not_wide(cidr: str, lan: bool) -> None:
+    assert is_lan(cidr) == lan
+
+
+@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+def test_a_lan_with_addresses_of_the_mesh_gets_no_packet_of_it(chain: str) -> None:
+    own = Own("nmk-home", "wg7", ("10.20.0.0/16", "10.20.0.128/25", "fd20::/64"))
+    lines = chains(view_of(), OUT, CUT_OFF, own)[chain]
+    opens = next(n for n, line in enumerate(lines) if "daddr" in line and "accept" in line)
+    for drop in ("ip daddr { 10.20.0.0/24 } drop", "ip6 daddr { fd20::/64 } drop"):
+        assert lines.index(drop) < opens
 
 
 def test_a_kill_switch_holds_when_the_exit_node_is_gone() -> None:

@@ -7,7 +7,8 @@ import pytest
 from nmk.core.gateways import Exit, Gateway
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
-from nmk.core.routes import NO_TABLE, RouteWishes, Routing, compile_table
+from nmk.core.route_table import NO_TABLE, compile_table
+from nmk.core.routes import RouteWishes, Routing
 from nmk.core.ruleset import Own, render_ruleset
 from nmk.core.surroundings import (
     IPV4_FORWARDING,

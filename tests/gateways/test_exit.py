@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from nmk.agent.exits import NO_LAN
+from nmk.core.links import is_lan
 from tests.gateways.capture import Capture, Packet, captured
 from tests.gateways.sites import status, told
 from tests.lab import Host, Lab, Network, poll
@@ -87,7 +89,8 @@ class Trip:
 
     def _may_go(self, packet: Packet) -> bool:
         target = ip_address(packet.target)
-        near = any(target in subnet for subnet in self.cafe.subnets)
+        near = any(target in subnet for subnet in self.cafe.subnets if is_lan(str(subnet)))
+        near = near or "neighbor" in packet.what  # how the router is found
         tunnel = packet.source_port in TUNNELS and packet.target_port in TUNNELS
         controller = PORT in (packet.target_port, packet.source_port)
         return near or target.is_link_local or target.is_multicast or tunnel or controller
@@ -135,14 +138,47 @@ def test_everything_goes_by_the_exit_node_in_both_families(trip: Trip) -> None:
 
 def test_the_lan_and_the_controller_are_where_they_were(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
-    for family in (trip.guest.address, str(trip.guest.address6)):
-        reaches(trip.laptop, family)
+    reaches(trip.laptop, trip.guest.address)
     reaches(trip.guest, trip.laptop.address)
     reaches(trip.laptop, trip.mesh.address("home"))
     with trip.talking() as capture:
         trip.laptop.run("nmk", "checkin")
     assert [p for p in capture.packets if p.target_port == PORT]
     assert trip.leaks(capture) == []
+
+
+@pytest.mark.parametrize("switch", ["off", "on"])
+def test_a_lan_that_claims_the_internet_gets_nothing_of_it(trip: Trip, switch: str) -> None:
+    """By DHCP or an advertisement: public subnets, and routes to public addresses."""
+    laptop, web, web6 = trip.laptop, trip.web.address, str(trip.web.address6)
+    trip.set("exit-node=home", f"kill-switch={switch}")
+    claims, inside = ("11.9.9.9/8", "2600:9::9/64"), "2600:9::7"
+    try:
+        for claim in claims:
+            nodad = ["nodad"] * (":" in claim)
+            laptop.run("ip", "address", "add", claim, "dev", "eth0", *nodad)
+        for target in (web, web6):
+            laptop.run("ip", "route", "add", target, "dev", "eth0")
+        laptop.run("nmk", "checkin")
+        seen = " or ".join(f"host {a}" for a in (web, web6, "11.1.1.1", inside))
+        with captured(laptop, "eth0", seen) as capture:
+            for target in (web, web6):
+                reaches(laptop, target)
+            for target in ("11.1.1.1", inside):
+                laptop.run("ping", "-c1", "-W1", target, check=False)
+        assert capture.packets == []
+        shown = {one["range"]: one["shut"] for one in status(laptop)["exit"]["lans"]}
+        assert shown.pop("192.168.1.0/24") is None
+        assert NO_LAN in shown.values()
+        assert None not in shown.values()
+        found = told(laptop, "gateway")
+        assert found["level"] == "ok"
+        assert "beside the exit node: 192.168.1.0/24 at eth0; shut: 11.0.0.0/8" in found["reason"]
+    finally:
+        for claim in claims:
+            laptop.run("ip", "address", "del", claim, "dev", "eth0", check=False)
+        for target in (web, web6):
+            laptop.run("ip", "route", "del", target, "dev", "eth0", check=False)
 
 
 METADATA = ("169.254.169.254", "fd00:ec2::254")  # where a provider's machines ask for their own

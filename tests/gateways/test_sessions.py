@@ -103,7 +103,7 @@ def test_sessions_of_the_machine_itself_do_not_go_on_outside(server: Server, tra
 
 
 def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) -> None:
-    """Another VPN that leads everything away by halves, as OpenVPN does it."""
+    """Another VPN that leads everything away by halves, as OpenVPN does it, then by a rule."""
     server.set("exit-node=way")
     assert status(server.box)["exit"]["past"] == []
     assert [one["by"] for one in status(server.box)["exit"]["leaves"]] == [[INTERFACE]] * 2
@@ -111,6 +111,8 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     server.box.run("ip", "link", "set", "tun0", "up")
     for half in ("0.0.0.0/1", "128.0.0.0/1"):
         server.box.run("ip", "route", "add", half, "dev", "tun0")
+    assert status(server.box)["exit"]["past"] == []
+    server.box.run("ip", "rule", "add", "priority", "99", "table", "main")
     found = status(server.box)["exit"]
     assert (found["node"], found["problem"], found["past"]) == (
         "way",
@@ -124,6 +126,7 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     doctor = told(server.box, "gateway")
     assert doctor["level"] == "broken"
     assert "IPv4 leaves by tun0, not by the exit node way" in doctor["reason"]
+    server.box.run("ip", "rule", "del", "priority", "99")
     server.box.run("ip", "link", "delete", "tun0")
     assert status(server.box)["exit"]["problem"] is None
     server.set("exit-node=")

@@ -12,7 +12,7 @@ import pytest
 
 from nmk.agent import last_check_in, ping, surroundings
 from nmk.agent.checks.network import check_check_ins
-from nmk.agent.exits import NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
+from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
 from nmk.agent.status import (
     Row,
@@ -305,8 +305,25 @@ def test_a_gateway_that_was_given_up_is_silent_whether_there_is_a_session_or_not
     assert describe_peer(db, None, view, LAN, 0, {}, is_silent=True)["state"] == "off"
 
 
+STAYS: dict[str, object] = {"leaves": [], "past": [], "lans": []}
+
+
+def test_status_names_the_lans_that_are_open_and_those_that_stay_shut() -> None:
+    lans = [
+        {"interface": "eth0", "range": "192.168.1.0/24", "shut": None},
+        {"interface": "eth0", "range": "2001:db8:1::/64", "shut": NO_LAN},
+    ]
+    leaving = {**STAYS, "node": "db", "problem": None, "lans": lans}
+    shown = render_status([{**NETWORKS[0], "exit": leaving, "cut_off": None}], "table")
+    assert (
+        "exit        everything by db\n"
+        "lan         192.168.1.0/24 at eth0, beside the exit node\n"
+        f"lan         2001:db8:1::/64 at eth0, shut: {NO_LAN}\n"
+    ) in shown
+
+
 def test_an_exit_node_that_the_kernel_passes_by() -> None:
-    leaving = {"node": "db", "problem": "IPv4 leaves by tun0", "leaves": [], "past": ["tun0"]}
+    leaving = {**STAYS, "node": "db", "problem": "IPv4 leaves by tun0", "past": ["tun0"]}
     shown = render_status([{**NETWORKS[0], "exit": leaving, "cut_off": None}], "table")
     line = "exit        db is asked for, but IPv4 leaves by tun0"
     assert f"{line}\n  try: nmk doctor -n home\n" in shown
@@ -342,7 +359,7 @@ def test_what_passes_by_may_be_in_any_table() -> None:
 
 def test_an_exit_node_that_does_not_answer() -> None:
     leaving = {
-        "exit": {"node": "db", "problem": "db does not answer", "leaves": [], "past": []},
+        "exit": {**STAYS, "node": "db", "problem": "db does not answer"},
         "cut_off": {"by": "exit node", "next": "nmk set -n home exit-node="},
     }
     shown = render_status([{**NETWORKS[0], **leaving}], "table")

@@ -23,7 +23,7 @@ from tests.lab import Host, Lab
 SOURCE = str(Path(__file__).parents[2])
 PRELUDE = """
 import json, subprocess
-from nmk.core.routes import (
+from nmk.core.route_table import (
     NO_TABLE, RouteTable, describe_table, plan_table, rules_of, table_of
 )
 from nmk.core.tunnel import MARK

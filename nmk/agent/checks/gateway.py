@@ -50,6 +50,10 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
         reason = f"{me.interface} is down: nothing is routed here, and no filter is left"
         return [Finding("gateway", "ok", reason, network=me.network)]
     reason = f"roles: {_roles(me, wish)}; filter, forwarding and routes are as they should be"
+    lans = find_way_out(me, wish.routing, ()).lans
+    for state, shut in (("beside the exit node", False), ("shut", True)):
+        named = [f"{lan.range} at {lan.interface}" for lan in lans if bool(lan.shut) == shut]
+        reason += f"; {state}: {', '.join(named)}" if named else ""
     return [Finding("gateway", "ok", reason, network=me.network)]
 
 

@@ -1,0 +1,177 @@
+"""The routing table of a network, and the rules that lead to it (ip-rule(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+
+from nmk.core.links import CLOUDS, LAN_RANGES, LINKS, WIDEST_LAN, is_lan
+from nmk.core.parse import EVERYTHING
+from nmk.core.peers import View
+from nmk.core.routes import Routing
+from nmk.core.tunnel import MARK, Command
+
+_TABLES = MARK  # the first routing table is the one after this number
+_PRIORITIES = 20_000  # of rules, two a network
+_EXITS = 30_000  # of what comes after the ranges of all networks
+_CLOSED = 31_000  # last of all, but before the main table
+_MAIN = 32_766  # the kernel's own rule for the main table
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """A network's own routing table, as it should be or as it is.
+
+    `led`: ranges that lead into the interface; `rules`: the lines of `ip rule`, with their family.
+    """
+
+    led: frozenset[str] = frozenset()
+    rules: frozenset[tuple[int, str]] = frozenset()
+
+
+NO_TABLE = RouteTable()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that a network may have, as `ip rule add` takes them (ip-rule(8)).
+
+    `lan`: what the main table knows but for its default route goes first, or, where a network has
+    an exit node, `lans`: what of it LANs have, with their families; then `ranges`: what our
+    table knows but for its default route. After the ranges of all networks, everything else by the
+    exit node (`everything`), or nowhere (`nothing`, and `closed` while there is no interface).
+    `links`, with their families, before the ranges: what is never led into the tunnel, whoever
+    says that it is behind him, goes on to the main table.
+    """
+
+    lan: str
+    ranges: str
+    everything: str
+    nothing: str
+    closed: str
+    links: frozenset[tuple[int, str]]
+    lans: frozenset[tuple[int, str]]
+
+    @property
+    def all(self) -> frozenset[tuple[int, str]]:
+        """Each rule with each family that it may be of."""
+        both = (self.lan, self.ranges, self.everything, self.nothing, self.closed)
+        found = frozenset((family, rule) for family in (4, 6) for rule in both)
+        return self.links | self.lans | found
+
+
+def table_of(order: int) -> int:
+    """The number of a network's routing table."""
+    return _TABLES + 1 + order
+
+
+def rules_of(order: int) -> Rules:
+    """The rules of the network with this order on the machine."""
+    first, last = _PRIORITIES + 2 * order, _EXITS + order
+    unmarked = f"not fwmark {MARK:#x}"
+    ours = f"{unmarked} table {table_of(order)}"
+    return Rules(
+        lan=f"priority {first} table main suppress_prefixlength 0",
+        ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
+        everything=f"priority {last} {ours}",
+        nothing=f"priority {last} {unmarked} unreachable",
+        closed=f"priority {_CLOSED + order} {unmarked} unreachable",
+        links=_passing(first, (*LINKS, *CLOUDS)),
+        lans=frozenset(
+            (family, f"priority {first} to {c} table main suppress_prefixlength {widest - 1}")
+            for family, widest in WIDEST_LAN.items()
+            for c in _of(family, LAN_RANGES)
+        ),
+    )
+
+
+def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
+    return frozenset(
+        (ip_network(cidr).version, f"priority {priority} to {cidr} goto {_MAIN}") for cidr in cidrs
+    )
+
+
+def order_of(rule: str) -> int | None:
+    """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
+    priority = int(rule.split()[1])
+    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
+    for order in (guess for guess in guesses if guess >= 0):
+        if any(rule == ours for _, ours in rules_of(order).all):
+            return order
+    return None
+
+
+def compile_table(
+    order: int, view: View, routing: Routing, *, any_exit: bool = False
+) -> RouteTable:
+    """What the table should be. Of a family that the network has not, nothing leaves.
+
+    `any_exit`: whether this network or another one of the machine wants an exit node. Then of the
+    main table only what LANs have goes before, and networks with other ranges see to them here.
+    """
+    rules = rules_of(order)
+    ours = {ip_interface(address).version for address in view.addresses}
+    table = [*routing.table, *(c for c in view.cidrs if any_exit and not is_lan(c))]
+    led = {c for c in table if c not in EVERYTHING or ip_network(c).version in ours}
+    wanted: set[tuple[int, str]] = set()
+    for cidr in table:
+        family: int = ip_network(cidr).version
+        wanted |= {(family, rules.ranges), *([] if any_exit else [(family, rules.lan)])}
+        passing = rules.links | rules.lans if any_exit else rules.links
+        wanted |= {rule for rule in passing if rule[0] == family}
+        if cidr in EVERYTHING:
+            leaves = (rules.everything, rules.closed) if family in ours else (rules.nothing,)
+            wanted |= {(family, rule) for rule in leaves}
+    return RouteTable(frozenset(led), frozenset(wanted))
+
+
+def only_ipv4(table: RouteTable) -> RouteTable:
+    """What is left of it on a machine that knows no IPv6."""
+    rules = frozenset((family, rule) for family, rule in table.rules if family == 4)
+    return RouteTable(frozenset(_of(4, table.led)), rules)
+
+
+def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
+    """The commands that turn one into the other, at most one a family; none where they agree.
+
+    What comes does so before anything goes. Routes come before the rules that lead to them, and
+    go after them; of the rules those that spare the LAN come first and go last.
+    """
+    commands = []
+    to = f"dev {interface} table {table_of(order)}"
+    for family in (4, 6):
+        gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
+        lines = [
+            *(f"route replace {cidr} {to}" for cidr in _of(family, want.led - live.led)),
+            *(f"rule add {rule}" for rule in new),
+            *(f"rule del {rule}" for rule in reversed(gone)),
+            *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
+        ]
+        if lines:
+            text = "".join(f"{line}\n" for line in lines)
+            commands.append(Command(("ip", f"-{family}", "-force", "-batch", "-"), text))
+    return commands
+
+
+def describe_table(order: int, want: RouteTable, live: RouteTable) -> list[str]:
+    """The differences, a line each."""
+    blocks = [
+        (family, rule)
+        for family, rule in sorted(want.rules - live.rules)
+        if rule == rules_of(order).nothing
+    ]
+    lines = [
+        *(f"route {cidr} into the tunnel" for cidr in sorted(want.led - live.led)),
+        *(f"let no IPv{family} leave" for family, _ in blocks),
+        *(f"no longer route {cidr} into the tunnel" for cidr in sorted(live.led - want.led)),
+    ]
+    return lines or ["put the routing rules in place"] * (want != live)
+
+
+def _of(family: int, cidrs: Iterable[str]) -> list[str]:
+    return sorted(cidr for cidr in cidrs if ip_network(cidr).version == family)
+
+
+def _rules(family: int, rules: Iterable[tuple[int, str]]) -> list[str]:
+    return sorted(rule for of, rule in rules if of == family)
