@@ -196,7 +196,8 @@ def _say_what_is_amiss(row: Json) -> None:
         cidr = shared["range"]
         lan = row["mapped"].get(cidr, cidr)
         say(f"{shared['node']} and {row['node']} both route {cidr}: is that the same LAN?")
-        say(*ways_to_say(row["network"], Carrier("node", row["node"], cidr, lan)))
+        second = Carrier("node", row["node"], cidr, lan)
+        say(*ways_to_say(row["network"], shared["node"], second))
 
 
 def _say_where_it_is_called(api: AdminApi, made: Json) -> None:

@@ -145,7 +145,10 @@ def _way_out(mesh: Mesh, new: Carrier, other: Carrier) -> str:
         return f"map it: {map_it}"
     if not new.agrees(other):
         return f"{other.lan} is behind {other.name}, so it is not the same LAN; map it: {map_it}"
-    return f"if that is the same LAN: {_add(mesh.name, new)} --same-lan; else map it: {map_it}"
+    both = f"map it: {map_it}"
+    if other.lan == other.range:  # as it is: an office whose hosts have those addresses too
+        both = f"map both: {_map(mesh.name, other, None)}, and {map_it}"
+    return f"if that is the same LAN: {_add(mesh.name, new)} --same-lan; else {both}"
 
 
 def check_own_lan(node: Node, cidr: str) -> None:
@@ -171,12 +174,18 @@ def check_routers(mesh: Mesh, node: Node, lan: str) -> None:
                     )
 
 
-def ways_to_say(network: str, second: Carrier) -> list[str]:
-    """What an admin does about the second of a pair that `unsaid` found, a line each."""
-    return [
+def ways_to_say(network: str, first: str, second: Carrier) -> list[str]:
+    """What an admin does about the second of a pair that `unsaid` found, a line each.
+
+    `first`: the name of the other one.
+    """
+    lines = [
         f"  if so: {_add(network, second)} --same-lan",
         f"  else: {_map(network, second, None)}",
     ]
+    if second.lan == second.range:  # hosts of both have addresses of each other
+        lines.append(f"  and map that of {first} the same way, to a range of its own")
+    return lines
 
 
 def _add(network: str, new: Carrier) -> str:

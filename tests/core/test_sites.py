@@ -94,7 +94,8 @@ def test_two_offices_of_one_range() -> None:
     mesh = mesh_of(PLAIN)
     assert refusal(mesh, "n2", LAN).hint == (
         f"if that is the same LAN: nmk gateway add -n home n2 egress {LAN} --same-lan; "
-        f"else map it: nmk gateway add -n home n2 egress {LAN} --as 10.201.0.0/24"
+        f"else map both: nmk gateway add -n home n1 egress {LAN} --as ANOTHER-RANGE, "
+        f"and nmk gateway add -n home n2 egress {LAN} --as 10.201.0.0/24"
     )
     assert add(mesh, "n2", LAN, seen_as="10.201.0.0/24").lans == (LAN,)
     assert add(mesh, "n1", LAN, seen_as="10.201.1.0/24").lans == (LAN,)
@@ -194,9 +195,11 @@ def test_groups_that_were_there_before_go_on() -> None:
     assert add(mesh, "n2", "172.20.0.0/16").ranges == ("172.20.0.0/16", LAN)
     [(first, second)] = unsaid({n.name: n.gateway for n in mesh.gateways.values()})
     assert (first.name, second.name, second.range) == ("n1", "n2", LAN)
-    assert ways_to_say("home", second)[0] == (
-        f"  if so: nmk gateway add -n home n2 egress {LAN} --same-lan"
-    )
+    assert ways_to_say("home", first.name, second) == [
+        f"  if so: nmk gateway add -n home n2 egress {LAN} --same-lan",
+        f"  else: nmk gateway add -n home n2 egress {LAN} --as ANOTHER-RANGE",
+        "  and map that of n1 the same way, to a range of its own",
+    ]
     add(mesh, "n2", LAN, same_lan=True)
     assert not unsaid({n.name: n.gateway for n in mesh.gateways.values()})
 

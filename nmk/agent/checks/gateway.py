@@ -119,7 +119,7 @@ def _same_lan_unsaid(me: Membership) -> list[Finding]:
             "warn",
             f"{first.name} and {second.name} both route {second.range}: is that the same LAN?",
             "on the controller, "
-            + "; ".join(w.strip() for w in ways_to_say(me.remote_name, second)),
+            + "; ".join(w.strip() for w in ways_to_say(me.remote_name, first.name, second)),
             me.network,
         )
         for first, second in pairs
