@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_interface
 
 from nmk.agent import liveness, state
 from nmk.agent.claims import collect_claims, own_lans
@@ -85,6 +86,14 @@ def _without_ipv6(view: View, interface: str) -> tuple[View, tuple[Problem, ...]
     )
     fours = tuple(a for a in view.addresses if a not in sixes)
     return replace(view, addresses=fours), (problem_of(error),)
+
+
+def families(me: Membership) -> set[int]:
+    """Those that this machine has addresses of in the network, 4 and 6."""
+    if me.known is None:
+        return set()
+    view, _ = _without_ipv6(me.known.view, me.interface)
+    return {ip_interface(address).version for address in view.addresses}
 
 
 def desired_when_down(me: Membership) -> Surroundings:

@@ -65,7 +65,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "identity": lambda: network.check_identity(me),
             "revision": lambda: network.check_revision(me),
-            "overlap": lambda: network.check_overlap(me, run),
+            "overlap": lambda: network.check_overlap(me, run, local),
             **gateways,
             "reverse-path": lambda: reverse_path.check_reverse_path(
                 me, desired(me, local, ()).routing, run

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from typing import Any, Literal
 
 from nmk.agent import state, surroundings
 from nmk.agent.claims import own_lans
+from nmk.agent.desired import families
 from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
 from nmk.core.links import is_lan
@@ -127,7 +128,7 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     told = [f"{family} leaves by {', '.join(by)}" for family, by in past.items() if by]
     out = replace(out, leaves=tuple(leaves))
     if not told:
-        ours = {ip_interface(a).version for a in me.known.view.addresses} if me.known else set()
+        ours = families(me)
         shut = [f"no way for IPv{x.family}" for x in leaves if x.family in ours and not x.by]
         return replace(out, problem=out.problem or ", ".join(shut) or None)
     interfaces = tuple(dict.fromkeys(i for by in past.values() for i in by))

@@ -186,9 +186,10 @@ def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | 
         return f"{me.interface}: {problem}", cure.format(me.network)
     way = routes.way_to(run, target.address)
     checked.append(f"packets to {target.address} leave by {way.interface if way else 'no way'}")
-    if way is None or way.interface == me.interface:
+    if way and way.interface == me.interface:
         return None
-    return f"packets to it leave by {way.interface}, not by the mesh", f"nmk doctor -n {me.network}"
+    by = way.interface if way else "no way"
+    return f"packets to it leave by {by}, not by the mesh", f"nmk doctor -n {me.network}"
 
 
 def _explain(target: Target, run: Runner, before: Row, clock: Clock, checked: list[str]) -> Trouble:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nmk.agent import last_check_in, liveness, state
+from nmk.agent.astray import find_astray
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
 from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
@@ -81,8 +82,9 @@ def status(
     state file cannot be read, and so nothing else is known); those of peers are in `core.health`,
     off where the interface is not up, and silent of gateways that this machine has given up.
     `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
-    does not lead to from here, `problems` what of the view could not be applied (`code`, `message`,
-    `hint`), `offered` the roles that the controller gives this node, `roles` those that it plays,
+    does not lead to from here, `problems` what of the view could not be applied, or leads
+    elsewhere (`code`, `message`, `hint`), `offered` the roles that the controller gives this node,
+    `roles` those that it plays,
     `obstacle` what is in their way, `mapped` the LANs behind ranges that it maps, `routes` what
     becomes of ranges of others here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
     clients that this node lets in, `declined` who leaves out a range that this node leads to, as it
@@ -106,6 +108,7 @@ def status(
         view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
     routing = led(wish, condition)
     silent = liveness.silent(me, dump)
+    astray = find_astray(me, routing, run) if dump else []
     asked = reachable or is_reachable
     return {
         "network": network,
@@ -122,7 +125,7 @@ def status(
         "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
         "copies": list(me.copies),
         "left_out": [asdict(left) for left in left_out(me)],
-        "problems": [asdict(problem) for problem in dict.fromkeys((*unread(me), *me.problems))],
+        "problems": [asdict(p) for p in dict.fromkeys((*unread(me), *me.problems, *astray))],
         "offered": list(offered),
         "roles": list(roles),
         "obstacle": _obstacle(me, condition) if offered else None,

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from nmk.agent import last_check_in, ping, surroundings
+from nmk.agent.astray import find_astray
+from nmk.agent.checks import network as checks
 from nmk.agent.checks.network import check_check_ins
+from nmk.agent.desired import families
 from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
 from nmk.agent.status import (
@@ -30,10 +33,10 @@ from nmk.core.check_in_health import after_failure, after_success, health_json
 from nmk.core.peers import Peer, View
 from nmk.core.problems import Problem
 from nmk.core.records import ExtClient
-from nmk.core.routes import Routing
+from nmk.core.routes import Route, Routing
 from nmk.core.tunnel import TunnelPeer
 from nmk.errors import CommandFailed
-from nmk.system import starters
+from nmk.system import starters, sysctl
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -349,6 +352,60 @@ def test_an_exit_node_that_nothing_gets_to() -> None:
     assert (found.problem, found.past) == ("no way for IPv4", ())
     found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"1": "nmk-home"}))
     assert (found.problem, found.past) == (None, ())
+
+
+class Shared(Routed):
+    """The same, with a LAN of its own."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        if "get" in argv:
+            return super().read(argv)
+        address = {"local": "192.168.7.5", "prefixlen": 24, "scope": "global"}
+        lan = {"ifname": "eth0", "addr_info": [address]}
+        return json.dumps([lan] if "address" in argv else [])
+
+
+def test_what_another_program_leads_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a rule of its own, which no look at the main table shows."""
+    me = joined(peer(2), peer(3))
+    ranges = ("192.168.50.0/24", "192.168.7.0/24", "192.168.60.0/24")
+    routing = Routing({}, routes=tuple(Route(r, "peer-2") for r in ranges))
+    ours = Shared({"10.77.": "nmk-home", "192.168.": "nmk-home"})
+    assert find_astray(me, routing, ours) == []
+    theirs = Shared({"192.168.50.": "tailscale0", "192.168.60.": "nmk-home"})
+    assert [(p.code, p.message) for p in find_astray(me, routing, theirs)] == [
+        ("led-elsewhere", "packets to 10.77.0.2 leave by no way, not by nmk-home"),
+        ("led-elsewhere", "packets to 192.168.50.0/24 leave by tailscale0, not by nmk-home"),
+    ]
+    monkeypatch.setattr(checks, "live", lambda *_: ("up", Dump("", "", 1, {})))
+    found = checks.check_overlap(me, theirs, {})
+    assert [(f.level, f.reason) for f in found] == [
+        ("broken", "packets to 10.77.0.2 leave by no way, not by nmk-home")
+    ]
+
+
+def test_a_ping_whose_packets_have_no_way_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = joined(peer(2))
+    assert me.known
+    [entry] = me.known.view.peers.values()
+    monkeypatch.setattr(ping, "live", lambda *_: ("up", None))
+    target = ping.Target(me, entry, "10.77.0.2")
+    assert ping._find_trouble(target, Routed({}), []) == (
+        "packets to it leave by no way, not by the mesh",
+        "nmk doctor -n home",
+    )
+
+
+def test_a_family_that_is_off_here_is_no_family_without_a_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sysctl, "why_no_ipv6", lambda _: "the kernel has none")
+    me = joined(peer(2))
+    assert me.known
+    six = replace(me.known.view, addresses=("10.77.0.1", "fd00::1"))
+    me = replace(me, known=replace(me.known, view=six))
+    assert families(me) == {4}
+    assert observe(me, WayOut("peer-2"), Routed({"1": "nmk-home"})).problem is None
 
 
 def test_what_passes_by_may_be_in_any_table() -> None:

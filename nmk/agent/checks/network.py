@@ -5,12 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from nmk.agent import history, last_check_in, state
+from nmk.agent.astray import find_astray
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
 from nmk.agent.service import keep_hint
 from nmk.agent.settings import unread
-from nmk.agent.status import TROUBLES, live
+from nmk.agent.status import TROUBLES, led, live
 from nmk.agent.tick import collect_facts
 from nmk.archive import running_file
 from nmk.core.amounts import age_of, show_ago, show_since
@@ -75,7 +76,7 @@ def check_undone(me: Membership, now: float) -> list[Finding]:
     return [Finding("changed", "warn", reason, mend, me.network)]
 
 
-def check_overlap(me: Membership, run: Runner) -> list[Finding]:
+def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
     """Whether other addresses and routes of this machine share addresses with the network."""
     view = _view(me)
     nodes = [*view.addresses, *(a for other in view.others for a in other.addresses)]
@@ -86,6 +87,13 @@ def check_overlap(me: Membership, run: Runner) -> list[Finding]:
     found = find_overlaps(view.cidrs, places, [n for n in nodes if n not in settled])
     mend = "give that LAN or the network another range, if those nodes are needed here"
     known = [Finding("overlap", "warn", line, mend, me.network) for line in summarize(left)]
+    condition, dump = live(me, run)
+    if dump:
+        routing = led(desired(me, local, collect_facts(me, local).lan), condition)
+        known += [
+            Finding("overlap", "broken", one.message, one.hint, me.network)
+            for one in find_astray(me, routing, run)
+        ]
     if not found and not known:
         reason = f"{', '.join(view.cidrs)} is nowhere else on this machine"
         return [Finding("overlap", "ok", reason, network=me.network)]
