@@ -10,6 +10,8 @@ from nmk.core.parse import quote
 from nmk.core.records import AccessKey, JoinRequest, hash_secret
 from nmk.errors import KeyExpired, KeyRefused, KeyRevoked, KeyUsedUp, NotFound
 
+MOST_GONE = 16_384  # machines that one key let in, each of which is remembered for ever
+
 
 def find_key(mesh: Mesh, key_id: str, *, revoked: bool = False) -> AccessKey:
     """An access key by its id; one that was revoked only if asked for. Raises NotFound."""
@@ -35,7 +37,16 @@ def admit(mesh: Mesh, request: JoinRequest, now: int) -> AccessKey:
         raise KeyExpired("the access key has expired")
     if key.uses_max is not None and key.uses >= key.uses_max:
         raise KeyUsedUp(f"the access key has been used {key.uses} of {key.uses_max} times")
+    if _gone_of(mesh, key) >= MOST_GONE:
+        raise KeyUsedUp(f"of the machines that the access key let in, {MOST_GONE} are gone")
     return key
+
+
+def _gone_of(mesh: Mesh, key: AccessKey) -> int:
+    """Machines that it let in and that are no nodes any more; 0 where they cannot be too many."""
+    if key.uses < MOST_GONE:
+        return 0
+    return key.uses - sum(node.key_id == key.id for node in mesh.nodes.values())
 
 
 def opens(mesh: Mesh, request: JoinRequest) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmk.core import networks, nodes
+from nmk.core.access_keys import MOST_GONE
 from nmk.core.mesh import Mesh
 from nmk.core.parse import parse_label
 from nmk.core.records import AccessKey, Node
@@ -73,6 +74,18 @@ def test_a_key_lets_in_exactly_as_many_as_it_may() -> None:
     with pytest.raises(KeyUsedUp, match="3 of 3"):
         join(mesh, 4)
     assert len(mesh.nodes) == 3
+
+
+def test_who_joins_and_leaves_for_ever_uses_up_a_key_without_an_end() -> None:
+    """What was let in and is still there does not count."""
+    uses = MOST_GONE
+    mesh = made_mesh(made_key(uses_max=None, uses=uses), made_node(1, key_id=KEY_ID))
+    join(mesh, 2)
+    [key] = mesh.keys.values()
+    commit(mesh, replace(key, uses=uses + 2))
+    with pytest.raises(KeyUsedUp, match=f"{MOST_GONE} are gone"):
+        join(mesh, 3)
+    assert len(mesh.nodes) == 2
 
 
 @pytest.mark.parametrize(
