@@ -88,7 +88,7 @@ def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
     mend = "give that LAN or the network another range, if those nodes are needed here"
     known = [Finding("overlap", "warn", line, mend, me.network) for line in summarize(left)]
     condition, dump = live(me, run)
-    if dump:
+    if dump and not any(overlap.kind == "taken" for overlap in found):  # which says it better
         routing = led(desired(me, local, collect_facts(me, local).lan), condition)
         known += [
             Finding("overlap", "broken", one.message, one.hint, me.network)
