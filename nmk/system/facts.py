@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nmk.core.text import plain
 from nmk.errors import NotRoot
+from nmk.system.addresses import all_addresses
 from nmk.system.filesystem import is_volatile
 from nmk.tools import root_hint
 
@@ -106,13 +107,26 @@ def own_subnets(leave_out: Iterable[str] = ()) -> list[tuple[str, str]]:
 
 def _addresses(leave_out: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Interfaces with their usable addresses, both families."""
+    ours = set(leave_out)
+    try:
+        found = all_addresses()
+    except OSError:  # such as in a sandbox that lets nobody talk to the kernel by netlink
+        found = _one_by_one()
+    for interface, address in found:
+        if interface not in ours and _is_usable(address):
+            yield interface, address
+
+
+def _one_by_one() -> list[tuple[str, str]]:
+    """The same from netifaces, which reads all addresses anew for each interface."""
     import netifaces
 
-    for interface in sorted(set(netifaces.interfaces()) - set(leave_out)):
-        found = netifaces.ifaddresses(interface)
-        for family in (netifaces.AF_INET, netifaces.AF_INET6):
-            for address in parse_addresses(found.get(family, ())):
-                yield interface, address
+    return [
+        (interface, address)
+        for interface in netifaces.interfaces()
+        for family in (netifaces.AF_INET, netifaces.AF_INET6)
+        for address in parse_addresses(netifaces.ifaddresses(interface).get(family, ()))
+    ]
 
 
 def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:
@@ -122,12 +136,17 @@ def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:
         # netmask: "255.255.255.0", or "ffff:ffff:ffff:ffff::/64"
         mask = entry.get("netmask", "").rpartition("/")[2]
         try:
-            address = ip_interface(f"{entry.get('addr', '').partition('%')[0]}/{mask}")
+            address = str(ip_interface(f"{entry.get('addr', '').partition('%')[0]}/{mask}"))
         except ValueError:
             continue  # such as a peer's address without a mask
-        if not (address.is_loopback or address.is_link_local or address.is_multicast):
-            found.append(str(address))
+        if _is_usable(address):
+            found.append(address)
     return found
+
+
+def _is_usable(text: str) -> bool:
+    address = ip_interface(text)
+    return not (address.is_loopback or address.is_link_local or address.is_multicast)
 
 
 def is_outward(interface: Path) -> bool:

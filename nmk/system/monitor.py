@@ -81,7 +81,7 @@ class Monitor:
             return News(ours=True)
         if kind in _LINKS:
             (number,) = struct.unpack_from("=4xi", payload)
-            name = _text(_attributes(payload[16:]).get(3, b""))
+            name = _text(attributes(payload[16:]).get(3, b""))
             self._numbers[number] = name
             return News(ours=name in self._interfaces())
         if kind in _ADDRESSES:
@@ -96,14 +96,14 @@ class Monitor:
         table, form, flags = struct.unpack_from("=4xB2xBI", payload)
         if flags & _CLONED or form == _MULTICAST:
             return News()
-        found = _attributes(payload[12:])
+        found = attributes(payload[12:])
         table = _number(found.get(15)) or table
         is_ours = self._is_ours(_number(found.get(4))) or table >= self._first
         return News(is_ours, not is_ours)
 
     def _judge_filter(self, kind: int, payload: bytes) -> News:
         """One message of nf_tables, whose first attribute is the table's name."""
-        name = _text(_attributes(payload[4:]).get(1, b""))
+        name = _text(attributes(payload[4:]).get(1, b""))
         return News(ours=kind == _LOST or name in self._tables())
 
     def _is_ours(self, number: int) -> bool:
@@ -148,7 +148,8 @@ def _messages(found: socket.socket) -> Iterator[tuple[int, bytes]]:
             data = data[(length + 3) & ~3 :]
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The attributes in a message of netlink by their types, as far as they can be read."""
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)

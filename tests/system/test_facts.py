@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import struct
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nmk.system import facts
+from nmk.system import addresses, facts
 
 
 def test_usable_addresses_keep_their_prefix_lengths() -> None:
@@ -76,3 +80,49 @@ def test_own_addresses_are_in_a_fixed_order_and_leave_out_ours() -> None:
     assert found == facts.own_addresses()
     assert not any(a.startswith(("127.", "fe80", "::1/")) for a in found)
     assert facts.own_addresses(leave_out=netifaces.interfaces()) == ()
+
+
+def test_addresses_are_read_once_however_many_interfaces_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import netifaces
+
+    asked: list[str] = []
+    monkeypatch.setattr(netifaces, "interfaces", lambda: [f"eth{n}" for n in range(300)])
+
+    def ask(name: str) -> dict[int, list[dict[str, str]]]:
+        asked.append(name)
+        return {}
+
+    monkeypatch.setattr(netifaces, "ifaddresses", ask)
+    facts.own_addresses()
+    assert asked == []
+
+
+def test_both_ways_to_read_addresses_agree() -> None:
+    there = {(i, a) for i, a in addresses.all_addresses() if facts._is_usable(a)}
+    assert set(facts._one_by_one()) == there
+
+
+def test_without_netlink_each_interface_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> list[tuple[str, str]]:
+        raise PermissionError
+
+    before = facts.own_addresses()
+    monkeypatch.setattr(facts, "all_addresses", refuse)
+    assert facts.own_addresses() == before
+
+
+@given(st.binary(max_size=200))
+def test_a_message_of_the_kernel_that_is_cut_is_none(payload: bytes) -> None:
+    for number, address in addresses.parse_address_message(payload):
+        assert number >= 0
+        assert str(ip_interface(address)) == address
+
+
+def test_a_message_of_the_kernel() -> None:
+    """The local address of a point-to-point link, whose other one is the peer's."""
+    peer = struct.pack("=HH4s", 8, 1, bytes([10, 0, 0, 1]))
+    local = struct.pack("=HH4s", 8, 2, bytes([10, 0, 0, 2]))
+    message = struct.pack("=BBBBI", 2, 30, 0, 0, 7)
+    assert [*addresses.parse_address_message(message + peer + local)] == [(7, "10.0.0.2/30")]
