@@ -10,6 +10,7 @@ from nmk.agent.checks import controller, firewall, gateway, machine, network, pe
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.reach import visit_all
+from nmk.agent.salvage import LOST, leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.status import describe_peers, live
 from nmk.agent.tick import collect_facts
@@ -30,6 +31,7 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
         is_needed = networks or found.level != "broken"
         reason = f"{found.reason}; a machine needs it to join a network"
         yield found if is_needed else replace(found, level="warn", reason=reason)
+    yield from _try("leftovers", None, lambda: check_leftovers(run))
     if networks:
         yield from _try("state", None, machine.check_state)
     for name in networks:
@@ -77,6 +79,24 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
     for check, look in checks.items():
         yield from _try(check, name, look)
     yield from _try("peers", name, lambda: _look_at_peers(me, run, clock()))
+
+
+def check_leftovers(run: Runner) -> list[Finding]:
+    """What is nmk's here and of no network that this machine is in: it may cut the machine off."""
+    left = leftovers(run)
+    if not left:
+        return []
+    what = [f"the packet filter or interface of {n}" for n in left.networks]
+    what += [f"the interface {name}" for name in left.interfaces]
+    what += ["routing rules"] * bool(left.orders)
+    return [
+        Finding(
+            "leftovers",
+            "broken",
+            f"of nmk, and of no network that this machine has a state of: {', '.join(what)}",
+            "; ".join(f"nmk leave -n {name} --force" for name in left.networks or (LOST,)),
+        )
+    ]
 
 
 def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:

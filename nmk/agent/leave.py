@@ -9,13 +9,15 @@ from dataclasses import replace
 from nmk.agent import interface, state
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.salvage import salvage
+from nmk.agent.salvage import remove_leftovers, salvage
 from nmk.agent.tick import api_of, still_there
+from nmk.core.parse import quote
 from nmk.errors import (
     CommandFailed,
     NmkError,
     NodeDeleted,
     NodeUnknown,
+    NotJoined,
     StaleSequence,
     StateDamaged,
     StateUnwritable,
@@ -57,6 +59,21 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         if not run.dry:
             state.remove(network)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
+
+
+def leave_lost(network: str, run: Runner, say: Say) -> None:
+    """Remove what is left of a network that this machine has no state of.
+
+    Raises NotJoined where there is nothing, CommandFailed.
+    """
+    if not run.dry:
+        state.make_directory()  # where the lock is; it goes with it
+    with machine_lock(run):
+        if not remove_leftovers(network, run):
+            raise NotJoined(f"this machine is not in a network named {quote(network)}")
+        if not run.dry:
+            state.remove(network)
+    say(f"what was left of {network} {'would go' if run.dry else 'is removed'}")
 
 
 def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:

@@ -9,25 +9,96 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import get_args
 
 from nmk.agent import interface, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.join import interface_for
 from nmk.agent.membership import Kind, Membership, parse_found
-from nmk.core.parse import parse_interface
+from nmk.core.parse import parse_interface, parse_label
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, InterfaceTaken, NmkError
 from nmk.files import open_regular
+from nmk.system import filter as packet_filter
 from nmk.system import routes, wireguard
 from nmk.system.keys import generate_private_key, parse_private_key
 from nmk.system.runner import Runner
 from nmk.wire.envelope import Identity
 
 OPEN = "nmk set -n {} kill-switch=off"
+LOST = "lost"  # a network of which not even the name is left
 _HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
 _FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\{[^{}]*\})'
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What is nmk's on this machine and of no network that it has a state of.
+
+    `networks`: told by their packet filter or interface; `interfaces`: WireGuard's, with our mark;
+    `orders`: told by rules, of which nobody can say whose they are.
+    """
+
+    networks: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    orders: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.networks or self.interfaces or self.orders)
+
+
+def leftovers(run: Runner) -> Leftovers:
+    """What a state that was lost, or another version of nmk, has left. Changes nothing."""
+    known = [salvage(network, run) for network in state.networks()]
+    tables = packet_filter.names(run) - {surroundings.table_name(me.network) for me in known}
+    networks = {name for table in tables if (name := _network_of(table))}
+    interfaces = set()
+    with suppress(NmkError):
+        for name in wireguard.names(run) - {me.interface for me in known}:
+            with suppress(NmkError):
+                if wireguard.look(run, name).mark == MARK:
+                    interfaces.add(name)
+    usual = {interface_for(network) for network in networks}
+    networks |= {name for i in interfaces - usual if (name := _network_of(i))}
+    orders = set[int]()
+    with suppress(NmkError):
+        orders = routes.orders(run) - {me.order for me in known}
+    return Leftovers(tuple(sorted(networks)), tuple(sorted(interfaces)), tuple(sorted(orders)))
+
+
+def remove_leftovers(network: str, run: Runner) -> bool:
+    """Remove what is left of a network; with the last one, all that nobody can say whose it is.
+
+    Whether there was anything. Hold the lock. Raises CommandFailed, the rest removed.
+    """
+    left = leftovers(run)
+    if not left or (left.networks and network not in left.networks):
+        return False
+    usual = interface_for(network)
+    is_last = set(left.networks) <= {network}
+    interfaces = [i for i in left.interfaces if is_last or i == usual] or [usual]
+    free = max(routes.orders(run), default=-1) + 1  # of which there is nothing
+    orders = left.orders if is_last else ()
+    tried = Attempts()
+    for name, order in zip_longest(interfaces, orders):
+        me = replace(salvage(network, run), interface=name or usual)
+        key = _private_key(b"", me.interface, run)
+        found = free if order is None else order
+        with tried.step():
+            interface.remove(replace(me, private_key=key, order=found), run)
+    tried.complain()
+    return True
+
+
+def _network_of(name: str) -> str | None:
+    """The network after which a packet filter or an interface is called, as we call them."""
+    prefix = surroundings.table_name("")
+    with suppress(BadInput):
+        return parse_label(name.removeprefix(prefix)) if name.startswith(prefix) else None
+    return None
 
 
 def salvage(network: str, run: Runner) -> Membership:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nmk import archive
-from nmk.agent import service, state
-from nmk.agent.leave import leave
+from nmk.agent import salvage, service, state
+from nmk.agent.leave import leave, leave_lost
 from nmk.agent.places import config_directory, state_directory
 from nmk.core.units import ROLES
-from nmk.errors import Locked, NmkError
+from nmk.errors import CommandFailed, Locked, NmkError
 from nmk.system.runner import Runner
 
 INSTALLED = Path("/usr/local/bin/nmk")
@@ -30,6 +30,12 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
         service.remove(role, run, say)
     for network in state.networks():
         _leave(network, run, say)
+    lost = salvage.leftovers(run)
+    for network in lost.networks or (salvage.LOST,) * bool(lost):
+        try:
+            leave_lost(network, run, say)
+        except CommandFailed as error:
+            say(error.message)
     for path in leftovers(purge=purge):
         say(f"removing {path}")
         if not run.dry:

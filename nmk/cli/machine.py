@@ -181,8 +181,12 @@ def leave(network: str | None, force: bool, dry_run: bool, quiet: bool, verbose:
     """Leave a network: tell the controller, remove the interface and all state."""
     from nmk.agent import state
     from nmk.agent.leave import leave as leave_network
+    from nmk.agent.leave import leave_lost
 
     check_root("nmk leave")
+    if force and network and network not in state.networks():
+        leave_lost(network, runner(dry_run, verbose), talker(quiet=quiet))
+        return
     name = state.choose(network)
     leave_network(name, runner(dry_run, verbose), talker(quiet=quiet), force=force)
 

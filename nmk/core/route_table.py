@@ -16,6 +16,7 @@ _TABLES = MARK  # the first routing table is the one after this number
 _PRIORITIES = 20_000  # of rules, two a network
 _EXITS = 30_000  # of what comes after the ranges of all networks
 _CLOSED = 31_000  # last of all, but before the main table
+_MOST_ORDERS = _CLOSED - _EXITS  # above, a rule is that of wg-quick for the main table
 _MAIN = 32_766  # the kernel's own rule for the main table
 
 
@@ -96,7 +97,7 @@ def order_of(rule: str) -> int | None:
     """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
     priority = int(rule.split()[1])
     guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
-    for order in (guess for guess in guesses if guess >= 0):
+    for order in (guess for guess in guesses if 0 <= guess < _MOST_ORDERS):
         if any(rule == ours for _, ours in rules_of(order).all):
             return order
     return None

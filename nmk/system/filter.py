@@ -21,6 +21,16 @@ def listing(run: Runner, table: str) -> str:
         return ""
 
 
+def names(run: Runner) -> set[str]:
+    """The tables of the family inet; none where there is no nft."""
+    if not has_tool("nft"):
+        return set()
+    with suppress(CommandFailed):
+        lines = run.read(["nft", "list", "tables", "inet"]).splitlines()
+        return {fields[2] for line in lines if len(fields := line.split()) == 3}
+    return set()
+
+
 def counted(run: Runner, table: str, chain: str) -> int:
     """How many packets met the counters of a chain; 0 where there is none, or no nft."""
     if not has_tool("nft"):
