@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import nmk
 from nmk.agent.api import Answer, NodeApi
 from nmk.cli.api import AdminApi
+from nmk.core.nodes import FURTHEST_AHEAD
 from nmk.core.records import Facts, JoinRequest
 from nmk.errors import BadReply, Unreachable
 from nmk.wire.envelope import NO_EPOCH, Identity
@@ -181,7 +182,7 @@ class Agent:
 
     def leave(self) -> None:
         """Leave the network."""
-        self._api.leave(self.at[0], 2**40).result()
+        self._api.leave(self.at[0], FURTHEST_AHEAD).result()
 
     def try_join(self) -> bool:
         """Join; whether the controller lived to answer."""
