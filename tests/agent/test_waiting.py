@@ -7,22 +7,29 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nmk.agent import daemon, state
 from nmk.agent.api import NodeApi
 from nmk.agent.http import EXCHANGE_TIMEOUT, post
+from nmk.agent.lock import locked
 from nmk.agent.membership import take_in
 from nmk.agent.reach import visit_all
+from nmk.agent.status import status
 from nmk.agent.tick import adopt
 from nmk.core.peers import Reply, read_reply
 from nmk.core.records import Facts
 from nmk.errors import BadReply, Unreachable
+from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from tests.agent.memberships import full_view, joined, peer
+from tests.agent.test_damaged import blind
 from tests.hostile.door import Door
+from tests.lab import poll
 
 
 def api_at(*urls: str, seconds: float) -> NodeApi:
@@ -116,3 +123,25 @@ def test_what_came_too_late_is_left(faster: str) -> None:
     else:
         now = replace(asked, private_key=joined().private_key)
     assert adopt(now, asked, told) == now
+
+
+def test_a_lock_that_is_held_for_long_is_told_of_once(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And shown, without a word in the state file, which is the other run's."""
+    monkeypatch.setattr(daemon, "BUSY", 0)
+    monkeypatch.setattr(daemon, "HELD_LONG", 1)
+    state.save(joined())
+    before, said = state.file_of("home").read_bytes(), list[str]()
+    agent = daemon.Agent(Runner(), said.append)
+    with locked(state_dir):
+        began = time.monotonic()
+        poll(lambda: agent._check_in_due() or said, 30, "word of the lock")
+        assert time.monotonic() - began >= 1
+        agent._check_in_due()
+    [line] = said
+    assert line.startswith(f"home: another run of nmk is at work in {state_dir}")
+    assert line.endswith(", for 1 s and longer")
+    shown = status("home", blind(), time.time(), reachable=lambda _: False)["check_in"]
+    assert shown["failure"]["code"] == "locked", shown
+    assert state.file_of("home").read_bytes() == before
