@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,16 @@ def running_file() -> Path | None:
     """The zipapp that this process was started from; None in a source tree."""
     started: str | None = getattr(sys.modules["__main__"], "NMK_FILE", None)
     return Path(started) if started else None
+
+
+def own_command(path: str) -> str:
+    """What starts this very nmk: its name where `path` leads to it, else where it is."""
+    file = running_file()
+    if file is None:
+        return "nmk"
+    found = shutil.which("nmk", path=path)
+    is_found = found is not None and file.exists() and file.samefile(found)
+    return "nmk" if is_found else shlex.quote(str(file))
 
 
 def install_script() -> bytes:

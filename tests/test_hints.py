@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,18 @@ from nmk.agent import service
 from nmk.agent.checks import controller, firewall, machine, peers
 from nmk.agent.reach import Visit
 from nmk.cli import controller_check
+from nmk.cli.machine import next_steps
+from nmk.cli.machine_seeing import finding_lines
+from nmk.cli.main import COMMANDS
+from nmk.cli.output import say_text
+from nmk.core.findings import Finding
 from nmk.core.firewall import Stopped
+from nmk.core.text import call_by
 from nmk.errors import NmkError, ToolMissing
 from nmk.system import echo, facts, ssh, wireguard
 from nmk.system.runner import Runner, find_tool
 from tests.agent.memberships import joined
+from tests.cli.inprocess import nmk
 
 SOURCE = Path(tools.__file__).parent
 BASE = {"sh", "echo", "cat", "chmod", "date", "df"}
@@ -180,6 +188,50 @@ def test_cron_keeps_no_controller(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(service, "_reads_cron_d", lambda: True)
     with pytest.raises(NmkError, match=r"^cron cannot keep a controller running$"):
         service.install("server", "/nmk", Runner(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("nmk leave, then join again", "/nas/nmk leave, then join again"),
+        ("or: nmk leave --force; nmk join -", "or: /nas/nmk leave --force; /nas/nmk join -"),
+        ("down is `nmk up`", "down is `/nas/nmk up`"),
+        ("nmk --help", "/nas/nmk --help"),
+        ("on the controller: nmk key create", "on the controller: nmk key create"),
+        ("nmk doctor, there", "nmk doctor, there"),
+        ("on a machine that has nmk:  nmk join -", "on a machine that has nmk:  nmk join -"),
+        ("use the nmk that wrote it", "use the nmk that wrote it"),
+        ("have it start `/nas/nmk agent`", "have it start `/nas/nmk agent`"),
+        ("nmk: it is down", "nmk: it is down"),
+    ],
+)  # fmt: skip
+def test_commands_in_a_text_are_those_that_work_here(text: str, called: str) -> None:
+    assert call_by(text, "/nas/nmk", COMMANDS) == called
+    assert call_by(text, "nmk", COMMANDS) == text
+
+
+@pytest.mark.parametrize("in_path", [False, True])
+def test_hints_name_the_program_as_it_is_called(
+    in_path: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program = tmp_path / "my tools/nmk"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setattr(sys.modules["__main__"], "NMK_FILE", str(program), raising=False)
+    monkeypatch.setenv("PATH", str(program.parent if in_path else tmp_path))
+    monkeypatch.setattr(tools, "_SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setenv("NMK_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("NMK_DATA_DIR", str(tmp_path))
+    called = "nmk" if in_path else f"'{program}'"
+    assert f"  try: {called} join -" in nmk("join", stdin="").err
+    assert f'"hint": "{called} join -' in nmk("doctor", "-n", "home", "-o", "json").err
+    say_text(next_steps(joined()))
+    assert f"\n  {called} status" in capsys.readouterr().err
+    finding = Finding("interface", "broken", "it is away", "nmk checkin -n home")
+    assert finding_lines(finding)[1].endswith(f"try: {called} checkin -n home")
 
 
 def test_one_table_has_the_names_of_package_managers() -> None:

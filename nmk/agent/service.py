@@ -14,7 +14,7 @@ from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, re
 from nmk.errors import NmkError, StateUnwritable
 from nmk.files import read_toml, write_file
 from nmk.system.runner import Runner, find_tool
-from nmk.system.starters import cron_runs
+from nmk.system.starters import CRONS, cron_runs, starts_cron
 from nmk.tools import has_tool, systemd_runs
 
 OPENRC_RUNS = Path("/run/openrc")
@@ -22,7 +22,6 @@ SYSTEMD_UNITS = Path("/etc/systemd/system")
 OPENRC_SCRIPTS = Path("/etc/init.d")
 CRON_TABLES = Path("/etc/cron.d")
 CRONTAB = Path("/etc/crontab")
-_CRONS = ("cron", "crond", "fcron")
 _KEPT_VARIABLES = {
     "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR"),
     "server": ("NMK_DATA_DIR", "NMK_CONFIG_DIR"),
@@ -136,7 +135,7 @@ def keep_hint(program: str) -> str:
     if find_manager("agent", program):
         return "nmk service install agent"
     line = cron_line(program, environment, user="")
-    has_cron = any(map(has_tool, _CRONS)) or cron_runs()
+    has_cron = any(map(has_tool, CRONS)) or cron_runs()
     if has_cron and has_tool("crontab"):
         return f"(crontab -l; echo {quote(line)}) | crontab -"
     started = f"have this machine start `{program} agent` as it starts other programs"
@@ -144,6 +143,14 @@ def keep_hint(program: str) -> str:
         line = cron_line(program, environment)
         return f"{started}; or put this into {CRONTAB} and restart cron: {line}"
     return started
+
+
+def idle_cron(program: str) -> str | None:
+    """What starts cron where check-ins are its to make and it does not run; else None."""
+    manager = find_manager("agent", program)
+    if (manager is None or manager.name == "cron") and not cron_runs():
+        return starts_cron()
+    return None
 
 
 def install(role: str, program: str, run: Runner, say: Say) -> None:
@@ -164,6 +171,8 @@ def install(role: str, program: str, run: Runner, say: Say) -> None:
         _write(manager, own_directories(role, kept_environment(role)))
     for command in manager.start:
         run.change(command)
+    if manager.name == "cron" and (starting := idle_cron(program)):
+        say(f"cron is not running, so nothing checks in yet\n  try: {starting}")
 
 
 def _write(manager: Manager, directories: list[str]) -> None:

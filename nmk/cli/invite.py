@@ -150,6 +150,6 @@ def report(outcomes: list[Outcome], output: str) -> int:
         if not outcome.problem and not outcome.kept_by:
             say(
                 f"{outcome.machine}: nothing keeps it up to date",
-                "  try: nmk service install, there",
+                "  try: nmk doctor, there",
             )
     return EXIT_FAILED if failed else 0

@@ -340,10 +340,15 @@ def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:
 
 def next_steps(me: Membership) -> str:
     """What to do after a join."""
-    from nmk.agent.service import keep_hint, status
+    from nmk.agent.service import idle_cron, keep_hint, status
     from nmk.archive import running_file
 
-    keeping = f" To keep it up to date:\n\n  {keep_hint(str(running_file() or 'nmk'))}"
+    program = str(running_file() or "nmk")
+    starting = idle_cron(program)
+    cron = f"cron is not running, and has to be:\n\n  {starting}" if starting else ""
     if status("agent", runner(dry=False, verbose=False))["installed"]:
-        keeping = " The agent keeps it up to date."
+        keeping = f" To keep it up to date {cron}" if cron else " The agent keeps it up to date."
+    else:
+        keeping = f" To keep it up to date:\n\n  {keep_hint(program)}"
+        keeping += f"\n\nFor that {cron}" if cron else ""
     return f"\nDone: this machine is in {me.network}.{keeping}\n\nWho is there:\n\n  nmk status"

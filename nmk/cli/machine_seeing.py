@@ -14,7 +14,7 @@ import click
 
 from nmk.cli.api import DATA_DIR, network_option
 from nmk.cli.machine import runner
-from nmk.cli.output import output_option, put, put_json, put_text, report_option, say
+from nmk.cli.output import as_called, output_option, put, put_json, put_text, report_option, say
 from nmk.core.amounts import show_ago
 from nmk.errors import EXIT_FAILED
 from nmk.system.facts import check_root
@@ -173,8 +173,8 @@ def log(network: str | None, output: str) -> None:
 def finding_lines(finding: Finding) -> list[str]:
     """A finding for people."""
     where = f"{finding.network}: " if finding.network else ""
-    lines = [f"{finding.level:<7} {finding.check:<10} {where}{finding.reason}"]
-    return lines if finding.mend is None else [*lines, f"{'':<19}try: {finding.mend}"]
+    lines = [f"{finding.level:<7} {finding.check:<12} {where}{finding.reason}"]
+    return lines if finding.mend is None else [*lines, f"{'':<21}try: {as_called(finding.mend)}"]
 
 
 def entry_lines(entry: Entry, network: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nmk.agent.status import Row
-from nmk.cli.output import render_table, to_json
+from nmk.cli.output import as_called, render_table, to_json
 from nmk.core.amounts import show_ago, show_bytes, show_since
 from nmk.core.claims import LeftOut, summarize
 from nmk.core.text import plain
@@ -29,7 +29,10 @@ def render_status(networks: list[Row], output: str, *, line: bool = False) -> st
         return to_json(networks, indent=None if line else 2)
     if output == "name":
         return "\n".join(plain(peer["name"]) for net in networks for peer in net["peers"])
-    return "\n\n".join("\n".join(map(plain, _network_lines(network))) for network in networks)
+    return "\n\n".join(
+        "\n".join(as_called(plain(line)) for line in _network_lines(network))
+        for network in networks
+    )
 
 
 def _network_lines(network: Row) -> Iterator[str]:

@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 
 import click
 
+from nmk.archive import own_command
 from nmk.cli import output
 from nmk.cli.nouns import Commands
 from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError, OutputFailed
+from nmk.tools import search_path
 
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
 AREAS: dict[str, tuple[str, ...]] = {
@@ -114,6 +116,7 @@ def run(args: list[str]) -> int:
     """Run one command; the exit code. Errors are printed, none escapes."""
     output.open_streams()
     output.expect_json(args)
+    output.name_program(own_command(search_path()), COMMANDS)
     try:
         result = nmk.main(args, prog_name="nmk", standalone_mode=False)
     except OutputFailed as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EPIPE
 from io import TextIOWrapper
@@ -20,7 +20,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from nmk.core.text import plain, render_json
+from nmk.core.text import call_by, plain, render_json
 from nmk.errors import OutputFailed
 
 Json = dict[str, Any]
@@ -29,6 +29,7 @@ _GAP = 2  # columns between two of a table, as tabulate has them
 _NARROWEST = 10  # characters that are left of a cell
 FORMATS = ("table", "json", "name")
 _mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same form
+_called: tuple[str, Collection[str]] = ("nmk", ())
 
 
 def output_option(command: Command) -> Command:
@@ -58,6 +59,17 @@ def expect_json(args: Sequence[str]) -> None:
     asked = pairs & {("-o", "json"), ("--output", "json")} or {*args} & {"-ojson", "--output=json"}
     _mode["output"] = "json" if asked else ""
     _mode["quiet"] = ""
+
+
+def name_program(program: str, commands: Collection[str]) -> None:
+    """Let hints name the program as it is started on this machine."""
+    global _called  # noqa: PLW0603  # one a process, as the streams
+    _called = (program, commands)
+
+
+def as_called(text: str) -> str:
+    """A text with the commands of nmk in it as they are typed here."""
+    return call_by(text, *_called)
 
 
 def quiet_option(command: Command) -> Command:
@@ -213,7 +225,7 @@ def _discard(stream: TextIO) -> None:
 def say(*lines: str, quiet: bool = False) -> None:
     """Talk: lines on standard error."""
     if not (quiet or _mode.get("quiet")):
-        say_raw("".join(f"{plain(line)}\n" for line in lines))
+        say_raw("".join(f"{as_called(plain(line))}\n" for line in lines))
 
 
 def say_raw(text: str) -> None:
@@ -240,6 +252,7 @@ def say_text(text: str, *, quiet: bool = False) -> None:
 
 def fail(code: str, message: str, hint: str) -> None:
     """An error: what is wrong, then the next command to try."""
+    hint = as_called(hint)
     if _mode.get("output") == "json":
         error = {"error": code, "message": message, "hint": hint}
         lines = [render_json(error, indent=None, is_ascii=True)]

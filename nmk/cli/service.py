@@ -72,9 +72,14 @@ def remove(role: str, dry_run: bool) -> None:
 @output_option
 def status(role: str | None, output: str) -> None:
     """Show what is started with this machine."""
+    from nmk.agent.service import idle_cron
     from nmk.agent.service import status as service_status
+    from nmk.archive import running_file
 
     found = [
         service_status(r, runner(dry=False, verbose=False)) for r in ([role] if role else ROLES)
     ]
     show(found, output, COLUMNS, "role")
+    idle = any(row["manager"] == "cron" and row["installed"] for row in found)
+    if idle and (starting := idle_cron(str(running_file() or "nmk"))):
+        say("cron is not running, so nothing checks in", f"  try: {starting}")

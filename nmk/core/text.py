@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NoReturn
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput
 
 _SPECIAL = re.compile(r"[^\n -~]")
+_ELSEWHERE = re.compile(r"\bon (a|its|that|the) |\bthere\b")  # what another machine has to run
+_CALL = re.compile(r"(?<![\w/.-])nmk(?= (--help|[a-z]+)\b)")
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -70,6 +72,17 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def call_by(text: str, program: str, commands: Collection[str]) -> str:
+    """The text with the commands of nmk in it as this machine starts them: by `program`.
+
+    What is for another machine to run stays as it is.
+    """
+    if program == "nmk" or "nmk " not in text or _ELSEWHERE.search(text):
+        return text
+    known = {"--help", *commands}
+    return _CALL.sub(lambda found: program if found[1] in known else found[0], text)
 
 
 def render_json(value: object, *, indent: int | None = 2, is_ascii: bool = False) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmk.files import open_regular
-from nmk.tools import nmk_command
+from nmk.tools import has_tool, nmk_command
 
 _PROC = Path("/proc")
+_TIMERS = Path("/run/systemd/generator")  # where systemd-cron turns crontabs into timers
+_SCRIPTS = Path("/etc/init.d")
 _CRONTABS = (
     "/etc/crontab",
     "/etc/cron.d/*",
@@ -17,7 +19,8 @@ _CRONTABS = (
     "/var/spool/cron/crontabs/root",
 )
 _MOST_BYTES = 256 * 1024  # of a crontab
-_CRONS = {"cron", "crond", "fcron", "cronie", "busybox crond"}
+CRONS = ("cron", "crond", "fcron")
+"""Daemons; cronie's, dcron's and busybox's are called crond."""
 
 
 def agent_runs() -> bool:
@@ -26,11 +29,20 @@ def agent_runs() -> bool:
 
 
 def cron_runs() -> bool:
-    """Whether a cron daemon is running."""
+    """Whether a cron daemon is running, or systemd has its part."""
+    if any(_TIMERS.glob("cron-*.timer")):
+        return True
     return any(
-        words and (words[0].rpartition("/")[2] in _CRONS or "crond" in words[1:2])
-        for words in _command_lines()
+        words[0].rpartition("/")[2] in CRONS or "crond" in words[1:2] for words in _command_lines()
     )
+
+
+def starts_cron() -> str | None:
+    """What starts the cron that is installed here; None where none is."""
+    for name in filter(has_tool, CRONS):
+        script = next((p for n in (name, "cron") if (p := _SCRIPTS / n).exists()), None)
+        return f"{script} start" if script else f"{name}, and have this machine start it as well"
+    return None
 
 
 def crontab() -> str | None:

@@ -9,7 +9,7 @@ from nmk.agent.astray import find_astray
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
-from nmk.agent.service import keep_hint
+from nmk.agent.service import idle_cron, keep_hint
 from nmk.agent.settings import unread
 from nmk.agent.status import TROUBLES, led, live
 from nmk.agent.tick import collect_facts
@@ -115,8 +115,15 @@ def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
     by = _starter()
     if by is None:
         level: Level = "broken" if late else "warn"
-        reason = f"nothing on this machine starts them; {last}"
-        mend = keep_hint(str(running_file() or "nmk"))
+        program = str(running_file() or "nmk")
+        table, starting = starters.crontab(), idle_cron(program)
+        if table and not starters.cron_runs():
+            reason = f"cron is not running, so {table} starts none; {last}"
+            mend = starting or keep_hint(program)
+        else:
+            idle = ", and cron is not running" if starting else ""
+            reason = f"nothing on this machine starts them{idle}; {last}"
+            mend = keep_hint(program)
         return [*found, Finding("check-ins", level, reason, mend, me.network)]
     if late and health.failure is None:
         reason = f"{last}, with one every {interval}s expected from {by}"
