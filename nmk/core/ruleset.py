@@ -41,7 +41,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
     chains = [
         *(_gateway_chains(own, view) if view.gateway.roles else ()),
         *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
-        *(_guard_chains(own, view) if wishes.guarded and not view.gateway.roles else ()),
+        *(_guard_chains(own, view) if wishes.guarded else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own, view) if cut_off else ()),
     ]
@@ -60,19 +60,55 @@ Chains = Iterator[tuple[str, list[str]]]
 def _gateway_chains(own: Own, view: View) -> Chains:
     """What comes out of the tunnel goes where the roles lead, and nowhere else.
 
-    What is answered and what the machine itself publishes passes as well, but nothing to or from
-    its other networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind
-    others. Segments are made to fit the tunnel (RFC 4459, 3.2). No redirects: all peers are on one
-    link, yet not neighbours.
+    Segments are made to fit the tunnel (RFC 4459, 3.2). No redirects: all peers are on one link,
+    yet not neighbours.
     """
     tunnel = f'"{own.interface}"'
-    roles = view.gateway
+    yield "links", _link_lines(own, view)
+    yield (
+        FORWARD,
+        [
+            "type filter hook forward priority filter; policy accept;",
+            f"oifname {tunnel} tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+            *_forward_lines(own, view),
+            *_role_lines(own, view),
+            "counter drop",
+        ],
+    )
+    if nat := [*_nat_lines(own, view)]:
+        yield "postrouting", ["type nat hook postrouting priority srcnat; policy accept;", *nat]
+    if mapped := _mapped(view):
+        yield (
+            "prerouting",
+            [
+                "type nat hook prerouting priority dstnat; policy accept;",
+                *(
+                    f"iifname {tunnel} {family} daddr {cidr} dnat {family} prefix to {lan}"
+                    for family, cidr, lan in mapped
+                ),
+            ],
+        )
+    yield (
+        "output",
+        [
+            "type filter hook output priority filter; policy accept;",
+            f"oifname {tunnel} icmp type redirect drop",
+            f"oifname {tunnel} icmpv6 type nd-redirect drop",
+        ],
+    )
+
+
+def _forward_lines(own: Own, view: View) -> list[str]:
+    """What passes whatever the roles are, and what never does.
+
+    What is answered and what the machine itself publishes passes, but nothing to or from its other
+    networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind others.
+    """
+    tunnel = f'"{own.interface}"'
     near = _near(own, view)
     into = f"iifname != {tunnel} oifname {tunnel}"
     meshes = _names(*own.meshes)
-    forward = [
-        "type filter hook forward priority filter; policy accept;",
-        f"oifname {tunnel} tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+    return [
         *([f"iifname {meshes} oifname {tunnel} drop"] if own.meshes else ()),
         *(f"{into} {family} saddr {ranges} drop" for family, ranges in _by_family(view.cidrs)),
         *(
@@ -85,54 +121,37 @@ def _gateway_chains(own: Own, view: View) -> Chains:
         "ct state established,related accept",
         "ct status dnat accept",
     ]
-    nat = ["type nat hook postrouting priority srcnat; policy accept;"]
+
+
+def _role_lines(own: Own, view: View) -> Iterator[str]:
+    """Where each role leads."""
+    roles = view.gateway
     if roles.ingress:
-        forward.append(f"oifname {tunnel} accept")
+        yield f'oifname "{own.interface}" accept'
     if roles.egress:
         out = _out(own, roles.egress.interface)
-        mapped = roles.egress.mapped
-        for family, ranges in _by_family([r for r in roles.egress.ranges if r not in mapped]):
-            forward.append(f"{out} {family} daddr {ranges} accept")
+        plain = [r for r in roles.egress.ranges if r not in roles.egress.mapped]
+        for family, ranges in _by_family(plain):
+            yield f"{out} {family} daddr {ranges} accept"
+    if roles.exit:
+        yield f"{_out(own, roles.exit.interface)} accept"
+
+
+def _nat_lines(own: Own, view: View) -> Iterator[str]:
+    """What gets another source on its way out."""
+    roles = view.gateway
+    if roles.egress:
+        out = _out(own, roles.egress.interface)
         for family, ranges in _by_family(roles.egress.lans):
-            nat += [
-                f"{out} {mesh} {family} daddr {ranges} masquerade"
-                for mesh in _translated(own, view, roles.egress.nat, family)
-            ]
-        nat += [
-            f"oifname {tunnel} {family} saddr {lan} snat {family} prefix to {cidr}"
-            for family, cidr, lan in _mapped(view)
-        ]
+            for mesh in _translated(own, view, roles.egress.nat, family):
+                yield f"{out} {mesh} {family} daddr {ranges} masquerade"
+        for family, cidr, lan in _mapped(view):
+            yield f'oifname "{own.interface}" {family} saddr {lan} snat {family} prefix to {cidr}'
     if roles.exit:
         out = _out(own, roles.exit.interface)
-        forward.append(f"{out} accept")
         for family in _FAMILY.values():
-            nat += [
-                f"{out} {mesh} masquerade"
-                for mesh in _translated(own, view, roles.exit.nat, family)
-            ]
-    yield "links", _link_lines(own, view)
-    yield FORWARD, [*forward, "counter drop"]
-    if len(nat) > 1:
-        yield "postrouting", nat
-    if mapped_in := _mapped(view):
-        yield (
-            "prerouting",
-            [
-                "type nat hook prerouting priority dstnat; policy accept;",
-                *(
-                    f"iifname {tunnel} {family} daddr {cidr} dnat {family} prefix to {lan}"
-                    for family, cidr, lan in mapped_in
-                ),
-            ],
-        )
-    yield (
-        "output",
-        [
-            "type filter hook output priority filter; policy accept;",
-            f"oifname {tunnel} icmp type redirect drop",
-            f"oifname {tunnel} icmpv6 type nd-redirect drop",
-        ],
-    )
+            for mesh in _translated(own, view, roles.exit.nat, family):
+                yield f"{out} {mesh} masquerade"
 
 
 def _link_lines(own: Own, view: View) -> list[str]:
@@ -217,11 +236,19 @@ def _guard_chains(own: Own, view: View) -> Chains:
     """Packets to and from this node's addresses in the mesh go by the mesh alone.
 
     Nobody in the LAN tries out what is in the tunnel (CVE-2019-14899), and connections that began
-    in the tunnel do not go on beside it.
+    in the tunnel do not go on beside it. An egress gateway is called, under these too, by the LANs
+    that it routes, and by nobody else: no other role has anybody call by another way.
     """
     tunnel = f'"{own.interface}"'
     into = ["type filter hook prerouting priority raw; policy accept;"]
     out = ["type filter hook output priority filter; policy accept;"]
+    if egress := view.gateway.egress:
+        outside = f"!= {_names(own.interface, *own.meshes)}"
+        by = f'"{egress.interface}"' if egress.interface else outside
+        for family, ranges in _by_family(egress.lans):
+            # From where its answers go: a source that somebody made up has another neighbour.
+            into.append(f"iifname {by} {family} saddr {ranges} fib saddr . iif oif exists accept")
+            out.append(f"oifname {by} {family} daddr {ranges} accept")
     for address in view.addresses:
         family = _FAMILY[ip_interface(address).version]
         into.append(f"iifname != {tunnel} {family} daddr {address} fib saddr type != local drop")

@@ -29,6 +29,8 @@ PLAIN = RouteWishes()
 LEAVING = RouteWishes(exit_node="n2", guarded=True)
 INBOUND = ("inbound-input", "inbound-forward")
 MARKS = {"premark", "answer", "postmark"}
+GUARDS = {"guard-input", "guard-output"}
+FORWARDS = {"links", "forward", "output"}
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 Chains = dict[str, list[str]]
 
@@ -93,15 +95,13 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
     [
         (Gateway(), LED, PLAIN, MARKS),
         (Gateway(), OUT, PLAIN, {*MARKS, *INBOUND}),
-        (Gateway(), OUT, LEAVING, {*MARKS, "guard-input", "guard-output", *INBOUND}),
-        (Gateway(), Routing({}), LEAVING, {"guard-input", "guard-output"}),
-        (
-            *(Gateway(), Routing({}), CUT_OFF),
-            {"guard-input", "guard-output", "kill-output", "kill-forward"},
-        ),
-        (INGRESS, Routing({}), PLAIN, {"links", "forward", "output"}),
-        (EXIT, Routing({}), PLAIN, {"links", "forward", "output", "postrouting"}),
-        (EXIT, OUT, LEAVING, {"links", "forward", "output", "postrouting", *MARKS, *INBOUND}),
+        (Gateway(), OUT, LEAVING, {*MARKS, *GUARDS, *INBOUND}),
+        (Gateway(), Routing({}), LEAVING, GUARDS),
+        (Gateway(), Routing({}), CUT_OFF, {*GUARDS, "kill-output", "kill-forward"}),
+        (INGRESS, Routing({}), PLAIN, FORWARDS),
+        (EXIT, Routing({}), PLAIN, {*FORWARDS, "postrouting"}),
+        (EXIT, OUT, LEAVING, {*FORWARDS, "postrouting", *GUARDS, *MARKS, *INBOUND}),
+        (INGRESS, Routing({}), LEAVING, {*FORWARDS, *GUARDS}),
     ],
 )
 def test_which_chains_there_are(
@@ -304,6 +304,31 @@ def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:
         'oifname != { "lo", "nmk-home" } ip saddr 10.20.0.1 drop',
         'oifname != { "lo", "nmk-home" } ip6 saddr fd20::1 drop',
     ]
+
+
+def test_a_role_opens_mesh_addresses_to_the_lans_that_it_routes_alone() -> None:
+    own = replace(OWN, meshes=("nmk-lab",))
+    plain = chains(view_of(), OUT, LEAVING, own)
+    for gateway in (INGRESS, EXIT):
+        found = chains(view_of(gateway), OUT, LEAVING, own)
+        assert {name: found[name] for name in GUARDS} == {name: plain[name] for name in GUARDS}
+    seen = {"10.9.7.0/24": LAN}
+    by = '!= { "nmk-home", "nmk-lab" }'
+    for interface, words in ((None, by), ("eth1", '"eth1"')):
+        gateway = Gateway(egress=Egress((*seen, SIX), interface=interface, mapped=seen))
+        found = chains(replace(view_of(), gateway=gateway), OUT, LEAVING, own)
+        assert found["guard-input"] == [
+            plain["guard-input"][0],
+            f"iifname {words} ip saddr {{ {LAN} }} fib saddr . iif oif exists accept",
+            f"iifname {words} ip6 saddr {{ {SIX} }} fib saddr . iif oif exists accept",
+            *plain["guard-input"][1:],
+        ]
+        assert found["guard-output"] == [
+            plain["guard-output"][0],
+            f"oifname {words} ip daddr {{ {LAN} }} accept",
+            f"oifname {words} ip6 daddr {{ {SIX} }} accept",
+            *plain["guard-output"][1:],
+        ]
 
 
 def test_by_an_exit_node_nothing_begins_but_from_the_mesh_and_what_it_routes() -> None:
