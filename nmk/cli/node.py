@@ -32,7 +32,8 @@ def node() -> None:
 def list_(api: AdminApi, network: str | None, output: str) -> None:
     """List a network's nodes.
 
-    A node is healthy, late or lost by its own check-in interval, while the controller runs.
+    A node is healthy, late or lost by its own check-in interval, while the controller runs; unheard
+    until its first check-in after the controller has started.
     """
     name = api.network(network)
     path = f"/networks/{segment(name)}"

@@ -172,16 +172,17 @@ class Presence:
                 memory.pop(identity, None)
 
     def state(self, identity: str, interval: int) -> str:
-        """`healthy`, `late` or `lost`, by the node's own interval in seconds; else `doubled`.
+        """`healthy`, `late` or `lost`, by the node's own interval in seconds; or one of these.
 
-        Doubled: lately, two machines have been checking in with this one identity.
+        `unheard`: it has not checked in since this controller started, and is not late yet.
+        `doubled`: lately, two machines have been checking in with this one identity.
         """
         now = self._monotonic()
         if now - self._doubled.get(identity, -inf) <= LATE_INTERVALS * interval:
             return "doubled"
         silence = now - self._heard.get(identity, self._started)
         if silence <= HEALTHY_INTERVALS * interval:
-            return "healthy"
+            return "healthy" if identity in self._heard else "unheard"
         return "late" if silence <= LATE_INTERVALS * interval else "lost"
 
     def take_unsaved(self) -> dict[str, int]:

@@ -138,9 +138,13 @@ def test_silence_before_the_controller_started_does_not_count(
     presence: Presence, clock: Clock
 ) -> None:
     assert presence.last_seen("old") == 500
-    assert presence.state("old", 60) == "healthy"
-    clock.now += 601
+    assert presence.state("old", 60) == "unheard"  # which is not to say that it is well
+    clock.now += 200
+    assert presence.state("old", 60) == "late"
+    clock.now += 401
     assert presence.state("old", 60) == "lost"
+    presence.hear("old")
+    assert presence.state("old", 60) == "healthy"
 
 
 def test_a_time_in_the_future_is_no_time_that_anybody_was_seen_at(clock: Clock) -> None:
