@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn, cast
 from urllib.parse import quote as quote_path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from nmk.cli.output import check_output, quiet_option
+from nmk.cli.where import DEFAULT_SERVER, away_hint, own_server
 from nmk.core.parse import quote
 from nmk.errors import (
     Ambiguous,
@@ -28,8 +28,6 @@ from nmk.errors import (
 from nmk.tools import root_hint
 
 Json = dict[str, Any]
-DATA_DIR = Path("/var/lib/nmk/server")
-DEFAULT_SERVER = f"unix://{DATA_DIR}/admin.sock"
 _NOTHING = object()  # a reply without content
 _TIMEOUT = 30  # seconds
 _LARGEST = 256 * 1024 * 1024  # bytes of a reply
@@ -176,7 +174,7 @@ class AdminApi:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
                 f"no controller at {self.server}: {reason}",
-                "start one with `nmk server`, or name another with --server",
+                away_hint(self.server),
             ) from None
         finally:
             connection.close()
@@ -188,7 +186,7 @@ class AdminApi:
         except ValueError:
             parts, port = urlsplit(""), None
         if parts.scheme == "unix" and parts.path:
-            return _UnixConnection(parts.path)
+            return _UnixConnection(self.server.removeprefix("unix://"))
         if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
             raise BadInput(
                 f"{quote(self.server)} is no controller",
@@ -214,7 +212,9 @@ def parse_api_key(text: str) -> str | None:
     """The admin key in a text, white space around it allowed; None where there is none."""
     key = text.strip()
     if not (key.isascii() and key.isprintable()):
-        raise BadInput("NMK_API_KEY is no admin key", Unauthorized.default_hint)
+        raise BadInput(
+            "NMK_API_KEY has characters that are in no admin key", Unauthorized.default_hint
+        )
     return key or None
 
 
@@ -263,10 +263,11 @@ def server_options(command: Any) -> Any:  # noqa: ANN401  # decorator
         "--server",
         "api",
         envvar="NMK_SERVER",
-        default=DEFAULT_SERVER,
+        default=own_server,
         metavar="URL",
         callback=make,
-        help="The controller's admin API.  [env: NMK_SERVER, with NMK_API_KEY over TCP]",
+        help="The controller's admin API; this host's own where none is named.  "
+        "[env: NMK_SERVER, with NMK_API_KEY over TCP]",
     )(command)
 
 

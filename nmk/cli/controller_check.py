@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmk import __version__
-from nmk.agent.service import find_manager
 from nmk.cli.api import AdminApi
 from nmk.cli.key import reach_warning
+from nmk.cli.where import start_command
 from nmk.core.findings import Finding
 from nmk.errors import NmkError
 
@@ -21,7 +21,7 @@ def check_own_controller(data: Path) -> list[Finding]:
         status = api.call("GET", "/status")
     except NmkError as error:
         reason = f"the controller of {data} does not answer: {error.message}"
-        return [Finding("server", "broken", reason, _start())]
+        return [Finding("server", "broken", reason, start_command())]
     if status["version"] != __version__:
         reason = f"the controller that runs is {status['version']}, this nmk is {__version__}"
         return [Finding("server", "warn", reason, "restart the controller")]
@@ -30,8 +30,3 @@ def check_own_controller(data: Path) -> list[Finding]:
     if lines := reach_warning(status["urls"]):
         return [Finding("server", "warn", lines[0].removeprefix("note: "), lines[1].strip())]
     return [Finding("server", "ok", f"{there}; machines reach it at {urls}")]
-
-
-def _start() -> str:
-    manager = find_manager("server", "nmk")
-    return "nmk service install server" if manager else "nmk server"

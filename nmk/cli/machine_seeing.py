@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from datetime import datetime, timezone
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nmk.cli.api import DATA_DIR, network_option
+from nmk.cli.api import network_option
 from nmk.cli.machine import runner
 from nmk.cli.output import as_called, output_option, put, put_json, put_text, report_option, say
+from nmk.cli.where import data_directory
 from nmk.core.amounts import show_ago
 from nmk.errors import EXIT_FAILED
 from nmk.system.facts import check_root
@@ -133,7 +132,7 @@ def doctor(network: str | None, output: str) -> int:
     check_root("nmk doctor")
     chosen = [state.choose(network)] if network else state.networks()
     findings: list[Finding] = []
-    server = check_own_controller(Path(os.environ.get("NMK_DATA_DIR") or DATA_DIR))
+    server = check_own_controller(data_directory())
     # A host that is a controller and nothing else needs nothing of what a node does.
     is_node = bool(chosen) or not server
     own = examine(chosen, runner(dry=False, verbose=False), time.time) if is_node else ()

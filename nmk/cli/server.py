@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nmk.agent.places import config_directory
-from nmk.cli.api import DATA_DIR, AdminApi, server_options
+from nmk.cli.api import AdminApi, server_options
 from nmk.cli.nouns import Commands
-from nmk.cli.output import output_option, say, show
+from nmk.cli.output import report_option, say, show
+from nmk.cli.where import DATA_DIR, away_hint
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
 from nmk.files import read_toml
@@ -151,15 +152,14 @@ def wait(api: AdminApi, timeout: float) -> None:
         if time.monotonic() >= deadline:
             raise Unreachable(
                 f"no controller answered at {api.server} within {timeout:g} s",
-                "start one with `nmk server`, or name another with --server",
+                away_hint(api.server),
             )
         time.sleep(_POLL_SECONDS)
 
 
 @server.command(epilog="Example: nmk server status -o json")
-@output_option
+@report_option
 @server_options
 def status(api: AdminApi, output: str) -> None:
     """Show what the controller is and serves."""
-    columns = {"VERSION": "version", "NETWORKS": "networks", "NODES": "nodes"}
-    show(api.call("GET", "/status"), output, columns, "version")
+    show(api.call("GET", "/status"), output, {}, "version")

@@ -45,9 +45,11 @@ def make_admin_api(
     def authorize() -> None:
         g.actor = request.environ.get(_LOCAL_ACTOR)
         if g.actor is None and request.path != "/healthz":
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not compare_digest(given.encode(), admin_key.encode()):
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+            if not given:
                 raise Unauthorized("the admin API needs the admin key")
+            if not compare_digest(given.encode(), admin_key.encode()):
+                raise Unauthorized("the key that was given is not the admin key of this controller")
             g.actor = "admin-key"
 
     @app.before_request

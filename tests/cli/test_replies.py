@@ -73,7 +73,8 @@ def test_what_is_no_answer_of_ours_is_a_bad_reply(
             if args[0] not in {"network", "server"}:
                 args += ["-n", "home"]
             if "delete" not in args and "remove" not in args:
-                args += ["-o", output]
+                form = "json" if command == "server status" else output  # which has no name
+                args += ["-o", form]
             code = run([*args, "--server", server])
             told = capsys.readouterr()
             assert code == 75, (command, told)

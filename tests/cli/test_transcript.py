@@ -93,7 +93,6 @@ nmk node delete www --dry-run
 nmk node delete www --yes
 nmk node list -o name
 nmk server status
-nmk server status -o name
 """
 
 GATEWAYS = """
