@@ -32,7 +32,7 @@ CALL = """
 import socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind((sys.argv[1], 9))
-sock.settimeout(5)
+sock.settimeout(60)
 sock.sendto(b"call", (sys.argv[2], 8080))
 sock.recvfrom(9)
 """

@@ -24,7 +24,7 @@ from tests.gateways.sites import (
     take,
     told,
 )
-from tests.lab import Host
+from tests.lab import Host, patient
 from tests.mesh import Mesh, reaches
 
 LAN = {4: "192.168.1.0/24", 6: "fd01::/64"}
@@ -172,11 +172,11 @@ def test_a_connection_outlives_a_new_filter(offices: Offices) -> None:
         listener.bind((printer(south, 4), 0))
         listener.listen()
         for end in (listener, caller):
-            end.settimeout(10)
+            end.settimeout(patient(10))
         caller.connect((seen(SOUTH, 4), listener.getsockname()[1]))
         callee, peer = listener.accept()
         with callee:
-            callee.settimeout(10)
+            callee.settimeout(patient(10))
             for step in range(4):
                 caller.sendall(b"%d" % step)
                 assert callee.recv(1) == b"%d" % step

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.gateways.sites import status, told
-from tests.lab import Host, Lab
+from tests.lab import Host, Lab, patient
 from tests.mesh import INTERFACE, Mesh, reaches
 
 TRACKED = "add table inet theirs; add chain inet theirs in { type filter hook input priority 0; }; \
@@ -49,11 +49,11 @@ def session(source: Host, target: Host, family: int, port: int) -> Iterator[list
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen()
-        caller.settimeout(20)
+        caller.settimeout(patient(20))
         caller.connect((address, port))
         callee, _ = listener.accept()
         with callee:
-            callee.settimeout(20)
+            callee.settimeout(patient(20))
             yield [caller, callee]
 
 

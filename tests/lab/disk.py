@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,18 @@ class Disk:
             )
         # /run comes last: it hides the lab's own directory.
         return "\n".join([*before, *mounts, *after, *MOUNTS])
+
+    def link(self, place: str, tree: Path) -> None:
+        """Put a directory there, its files by hard links; before the first boot."""
+        above = self._upper / place.lstrip("/")
+        self._make_like_below(above.parent.relative_to(self._upper))
+        above.unlink(missing_ok=True)  # a whiteout
+        subprocess.run(["cp", "-al", "--", tree, above], check=True)
+        os.setxattr(above, "trusted.overlay.opaque", b"y")
+
+    def at(self, place: str) -> Path:
+        """Where a file or directory that the host made is, seen from outside; not to write to."""
+        return self._upper / place.lstrip("/")
 
     def written(self) -> Iterator[Path]:
         """What the host wrote and did not remove again, and what it removed of the system's."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
 
-from tests.lab import SHARED, Host, Lab
-from tests.mesh import NMK, Mesh, reaches
+from tests.lab import Host, Lab
+from tests.mesh import CACHE, NMK, Mesh, reaches, unpacked
 
-NODES = 60
+NODES, SAMPLE = 60, 12
 LANS = 6  # the kernel knows 1024 neighbours for all namespaces together, not 60 times 60
-CACHE = "/var/cache/nmk"
 NEW_ADDRESS = "198.18.0.77"
 INDEX = "/sys/class/net/nmk-home/ifindex"
 
@@ -33,29 +31,19 @@ def mesh() -> Iterator[Mesh]:
         yield Mesh(lab)
 
 
-@pytest.fixture
-def unpacked(mesh: Mesh) -> str:
-    """What the file unpacks, as hosts see it: to do it sixty times would be most of the work.
-
-    It is taken from the controller's host.
-    """
-    shutil.copytree(f"/proc/{mesh.controller.pid}/root{CACHE}", mesh.lab.shared / "cache")
-    return f"{SHARED}/cache"
-
-
 def nmk(host: Host, *command: str, typed: str | None = None) -> None:
     """Run the file from where it was built: no copy on sixty disks."""
     host.run(str(NMK), *command, input=typed)
 
 
-def test_one_of_sixty_moves_and_all_reach_it_after_two_check_ins(mesh: Mesh, unpacked: str) -> None:
-    token = mesh.token("--uses", str(NODES))
+def test_one_of_sixty_moves_and_all_reach_it_after_two_check_ins(mesh: Mesh, full: bool) -> None:
+    nodes = NODES if full else SAMPLE
+    token = mesh.token("--uses", str(nodes))
     lans = [mesh.lab.lan(f"lan{n}", f"198.18.{n}.0/24", behind=mesh.internet) for n in range(LANS)]
-    hosts = [mesh.lab.host(f"node{n}", on=lans[n % LANS]) for n in range(NODES)]
+    linked = {CACHE: unpacked()}
+    hosts = [mesh.lab.host(f"node{n}", lans[n % LANS], linked=linked) for n in range(nodes)]
 
     def join(host: Host) -> None:
-        host.run("mkdir", "-p", CACHE)
-        host.run("mount", "--bind", unpacked, CACHE)
         nmk(host, "join", "-", typed=token)
 
     def check_in(host: Host) -> None:
