@@ -29,7 +29,10 @@ nmk NOUN VERB [NAME]  something that the controller stores: nmk node list, nmk k
 - `-n NET` names the network. It can be left out where there is just one; `nmk checkin`, `status`,
   `doctor` and `log` take all that this machine is in.
 - `-o json` prints every field, `-o name` one name a line. Data goes to standard output, everything
-  else to standard error.
+  else to standard error. On a terminal that is too narrow for a table the last columns go into
+  lines under each row.
+- `-q` keeps talk off standard error, so that only errors are left there; data is printed all the
+  same. `nmk checkin -q` keeps quiet about errors that may pass, too.
 - `--dry-run` shows what would be done.
 - `ls` works for `list`, `rm` for `delete`, `revoke` for `nmk key delete`, and the plural of a noun
   for the noun.

@@ -11,7 +11,7 @@ from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.handing import Handing, check_fits, drafted, hand_out, made_good, parse_handing
 from nmk.cli.hub import import_
 from nmk.cli.key import is_private
-from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 
@@ -31,7 +31,7 @@ COLUMNS = {
 _ROUTER = "it must forward, and hosts there send to it what is for the network"
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk extclient create phone")
 def extclient() -> None:
     """Phones and other devices with a plain WireGuard app, let in by an ingress gateway."""
 
@@ -148,17 +148,15 @@ def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
 
 @extclient.command(
     "set",
+    cls=Setter,
+    known={
+        "name": "its name, a DNS label",
+        "address": "its address in the network, IPv4 or IPv6",
+        "gateway": "the node that lets it in",
+        "routes": "the ranges behind it, with commas between; empty: none",
+        "expires": "24h, 7d, never; one that has expired is let in again",
+    },
     epilog="Example: nmk extclient set phone expires=7d",
-    help="""
-Change an ext client; its gateway follows at its next check-in.
-
-\b
-  name     its name, a DNS label
-  address  its address in the network, IPv4 or IPv6
-  gateway  the node that lets it in
-  routes   the ranges behind it, with commas between; empty: none
-  expires  24h, 7d, never; one that has expired is let in again
-""",
 )
 @click.argument("name")
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
@@ -174,7 +172,7 @@ def set_(
     dry_run: bool,
     output: str,
 ) -> None:
-    """Change an ext client."""
+    """Change an ext client; its gateway follows at its next check-in."""
     path = _path(api, network, name)
     seen = api.call("GET", path)
     body = parse_pairs(settings)

@@ -29,7 +29,7 @@ COLUMNS = {
 _role_argument = click.argument("role", type=click.Choice(ROLES))
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk gateway list")
 def gateway() -> None:
     """Gateways: let phones in, join sites, lead to the internet.
 

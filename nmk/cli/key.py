@@ -22,7 +22,7 @@ COLUMNS = {
 }
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk key create -n home")
 def key() -> None:
     """Access keys: create, list, show, delete (revoke)."""
 

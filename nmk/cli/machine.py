@@ -30,7 +30,7 @@ def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
     command = click.option("-v", "--verbose", is_flag=True, help="Show commands as they run.")(
         command
     )
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing unless it fails.")(command)
+    return click.option("-q", "--quiet", is_flag=True, help="Print data and errors alone.")(command)
 
 
 @click.command(epilog="Example: nmk join - --name web < token")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import click
 
-from nmk.cli.api import AdminApi, segment, server_options
-from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.api import AdminApi, Json, segment, server_options
+from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import output_option, report, say, show
+from nmk.core.fitness import is_public
 from nmk.core.settings import NETWORK_SETTINGS
 
 COLUMNS = {
@@ -16,13 +19,13 @@ COLUMNS = {
     "NODES": "nodes",
     "REVISION": "revision",
 }
-SETTINGS = "\n".join(
-    f"  {s.name}  {s.help}; {s.low} to {s.high}{s.unit and ' ' + s.unit}, {s.default} by default"
+SETTINGS = {
+    s.name: f"{s.help}; {s.low} to {s.high}{s.unit and ' ' + s.unit}, {s.default} by default"
     for s in NETWORK_SETTINGS.values()
-)
+}
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk network create home")
 def network() -> None:
     """Networks: create, list, show, set, delete."""
 
@@ -41,6 +44,7 @@ def create(api: AdminApi, name: str, cidrs: tuple[str, ...], dry_run: bool, outp
     made = api.call("POST", "/networks", {"name": name, "cidrs": list(cidrs)}, dry_run=dry_run)
     ranges = " and ".join(c for c in (made["cidr4"], made["cidr6"]) if c)
     say(f"{'would create' if dry_run else 'created'} network {name} with {ranges}")
+    say(*_note_public(made, dry_run=dry_run))
     show(made, output, COLUMNS, "name")
     if not dry_run:
         say(f"  next: nmk key create -n {name}")
@@ -69,20 +73,18 @@ def show_(api: AdminApi, name: str, output: str) -> None:
 
 
 @network.command(
-    "set", epilog="Example: nmk network set home mtu=1380 keepalive=0", help=f"""
-Change settings of a network; agents follow at their next check-in.
-
-\b
-{SETTINGS}
-"""
-)  # fmt: skip
+    "set",
+    cls=Setter,
+    known=SETTINGS,
+    epilog="Example: nmk network set home mtu=1380 keepalive=0",
+)
 @click.argument("name")
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
 @dry_run_option
 @output_option
 @server_options
 def set_(api: AdminApi, name: str, settings: tuple[str, ...], dry_run: bool, output: str) -> None:
-    """Change settings of a network."""
+    """Change settings of a network; agents follow at their next check-in."""
     path = f"/networks/{segment(name)}"
     body = {"settings": parse_pairs(settings)}
     seen = api.call("GET", path)
@@ -108,3 +110,17 @@ def delete(api: AdminApi, name: str, yes: bool, dry_run: bool) -> None:
     api.delete(path, revision=seen["revision"], dry_run=dry_run)
     if not dry_run:
         report(f"deleted {what}")
+
+
+def _note_public(made: Json, *, dry_run: bool) -> list[str]:
+    """What is lost where a range is not the owner's alone, and how to have another; [] else."""
+    ranges = [c for c in (made["cidr4"], made["cidr6"]) if c and is_public(ip_network(c))]
+    if not ranges:
+        return []
+    name = made["name"]
+    again = f"nmk network create {name}"
+    lost = "nodes will not reach hosts of the internet that have addresses in it"
+    return [
+        f"note: {' and '.join(ranges)} is public address space: {lost}",
+        f"  with private ranges: {again if dry_run else f'nmk network delete {name}; {again}'}",
+    ]

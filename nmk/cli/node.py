@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
-from nmk.cli.nouns import Noun, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import Json, output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 from nmk.errors import Stale
@@ -20,7 +20,7 @@ COLUMNS = {
 }
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk node list")
 def node() -> None:
     """Nodes: list, show, set, delete. Machines become nodes by `nmk join`."""
 
@@ -72,16 +72,14 @@ def show_(api: AdminApi, network: str | None, name: str, output: str) -> None:
 
 @node.command(
     "set",
+    cls=Setter,
+    known={
+        "name": "its name, a DNS label",
+        "address": "its address in the network, IPv4 or IPv6",
+        "endpoint": "ADDRESS[:PORT] where others reach it, at its own port where none is given; "
+        "empty: found automatically again",
+    },
     epilog="Example: nmk node set web name=www endpoint=198.51.100.7:51821",
-    help="""
-Change a node; machines follow at their next check-in.
-
-\b
-  name      its name, a DNS label
-  address   its address in the network, IPv4 or IPv6
-  endpoint  ADDRESS[:PORT] where others reach it, at its own port where none is given; empty: found
-            automatically again
-""",
 )
 @click.argument("name")
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
@@ -97,7 +95,7 @@ def set_(
     dry_run: bool,
     output: str,
 ) -> None:
-    """Change a node."""
+    """Change a node; machines follow at their next check-in."""
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
     body = parse_pairs(settings)
     seen = api.call("GET", path)

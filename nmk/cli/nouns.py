@@ -32,6 +32,20 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class Setter(click.Command):
+    """A command that takes settings; its help has them as it has the options."""
+
+    def __init__(self, *args: Any, known: Mapping[str, str], **more: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **more)
+        self._known = known
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The settings with what they are, before the options."""
+        with formatter.section("Settings"):
+            formatter.write_dl(list(self._known.items()))
+        super().format_options(ctx, formatter)
+
+
 class Noun(Commands):
     """`nmk NOUN VERB`; `ls`, `rm` and `revoke` work too and are not shown."""
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EPIPE
 from io import TextIOWrapper
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -27,6 +28,8 @@ Json = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
 _GAP = 2  # columns between two of a table, as tabulate has them
 _NARROWEST = 10  # characters that are left of a cell
+_TIED = "\u00a0"  # a space that no line ends at; `plain` leaves none in a cell
+_INDENT = 4  # of what stands under a row
 FORMATS = ("table", "json", "name")
 _mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same form
 _called: tuple[str, Collection[str]] = ("nmk", ())
@@ -85,7 +88,7 @@ def quiet_option(command: Command) -> Command:
         is_flag=True,
         expose_value=False,
         callback=silence,
-        help="Say nothing unless it fails.",
+        help="Print data and errors alone.",
     )(command)
 
 
@@ -123,26 +126,62 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from tabulate import tabulate
 
     cells = [[plain(text) for text in row] for row in rows]
-    if headings:
-        cells = fit_columns(list(headings), cells)
-    return tabulate(cells, headings, tablefmt="plain", disable_numparse=True)
+    is_bounded = headings and rows and sys.stdout is not None and sys.stdout.isatty()
+    folded: list[list[str]] = []
+    if is_bounded:
+        headings, cells, folded = _fit(list(headings), cells, get_terminal_size().columns)
+    table = tabulate(cells, headings, tablefmt="plain", disable_numparse=True)
+    if not folded:
+        return table
+    head, *lines = table.split("\n")
+    under = zip(lines, folded, strict=True)
+    return "\n".join([head, *chain.from_iterable([line, *more] for line, more in under)])
 
 
-def fit_columns(headings: list[str], rows: list[list[str]]) -> list[list[str]]:
-    """The rows with their widest columns cut so that a line fits on the terminal, if it is one."""
-    if not rows or sys.stdout is None or not sys.stdout.isatty():
-        return rows
-    room = get_terminal_size().columns - _GAP * (len(headings) - 1)
+def _fit(
+    headings: list[str], rows: list[list[str]], room: int
+) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """The table as it fits into so many columns, and the lines that stand under each row.
+
+    The first column is never cut, the others as far as can be read; where that is not enough they
+    are not cut, and the last ones go into lines of their own.
+    """
     least = [len(h) + _GAP for h in headings]  # tabulate's least
     widths = [max(n, *map(len, c)) for n, c in zip(least, zip(*rows, strict=True), strict=True)]
+    ends = [n - _GAP for n in accumulate(w + _GAP for w in widths)]  # where each column ends
     least = [max(n, min(w, _NARROWEST)) for n, w in zip(least, widths, strict=True)]
-    while sum(widths) > room and (wide := [i for i, w in enumerate(widths) if w > least[i]]):
-        widths[max(wide, key=lambda i: widths[i])] -= 1
+    least[0] = widths[0]
+    if sum(least) + _GAP * (len(headings) - 1) > room:
+        kept = max(1, sum(end <= room for end in ends))
+        folded = [_fold(headings[kept:], row[kept:], room) for row in rows]
+        return headings[:kept], [row[:kept] for row in rows], folded
+    while sum(widths) + _GAP * (len(headings) - 1) > room:
+        widths[max((i for i, w in enumerate(widths) if w > least[i]), key=widths.__getitem__)] -= 1
     more = "\u2026" if takes_unicode() else "~"
-    return [
+    cut = [
         [c if len(c) <= w else c[: w - 1] + more for c, w in zip(row, widths, strict=True)]
         for row in rows
     ]
+    return headings, cut, []
+
+
+def _fold(headings: list[str], cells: list[str], room: int) -> list[str]:
+    """Cells with their headings as indented lines; those that say nothing are left out."""
+    said = [
+        f"{h.lower()}:{_TIED}{c}"
+        for h, c in zip(headings, cells, strict=True)
+        if c not in {"", "-"}
+    ]
+    indent = " " * _INDENT
+    lines = wrap(
+        "; ".join(said),
+        max(room, _NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_TIED, " ") for line in lines]
 
 
 def cell(value: object) -> str:

@@ -34,7 +34,7 @@ def agent(verbose: bool) -> None:
     Agent(runner(dry=False, verbose=verbose), say).serve()
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, epilog="Example: nmk service install")
 def service() -> None:
     """Start nmk with this machine: install, remove, status."""
 

@@ -6,27 +6,21 @@ import click
 
 from nmk.cli.api import network_option
 from nmk.cli.machine import runner, talk_options, tell_cut_off
-from nmk.cli.nouns import dry_run_option, parse_pairs
+from nmk.cli.nouns import Setter, dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
 from nmk.core.settings import WISHES
 from nmk.system.facts import check_root
 
 COLUMNS = {"SETTING": "name", "VALUE": "value", "FROM": "from"}
-SETTINGS = "\n".join(f"  {w.name}  {w.help}" for w in WISHES.values())
 
 
 @click.command(
-    "set", epilog="Example: nmk set exit-node=home kill-switch=on", help=f"""
-Set what this machine wishes for itself; it wins over what the controller says.
-
-\b
-{SETTINGS}
-
-Settings of the network, such as mtu=1380, can be set for this machine alone as well. An empty
-value takes a setting back.
-"""
-)  # fmt: skip
+    "set",
+    cls=Setter,
+    known={w.name: w.help for w in WISHES.values()},
+    epilog="Example: nmk set exit-node=home kill-switch=on",
+)
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
 @network_option
 @dry_run_option
@@ -34,7 +28,11 @@ value takes a setting back.
 def set_(
     settings: tuple[str, ...], network: str | None, dry_run: bool, quiet: bool, verbose: bool
 ) -> None:
-    """Set what this machine wishes for itself."""
+    """Set what this machine wishes for itself; it wins over what the controller says.
+
+    Settings of the network, such as mtu=1380, can be set for this machine alone as well. An empty
+    value takes a setting back.
+    """
     from nmk.agent import state
     from nmk.agent.wishes import note
 

@@ -189,10 +189,9 @@ def test_a_table_fits_the_terminal(net: Net, columns: int, monkeypatch: pytest.M
     piped = nmk("node", "list")
     assert net.call("DELETE", f"/nodes/{long}").status == 204
     assert long in piped.out
-    assert (long in shown.out) == (columns == 200)
-    assert ("\u2026" in shown.out) == (columns < 200)
-    if columns == 70:
-        assert max(map(len, shown.out.splitlines())) <= columns
+    assert long in shown.out
+    assert (long + "  " in shown.out) == (columns > len(long))
+    assert max(len(line.rstrip()) for line in shown.out.splitlines()) <= columns
 
 
 def test_an_invitation_reports_addresses_as_others_do() -> None:
@@ -245,3 +244,36 @@ def test_an_unknown_host_key_is_told_with_the_way_to_accept_it() -> None:
     assert "nmk invite --accept-new root@web" in hint
     changed = ["@ REMOTE HOST IDENTIFICATION HAS CHANGED! @", "Host key verification failed."]
     assert "accept-new" not in "".join(explain_ssh("root@web", changed))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_public_range_is_named_with_what_it_costs(dry_run: bool) -> None:
+    more = ["--dry-run"] * dry_run
+    done = nmk("network", "create", "open", "8.8.0.0/16", "fd99::/64", "-q", *more)
+    assert (done.code, done.err) == (0, "")
+    if not dry_run:
+        assert nmk("network", "delete", "open", "--yes").code == 0
+    done = nmk("network", "create", "open", "8.8.0.0/16", "fd99::/64", *more)
+    [note, try_] = done.err.splitlines()[1:3]
+    assert note.startswith("note: 8.8.0.0/16 is public address space: nodes will not reach hosts")
+    wanted = "nmk network create open" if dry_run else "nmk network delete open; nmk network create"
+    assert wanted in try_
+    assert done.out.startswith("name ")
+    if not dry_run:
+        assert nmk("network", "delete", "open", "--yes").code == 0
+
+
+@pytest.mark.parametrize("cidr", ["10.99.0.0/24", "100.64.9.0/24", "fd98::/64", "192.168.9.0/24"])
+def test_a_private_range_needs_no_word(cidr: str) -> None:
+    done = nmk("network", "create", "shut", cidr, "--dry-run")
+    assert done.code == 0
+    assert "note" not in done.err
+
+
+def test_quiet_prints_data_alone() -> None:
+    done = nmk("network", "create", "hush", "10.99.1.0/24", "-q", "-o", "name")
+    assert (done.code, done.out, done.err) == (0, "hush\n", "")
+    done = nmk("network", "set", "hush", "mtu=1400", "-q")
+    assert (done.code, "1400" in done.out, done.err) == (0, True, "")
+    assert nmk("network", "delete", "hush", "--yes", "-q").code == 0
+    assert nmk("network", "show", "hush", "-q").err.startswith("nmk: ")
