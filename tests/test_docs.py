@@ -12,16 +12,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 import nmk
+from nmk.agent.status import NEXT, TROUBLES
 from nmk.cli import main as cli
 from nmk.cli import output
+from nmk.cli.machine_status import CONDITIONS
+from nmk.core.health import State
 from nmk.core.records import node_id
 from nmk.core.view import pack
 from nmk.errors import NmkError, all_errors
+from nmk.server.presence import NodeState
 from nmk.wire import envelope
 from nmk.wire.token import Token, parse_token
 
@@ -111,6 +116,32 @@ def test_the_command_lines_own_codes_have_an_entry(
     entries = {code: int(e) for code, e, *rest in error_rows() if len(rest) == 2}
     assert entries[said[0]] == exit_code
     assert len(entries) == 3
+
+
+def first_cells(page: str) -> set[str]:
+    """What the tables of a page are about: the codes in their first cells."""
+    text = (ROOT / "docs" / page).read_text()
+    rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", text, re.MULTILINE)
+    return {code for row in rows for code in re.findall(r"`([a-z-]+)`", row)}
+
+
+def sources(pattern: str) -> set[str]:
+    """What a pattern finds in the source."""
+    texts = [path.read_text() for path in (ROOT / "nmk").rglob("*.py")]
+    return {found for text in texts for found in re.findall(pattern, text)}
+
+
+def test_every_problem_and_state_is_explained() -> None:
+    problems = sources(r"\bProblem\(\s*\"([a-z-]+)\"")
+    assert "led-elsewhere" in problems
+    interfaces = {"up", *TROUBLES, *CONDITIONS}
+    assert {*problems, *get_args(NodeState), *interfaces} <= first_cells("errors.md")
+
+
+def test_every_state_of_a_peer_and_every_check_is_explained() -> None:
+    checks = sources(r"\bFinding\(\s*\"([a-z-]+)\"")
+    assert len(checks) > 15
+    assert {*checks, *get_args(State), *NEXT, "off"} <= first_cells("seeing.md")
 
 
 def headings(page: Path) -> set[str]:

@@ -34,6 +34,7 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
     yield from _try("leftovers", None, lambda: check_leftovers(run))
     if networks:
         yield from _try("state", None, machine.check_state)
+        yield from _try("hooks", None, machine.check_hooks)
     for name in networks:
         yield from _examine_network(name, run, clock)
 

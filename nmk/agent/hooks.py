@@ -42,7 +42,7 @@ def call(events: Sequence[Event], me: Membership, names: Mapping[str, str], run:
         return
     places = {k: os.environ[k] for k in _PASSED_ON if k in os.environ}
     view = me.known.view if me.known else None
-    directory = config_directory().absolute() / "hooks"
+    directory = hooks_directory()
     calls: list[_Call] = [
         (
             directory / event.name,
@@ -54,6 +54,11 @@ def call(events: Sequence[Event], me: Membership, names: Mapping[str, str], run:
     if calls:
         turn = None if run.dry else _line_up()
         after_release(lambda: _call_all(calls, turn, run))
+
+
+def hooks_directory() -> Path:
+    """Where the owner puts hooks."""
+    return config_directory().absolute() / "hooks"
 
 
 def _line_up() -> tuple[int | None, int] | None:
@@ -82,10 +87,11 @@ def _call(program: Path, variables: Mapping[str, str], run: Runner) -> bool:
     name = f"hook {program.name}"
     try:
         fault = find_fault(program)
+        reason = fault and fault.reason
     except OSError as error:
-        fault = f"{program}: {error.strerror}"
-    if fault:
-        run.warn(f"{name} is not run: {fault}")
+        reason = f"{program}: {error.strerror}"
+    if reason:
+        run.warn(f"{name} is not run: {reason}")
         return False
     run.show(f"[#] {program} {variables.get('NMK_PEER', '')}".rstrip())
     if run.dry:

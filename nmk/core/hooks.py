@@ -9,12 +9,15 @@ from ipaddress import ip_network
 from nmk.core.peers import View
 from nmk.core.tunnel import Change, Tunnel, TunnelPeer
 
+NAMES = ("up", "down", "peer-added", "peer-removed")
+"""What a hook can be called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that has happened to an interface.
 
-    `name` is one of up, down, peer-added, peer-removed; `peer` is whom the last two are about.
+    `name` is one of NAMES; `peer` is whom the last two are about.
     """
 
     name: str

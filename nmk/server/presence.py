@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nmk.core.records import node_id
 from nmk.wire.messages import CheckIn
@@ -19,6 +19,8 @@ LATE_INTERVALS = 10
 MOST_STRANGERS = 100  # that are remembered; anybody can be one
 STRANGER_SECONDS = 3600  # that one is shown for
 _KEPT_INSTANCES = 8
+
+NodeState = Literal["healthy", "late", "lost", "unheard", "doubled"]
 
 
 class Sighting(NamedTuple):
@@ -171,7 +173,7 @@ class Presence:
             for memory in self._memories:
                 memory.pop(identity, None)
 
-    def state(self, identity: str, interval: int) -> str:
+    def state(self, identity: str, interval: int) -> NodeState:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; or one of these.
 
         `unheard`: it has not checked in since this controller started, and is not late yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -10,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from nmk.errors import CommandFailed
+from nmk.files import open_regular
 from nmk.system.runner import environment
 
 MOST_OUTPUT = 64 * 1024  # bytes
+_MOST_HEAD = 256  # bytes that Linux looks at for the interpreter (BINPRM_BUF_SIZE)
 _POLL = 0.05  # seconds between two looks at the clock
 
 Say = Callable[[str], None]
@@ -25,24 +28,56 @@ class TimeIsUp(CommandFailed):
     """A program that was ended because it took too long, or printed too much."""
 
 
-def find_fault(program: Path) -> str | None:
-    """Why root must not run a program; None where it may.
+class Fault(NamedTuple):
+    """Why a program is not run, and what mends that."""
+
+    reason: str
+    mend: str
+
+
+def find_fault(program: Path) -> Fault | None:
+    """Why root must not run a program; None where it may. Raises OSError.
 
     It and every directory above it must be root's, and writable by nobody else: whoever can put
     another file in its place can be root.
     """
     for path in (program, *program.parents):
-        info = path.lstat()
+        info, named = path.lstat(), shlex.quote(str(path))
         if stat.S_ISLNK(info.st_mode):
-            return f"{path} is a symbolic link"
+            return Fault(f"{path} is a symbolic link", "put in its place what it leads to")
         if info.st_uid != 0:
-            return f"{path} does not belong to root"
+            mend = f"chown root {named}, if it has what you want root to run"
+            return Fault(f"{path} does not belong to root", mend)
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return f"{path} can be written by others than root"
-    mode = program.lstat().st_mode
+            return Fault(f"{path} can be written by others than root", f"chmod go-w {named}")
+    mode, named = program.lstat().st_mode, shlex.quote(str(program))
     if not stat.S_ISREG(mode):
-        return f"{program} is no file"
-    return None if mode & stat.S_IXUSR else f"{program} is not executable"
+        return Fault(f"{program} is no file", "put a program in its place")
+    if not mode & stat.S_IXUSR:
+        return Fault(f"{program} is not executable", f"chmod u+x {named}")
+    return None
+
+
+def find_start_fault(program: Path) -> Fault | None:
+    """Why the kernel would not start a program (execve(2)); None where it would, or may.
+
+    Raises OSError.
+    """
+    with open_regular(program) as file:
+        head = file.read(_MOST_HEAD)
+    if head.startswith(b"\x7fELF"):
+        return None
+    if not head.startswith(b"#!"):
+        reason = f"{program} is no program: its first line does not begin with #!"
+        return Fault(reason, "let its first line be #!/bin/sh, or what else runs it")
+    words = os.fsdecode(head[2:].partition(b"\n")[0]).strip(" \t").split(maxsplit=1)
+    interpreter = words[0] if words else ""
+    if head.partition(b"\n")[0].endswith(b"\r"):
+        return Fault(f"{program} has lines that end in CR LF", "let its lines end in LF alone")
+    if not Path(interpreter).is_file():
+        mend = "name an interpreter that is on this machine, such as #!/bin/sh"
+        return Fault(f"{program} wants {interpreter or 'nothing'}, which is not there", mend)
+    return None
 
 
 def run_script(program: Path, variables: Mapping[str, str], seconds: float, say: Say) -> None:

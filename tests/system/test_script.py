@@ -34,6 +34,12 @@ def write() -> Iterator[Write]:
     shutil.rmtree(directory)
 
 
+def reason(program: Path) -> str | None:
+    """Why it is not run."""
+    fault = find_fault(program)
+    return fault and fault.reason
+
+
 def test_a_program_of_roots_is_fine(write: Write) -> None:
     assert find_fault(write("true")) is None
 
@@ -42,15 +48,15 @@ def test_what_others_can_change_is_refused(write: Write) -> None:
     program = write("true")
     for mode in (0o775, 0o757, 0o777):
         program.chmod(mode)
-        assert find_fault(program) == f"{program} can be written by others than root"
+        assert reason(program) == f"{program} can be written by others than root"
     program.chmod(0o755)
     for mode in (0o770, 0o1777):
         program.parent.chmod(mode)
-        assert find_fault(program) == f"{program.parent} can be written by others than root"
+        assert reason(program) == f"{program.parent} can be written by others than root"
     program.parent.chmod(0o755)
     for path in (program, program.parent):
         os.chown(path, 65534, -1)
-        assert find_fault(program) == f"{path} does not belong to root"
+        assert reason(program) == f"{path} does not belong to root"
         os.chown(path, 0, -1)
 
 
@@ -58,10 +64,10 @@ def test_what_is_no_program_is_refused(write: Write) -> None:
     program = write("true")
     link = program.with_name("link")
     link.symlink_to("/bin/true")
-    assert find_fault(link) == f"{link} is a symbolic link"
-    assert find_fault(program.parent) == f"{program.parent} is no file"
+    assert reason(link) == f"{link} is a symbolic link"
+    assert reason(program.parent) == f"{program.parent} is no file"
     program.chmod(0o644)
-    assert find_fault(program) == f"{program} is not executable"
+    assert reason(program) == f"{program} is not executable"
 
 
 def test_its_output_is_told_and_its_environment_is_what_was_given(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from nmk.agent.hooks import hooks_directory
 from nmk.agent.places import state_directory
 from nmk.core.findings import Finding
+from nmk.core.hooks import NAMES
 from nmk.errors import NmkError
 from nmk.system import filesystem, wireguard
 from nmk.system.runner import Runner
+from nmk.system.script import find_fault, find_start_fault
 from nmk.tools import has_tool, install_hint
 
 _VERSIONS = {
@@ -19,6 +22,7 @@ _VERSIONS = {
     "nft": ("nft", "--version"),
 }
 _NEEDED = ("wg", "ip")
+_NAMING = f"name it for an event: {', '.join(NAMES)}"
 _VERSION = re.compile(r"\d+\.[\w.]+|\d{8}")  # 1.0.6, or a day: 20221126
 _FORWARDING = {
     4: Path("/proc/sys/net/ipv4/ip_forward"),
@@ -89,6 +93,27 @@ def check_state() -> list[Finding]:
             )
         ]
     return [Finding("state", "ok", f"{directory} outlives a reboot")]
+
+
+def check_hooks() -> list[Finding]:
+    """Whether the owner's hooks would be run; nothing where there are none."""
+    directory = hooks_directory()
+    there = sorted(directory.iterdir()) if directory.is_dir() else []
+    known = [program for program in there if program.name in NAMES]
+    faults = {p: find_fault(p) or find_start_fault(p) for p in known}
+    found = [
+        Finding("hooks", "broken", f"{program.name} is not run: {fault.reason}", fault.mend)
+        for program, fault in faults.items()
+        if fault
+    ]
+    found += [
+        Finding("hooks", "warn", f"{p} is never run: no event has that name", _NAMING)
+        for p in there
+        if p not in faults
+    ]
+    well = [program.name for program in known if not faults[program]]
+    ok = Finding("hooks", "ok", f"{', '.join(well)} in {directory}")
+    return [ok, *found] if well else found
 
 
 def _version(run: Runner, argv: tuple[str, ...]) -> str:
