@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
-from nmk.core.claims import SERVICES, Claim, LeftOut, find_left_out
+from nmk.core.claims import SERVICES, Claim, LeftOut, find_inside, find_left_out
 from nmk.system.facts import own_subnets
 
 
@@ -27,6 +27,25 @@ def collect_claims(me: Membership, others: list[Membership]) -> list[Claim]:
         if (other.order, other.network) < (me.order, me.network)
         for cidr in other.known.view.cidrs
     ]
+
+
+def inside_others(me: Membership) -> list[tuple[str, Claim]]:
+    """The ranges that this gateway routes and another network of the machine has or leads to.
+
+    A gateway is no way between networks, so it forwards nothing there.
+    """
+    if me.known is None:
+        return []
+    others = state.others(me.network)
+    claims = []
+    for other in others:
+        if other.known and other.phase == "joined" and not other.down:
+            view = other.known.view
+            led = [cidr for peer in view.peers.values() for cidr in peer.gateway.ranges]
+            led += [cidr for client in view.clients.values() for cidr in client.ranges]
+            claims += [Claim(c, f"network {other.network}") for c in (*view.cidrs, *led)]
+    lans = [claim.range for claim in own_lans(me, others)]
+    return find_inside(me.known.view.gateway, claims, lans)
 
 
 def own_lans(me: Membership, others: list[Membership]) -> list[Claim]:

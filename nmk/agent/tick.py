@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from nmk.agent import interface, last_check_in, liveness, state, surroundings
 from nmk.agent.api import Answer, NodeApi
+from nmk.agent.claims import inside_others
 from nmk.agent.desired import Local, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
@@ -337,8 +338,9 @@ def serves(me: Membership) -> str:
         return "interface"
     if not surroundings.is_settled(me):
         return ""
-    forwards = all(sysctl.read(path) == "1" for path in forwarding_of(me.known.view))
-    return SERVES if forwards else "forwarding"
+    if not all(sysctl.read(path) == "1" for path in forwarding_of(me.known.view)):
+        return "forwarding"
+    return "network" if inside_others(me) else SERVES
 
 
 def keep(before: Membership, after: Membership, run: Runner) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
+from nmk.core.gateways import Gateway
 from nmk.core.links import CLOUDS
 from nmk.core.parse import Address, Range, overlap, parse_address
 from nmk.core.peers import View
@@ -70,6 +71,21 @@ def holds(subnet: str, cidr: str) -> bool:
     """
     outer, inner = ip_network(subnet), ip_network(cidr)
     return overlap(outer, inner) and outer.prefixlen <= inner.prefixlen
+
+
+def find_inside(
+    gateway: Gateway, claims: Sequence[Claim], lans: Sequence[str]
+) -> list[tuple[str, Claim]]:
+    """The ranges that a gateway routes, each with the first claim that shares addresses with it.
+
+    Not those that a LAN of its machine holds: what goes there goes by that.
+    """
+    return [
+        (cidr, found[0])
+        for cidr, lan in zip(gateway.ranges, gateway.lans, strict=True)
+        if not any(holds(own, lan) for own in lans)
+        if (found := [c for c in claims if overlap(ip_network(c.range), ip_network(lan))])
+    ]
 
 
 class Holders:

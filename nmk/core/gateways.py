@@ -115,7 +115,9 @@ OBSTACLES = {
     "nft": "nft is not installed there",
     "forwarding": "its kernel does not forward, and that cannot be changed",
     "interface": "the interface that it shall route by is not there",
+    "network": "a range of it is in another network of its machine, where it lets nobody in",
 }
+OF_RANGES = ("network",)  # those in the way of an egress gateway alone
 TOO_OLD = "its nmk is older than 0.3.0 and does not know what is mapped, or behind an ext client"
 
 

@@ -6,7 +6,14 @@ from typing import cast
 
 from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
-from nmk.core.gateways import OBSTACLES, SERVES, TOO_OLD, gateway_json, parse_role
+from nmk.core.gateways import (
+    OBSTACLES,
+    OF_RANGES,
+    SERVES,
+    TOO_OLD,
+    gateway_json,
+    parse_role,
+)
 from nmk.core.records import PROTOCOL, ExtClient, Node
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.sites import unsaid
@@ -122,6 +129,8 @@ class Gateways:
         leads = role == "ingress" and any(client.routes for client in clients)
         ranges = options.get("ranges", [])
         serves = self._controller.presence.serves(node.identity)
+        if serves in OF_RANGES and role != "egress":
+            serves = SERVES
         is_old = node.facts.protocol < PROTOCOL and (options.get("mapped") or leads)
         return {
             "node": node.name,

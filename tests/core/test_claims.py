@@ -13,15 +13,25 @@ from nmk.core.claims import (
     Claim,
     LeftOut,
     find_declined,
+    find_inside,
     find_left_out,
     holds,
     summarize,
 )
+from nmk.core.gateways import Egress, Gateway
 from nmk.core.mesh import encode_entry
 from nmk.core.peers import View, parse_view
 from nmk.core.settings import effective
 from nmk.core.tunnel import Own, compile_tunnel
-from tests.core.made import INGRESS, key32, made_client, made_mesh, made_node, made_view
+from tests.core.made import (
+    INGRESS,
+    key32,
+    made_client,
+    made_egress,
+    made_mesh,
+    made_node,
+    made_view,
+)
 
 OWN = Own("nmk-home", key32(99), 1)
 
@@ -154,3 +164,18 @@ def test_who_has_a_range_in_a_subnet_of_his_own_is_named_with_it() -> None:
         "fd00:7::/64": [("b", "fd00:7::/64")],
         "10.9.0.0/16": [("c", "10.0.0.0/8")],
     }
+
+
+def test_ranges_that_lie_in_another_network_of_the_machine_lead_nowhere() -> None:
+    gateway = made_egress("10.99.0.0/24", "192.168.7.0/24", "192.168.0.0/16")
+    mesh = Claim("10.99.0.0/16", "network lab")
+    part = Claim("192.168.7.128/25", "network lab")  # that it leads to
+    assert find_inside(gateway, [mesh, part], ()) == [
+        ("10.99.0.0/24", mesh),
+        ("192.168.0.0/16", part),
+        ("192.168.7.0/24", part),
+    ]
+    in_a_lan = find_inside(gateway, [mesh, part], ("10.99.0.0/24", "192.168.7.0/24"))
+    assert in_a_lan == [("192.168.0.0/16", part)]
+    mapped = Gateway(egress=Egress(("10.9.7.0/24",), mapped={"10.9.7.0/24": "10.99.7.0/24"}))
+    assert find_inside(mapped, [mesh], ()) == [("10.9.7.0/24", mesh)]

@@ -267,6 +267,7 @@ def test_of_two_admins_who_change_a_role_one_is_told_that_he_was_late(net: Net) 
         ("accept-roles", False, "its owner has accept-roles=off"),
         ("nft", False, "nft is not installed there"),
         ("interface", False, "the interface that it shall route by is not there"),
+        ("network", True, None),  # which is in the way of an egress gateway alone
         ("a word of later versions", False, None),
         ("", None, None),
     ],
@@ -279,6 +280,17 @@ def test_a_gateway_says_whether_it_serves(
     gate.check_in(serves=said)
     [row] = net.get("/gateways")
     assert (row["serves"], row["obstacle"]) == (serves, obstacle)
+
+
+def test_a_range_that_is_in_another_network_of_the_gateway_is_not_served(net: Net) -> None:
+    gate = net.ingress("gate")
+    net.add_gateway("gate", "egress", ranges=["192.168.50.0/24"])
+    gate.check_in(serves="network")
+    rows = {row["role"]: row for row in net.get("/gateways")}
+    assert (rows["ingress"]["serves"], rows["egress"]["serves"]) == (True, False)
+    assert rows["egress"]["obstacle"] == (
+        "a range of it is in another network of its machine, where it lets nobody in"
+    )
 
 
 @pytest.mark.parametrize("said", [5, True, ["yes"], {}, "x" * 256, "\x1b[31m"])

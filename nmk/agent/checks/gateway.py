@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from nmk.agent import liveness, surroundings
+from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
 from nmk.agent.exits import command, ends_past, find_way_out, observe
 from nmk.agent.membership import Membership
@@ -37,7 +38,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     found = _check_way_out(me, wish, run)
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
-        found += [*_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
+        found += [*_inside_others(me, wish), *_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
     lines = [c.line for c in surroundings.plan(me, want, run).changes]
     if lines:
         more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
@@ -100,6 +101,22 @@ def _missing_interfaces(me: Membership, wish: Desired) -> list[Finding]:
         )
         for kind, role in roles.items()
         if role and role.interface and not wireguard.exists(role.interface)
+    ]
+
+
+def _inside_others(me: Membership, wish: Desired) -> list[Finding]:
+    """The ranges into which nothing is forwarded, as another network of the machine is there."""
+    name = me.known.view.name if me.known else ""
+    return [
+        Finding(
+            "gateway",
+            "broken",
+            f"{cidr} leads into {claim.owner} of this machine ({claim.range}), and a gateway is no "
+            "way between networks: nothing is forwarded there",
+            f"on the controller: nmk gateway remove -n {me.remote_name} {name} egress {cidr}",
+            me.network,
+        )
+        for cidr, claim in (inside_others(me) if wish.roles else ())
     ]
 
 
