@@ -158,7 +158,7 @@ def _let(machine: Machine, stop: Stopped, *, forwarded: bool) -> str:
         return f"ufw route allow in on {name} && ufw route allow out on {name}"
     family, _, table = stop.table.partition(" ")
     sides = (("i", "iifname"), ("o", "oifname")) if forwarded else (("i", "iifname"),)
-    tool = {"ip": "iptables", "ip6": "ip6tables"}.get(family, "")
+    tool = stop.tool or {"ip": "iptables", "ip6": "ip6tables"}.get(family, "")
     if table == "filter" and has_tool(tool):
         rules = [f"{tool} -I {stop.chain} -{short} {name} -j ACCEPT" for short, _ in sides]
         return " && ".join(

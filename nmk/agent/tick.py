@@ -21,7 +21,7 @@ from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES
 from nmk.core.parse import parse_address, parse_endpoint, with_port
-from nmk.core.peers import Reply
+from nmk.core.peers import Reply, View
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
@@ -336,11 +336,14 @@ def serves(me: Membership) -> str:
         return "nft"
     if not all(map(wireguard.exists, me.known.view.gateway.interfaces)):
         return "interface"
-    if not surroundings.is_settled(me):
-        return ""
-    if not all(sysctl.read(path) == "1" for path in forwarding_of(me.known.view)):
-        return "forwarding"
-    return "network" if inside_others(me) else SERVES
+    return _plays(me, me.known.view) if surroundings.is_settled(me) else ""
+
+
+def _plays(me: Membership, view: View) -> str:
+    """The same of a gateway that has all that it needs, once its filter is in place."""
+    if all(sysctl.read(path) == "1" for path in forwarding_of(view)):
+        return "network" if inside_others(me) else SERVES
+    return "forwarding"
 
 
 def keep(before: Membership, after: Membership, run: Runner) -> None:

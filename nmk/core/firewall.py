@@ -90,17 +90,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Where a packet is dropped, or may be."""
+    """Where a packet is dropped, or may be. `tool`: as of its table."""
 
     table: str
     chain: str
     outcome: Outcome
+    tool: str = ""
 
 
 def find_stops(tables: Sequence[Table], hook: str, packet: Packet) -> list[Stopped]:
     """The base chains of a hook that do not let the packet pass for sure; each one has a say."""
     outcomes = [
-        Stopped(table.name, chain.name, judge_chain(table, chain, packet))
+        Stopped(table.name, chain.name, judge_chain(table, chain, packet), table.tool)
         for table in tables
         for chain in table.chains.values()
         if chain.hook == hook and _sees(table, packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,15 +37,20 @@ def read_tables(run: Runner, kind: Kind = "filter") -> list[Table] | None:
     return tables + _read_legacy(run, kind)
 
 
-def _read_legacy(run: Runner, kind: Kind) -> list[Table]:
-    found = []
+def legacy_rules(run: Runner, table: str) -> Iterator[tuple[str, str, str]]:
+    """What the old iptables has in a table of each family: that, the program, what it prints."""
     for tool, names in _LEGACY.items():
         legacy = f"{tool}-legacy" if has_tool(f"{tool}-legacy") else tool
-        if has_tool(legacy) and kind in _lines(names):
+        if has_tool(legacy) and table in _lines(names):
             with suppress(CommandFailed):  # this iptables speaks nft, and has been asked
-                name = f"{_FAMILIES[tool]} {kind}"
-                found.append(parse_rules(run.read([legacy, "-t", kind, "-S"]), name, legacy))
-    return found
+                yield _FAMILIES[tool], legacy, run.read([legacy, "-t", table, "-S"])
+
+
+def _read_legacy(run: Runner, kind: Kind) -> list[Table]:
+    return [
+        parse_rules(text, f"{family} {kind}", tool)
+        for family, tool, text in legacy_rules(run, kind)
+    ]
 
 
 def _lines(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from nmk.core.tunnel import MARK
 from nmk.errors import NmkError
 from nmk.files import open_regular
 from nmk.system.facts import own_subnets
+from nmk.system.firewall import legacy_rules
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
@@ -22,7 +23,7 @@ _DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/u
 _AFTER = ("/etc/sysctl.conf", "/etc/ufw/sysctl.conf")
 _MOST_BYTES = 256 * 1024
 _TABLE = re.compile(r"table (\S+) (\S+) \{")
-_TRANSLATES = re.compile(r'\b(?:masquerade|snat)\b|"(?:MASQUERADE|SNAT)"')
+_TRANSLATES = re.compile(r'\b(?:masquerade|snat)\b|"(?:MASQUERADE|SNAT)"|-j (?:MASQUERADE|SNAT)\b')
 _FAMILIES = {IPV4_FORWARDING: ("ip", "inet"), IPV6_FORWARDING: ("ip6", "inet")}
 
 
@@ -91,6 +92,10 @@ def _inner_bridge(path: str) -> str | None:
 
 
 def _translation(run: Runner, path: str, own: str) -> str | None:
+    said = "the packet filter translates addresses"
+    for family, tool, text in legacy_rules(run, "nat"):
+        if family in _FAMILIES[path] and _TRANSLATES.search(text):
+            return f"{said} ({family} nat, {tool})"
     if not has_tool("nft"):
         return None
     table, is_theirs = ("", ""), False
@@ -100,7 +105,7 @@ def _translation(run: Runner, path: str, own: str) -> str | None:
                 table = (match[1], match[2])
                 is_theirs = table[0] in _FAMILIES[path] and not table[1].startswith(own)
             elif is_theirs and _TRANSLATES.search(line):
-                return f"the packet filter translates addresses ({' '.join(table)})"
+                return f"{said} ({' '.join(table)})"
     return None
 
 

@@ -7,9 +7,11 @@ kernel's own for IPv4 (kernel: ip-sysctl, rp_filter).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from nmk.system import sysctl
+from nmk.system.firewall import legacy_rules
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
@@ -17,23 +19,29 @@ _HOME = re.compile(r"\s*(table \S+ (\S+)|chain (\S+)) \{")
 # Without the interface (`fib saddr oif missing`) it is a loose one, which any route satisfies.
 _STRICT = re.compile(r'fib saddr [^"]*\biif\b[^"]* oif (?:missing|eq 0|0) .*\b(?:drop|reject)\b')
 _XT = re.compile(r'(?:xt match "rpfilter"|-m rpfilter).*(?:drop|DROP|reject)')
+_LEGACY = re.compile(r"-m rpfilter(?!.*--loose).* -j (?:DROP|REJECT)\b")
+_TABLES = ("raw", "mangle")  # where iptables has such rules
 _SETTINGS = "net/ipv4/conf/*/rp_filter"
 
 
 class Strict(NamedTuple):
-    """A rule: its table with the family, its chain, the families of packets that it is for."""
+    """A rule: its table with the family, its chain, the families of packets that it is for.
+
+    `tool`: the old iptables that has it, "" where nft has.
+    """
 
     table: str
     chain: str
     rule: str
     families: tuple[int, ...]
+    tool: str = ""
 
 
 def strict_rules(run: Runner, own: str) -> list[Strict]:
     """Rules in tables whose names do not begin with `own`. Raises CommandFailed."""
+    found, table, chain = [*_legacy_rules(run)], "", ""
     if not has_tool("nft"):
-        return []
-    found, table, chain = [], "", ""
+        return found
     for line in run.read(["nft", "--stateless", "list", "ruleset"]).splitlines():
         if match := _HOME.match(line):
             if match[3]:
@@ -43,6 +51,14 @@ def strict_rules(run: Runner, own: str) -> list[Strict]:
         elif (_STRICT.search(line) or _XT.search(line)) and not table.split()[1].startswith(own):
             found.append(Strict(table, chain, line.strip(), _families(table, line)))
     return found
+
+
+def _legacy_rules(run: Runner) -> Iterator[Strict]:
+    for table in _TABLES:
+        for family, tool, text in legacy_rules(run, table):
+            for line in filter(_LEGACY.search, text.splitlines()):
+                families = _families(f"{family} ", line)
+                yield Strict(f"{family} {table}", line.split()[1], line, families, tool)
 
 
 def strict_settings() -> list[str]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from nmk.agent import state, tick
+from nmk.agent import state, surroundings, tick
 from nmk.agent.checks import gateway as checks
 from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
 from nmk.core.gateways import OBSTACLES, Egress, Gateway
+from nmk.system import sysctl
 from tests.agent.memberships import joined, peer
 
 
@@ -26,8 +27,8 @@ def test_a_range_in_another_network_of_the_gateways_machine_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tick, "has_tool", lambda _: True)
-    monkeypatch.setattr(tick.surroundings, "is_settled", lambda _: True)
-    monkeypatch.setattr(tick.sysctl, "read", lambda _: "1")
+    monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
+    monkeypatch.setattr(sysctl, "read", lambda _: "1")
     lab = replace(joined(peer(2)), network="lab", interface="nmk-lab", order=1)
     for other in (lab, replace(lab, down=True)):
         state.save(other)

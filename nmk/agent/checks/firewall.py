@@ -49,8 +49,7 @@ def _forward_drops(me: Membership, tables: Sequence[Table]) -> list[Stopped]:
 
 def _input(me: Membership, port: int, stop: Stopped) -> Finding:
     reason = (
-        f"{stop.table} {stop.chain} drops UDP port {port}: peers cannot call this machine, "
-        "it has to call them"
+        f"{_named(stop)} drops UDP port {port}: peers cannot call this machine, it has to call them"
     )
     return Finding("firewall", "warn", reason, open_port(port, stop), me.network)
 
@@ -61,22 +60,32 @@ def open_port(port: int, stop: Stopped) -> str:
         return f"ufw allow {port}/udp"
     if has_tool("firewall-cmd"):
         return f"firewall-cmd --permanent --add-port={port}/udp && firewall-cmd --reload"
-    if has_tool("nft"):
+    if has_tool("nft") and not _is_legacy(stop):
         return f"nft insert rule {stop.table} {stop.chain} udp dport {port} accept"
     return f"{_iptables(stop)} -I {stop.chain} -p udp --dport {port} -j ACCEPT"
 
 
 def _iptables(stop: Stopped) -> str:
-    """The program for a table of iptables, where there is no nft."""
-    return "ip6tables" if stop.table.startswith("ip6 ") else "iptables"
+    """The program for a table of iptables, where nft does not have it."""
+    return stop.tool or ("ip6tables" if stop.table.startswith("ip6 ") else "iptables")
+
+
+def _is_legacy(stop: Stopped) -> bool:
+    """Whether the rule is one of the old iptables, of which nft knows nothing."""
+    return stop.tool.endswith("-legacy")
+
+
+def _named(stop: Stopped) -> str:
+    return f"{stop.table} {stop.chain}{f' ({stop.tool})' if _is_legacy(stop) else ''}"
 
 
 def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
     name = me.interface
     is_gateway = bool(me.known and me.known.view.gateway.roles)
-    docker = any(_DOCKER in t.chains for t in tables if t.name == stop.table)
+    home = (stop.table, stop.tool)
+    docker = any(_DOCKER in t.chains for t in tables if (t.name, t.tool) == home)
     reason = (
-        f"{stop.table} {stop.chain} drops what this machine forwards for the mesh"
+        f"{_named(stop)} drops what this machine forwards for the mesh"
         f"{' (Docker has set it so)' if docker else ''}"
         f"{'' if is_gateway else '; only a gateway needs that'}"
     )
@@ -85,7 +94,7 @@ def _forward(me: Membership, tables: Sequence[Table], stop: Stopped) -> Finding:
         f"nft 'insert rule {stop.table} {chain} iifname {name} accept; "
         f"insert rule {stop.table} {chain} oifname {name} accept'"
     )
-    if (docker and has_tool("iptables")) or not has_tool("nft"):
+    if (docker and has_tool("iptables")) or _is_legacy(stop) or not has_tool("nft"):
         tool = _iptables(stop)
         mend = " && ".join(f"{tool} -I {chain} {x} {name} -j ACCEPT" for x in ("-i", "-o"))
     return Finding("firewall", "broken" if is_gateway else "warn", reason, mend, me.network)

@@ -48,6 +48,8 @@ def _describe(me: Membership, routing: Routing, strict: Strict) -> Finding:
         f"nft -a list chain {strict.table} {strict.chain}, then: "
         f"nft delete rule {strict.table} {strict.chain} handle N"
     )
+    if strict.tool:
+        mend = f"{strict.tool} -t {strict.table.split()[1]} {strict.rule.replace('-A', '-D', 1)}"
     if strict.table.split()[1] == "firewalld":
         mend = (
             "IPv6_rpfilter=no (or loose, where it knows that) in "
