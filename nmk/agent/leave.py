@@ -10,7 +10,7 @@ from nmk.agent import interface, state
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import remove_leftovers, salvage
-from nmk.agent.tick import api_of, still_there
+from nmk.agent.tick import api_of, put_others_right, still_there
 from nmk.core.parse import quote
 from nmk.errors import (
     CommandFailed,
@@ -58,6 +58,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
             say(f"left as it is: {error.message}")
         if not run.dry:
             state.remove(network)
+            put_others_right(network, run)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
 
 

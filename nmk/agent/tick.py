@@ -165,11 +165,32 @@ def watch_gateways(network: str, run: Runner) -> bool:
 def put_right(network: str, run: Runner) -> None:
     """Make the machine so once more, by what is known: something else on it has changed."""
     with machine_lock(run, 0):
-        me = state.load(network)
-        if me.phase == "joined":
-            local = local_settings(network, me)
-            lan = collect_facts(me, local).lan
-            keep(me, interface.apply(me, run, local, lan, Reason("change")), run)
+        _make_so(state.load(network), run)
+
+
+def put_others_right(network: str, run: Runner) -> None:
+    """The same for the other networks of the machine, whose rules depend on this one's exit node.
+
+    Hold the lock. What cannot be done is said; their own check-ins try it again.
+    """
+    for other in state.others(network):
+        try:
+            if not other.down:
+                _make_so(other, run)
+        except NmkError as error:
+            run.warn(f"{other.network}: {error.message}")
+
+
+def wants_exit(me: Membership) -> bool:
+    """Whether other networks of the machine have to see to the exit node of this one."""
+    return me.phase == "joined" and not me.down and route_wishes(me).exit_node is not None
+
+
+def _make_so(me: Membership, run: Runner) -> None:
+    if me.phase == "joined":
+        local = local_settings(me.network, me)
+        lan = collect_facts(me, local).lan
+        keep(me, interface.apply(me, run, local, lan, Reason("change")), run)
 
 
 def newest_handshake(network: str, run: Runner) -> float:

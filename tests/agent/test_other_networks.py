@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from nmk.agent import state, surroundings, tick
+from nmk.agent import interface, state, surroundings, tick
 from nmk.agent.checks import gateway as checks
 from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
-from nmk.core.gateways import OBSTACLES, Egress, Gateway
+from nmk.agent.wishes import note
+from nmk.core.gateways import OBSTACLES, Egress, Exit, Gateway, gateway_json
+from nmk.core.route_table import rules_of
+from nmk.errors import CommandFailed
 from nmk.system import sysctl
+from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
 
 
@@ -41,3 +46,48 @@ def test_a_range_in_another_network_of_the_gateways_machine_is_named(
                 assert "10.77.0.128/25 leads into network lab of this machine" in found[0].reason
                 assert f"{found[0].mend}".endswith("gateway remove -n home web egress " + ranges)
     assert "network" in OBSTACLES
+
+
+def offering(number: int, gateway: Gateway) -> dict[str, Any]:
+    return {**peer(number), "gateway": gateway_json(gateway)}
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_an_exit_node_of_one_network_is_seen_to_by_the_others_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what a LAN claims goes past it by their rules until their next check-ins."""
+    lab = joined(offering(3, Gateway(egress=Egress(("192.168.50.0/24",)))))
+    state.save(replace(lab, network="lab", interface="nmk-lab"))  # of two ranges the first wins
+    state.save(replace(joined(offering(2, Gateway(exit=Exit()))), order=1))
+    is_open: dict[str, bool] = {}
+
+    def apply(me: Membership, *_: object) -> Membership:
+        rules = desired(me, {}, ()).surroundings.table.rules
+        is_open[me.network] = (4, rules_of(me.order).lan) in rules
+        return me
+
+    monkeypatch.setattr(interface, "apply", apply)
+    note("home", {"kill-switch": "on"}, Runner())
+    assert is_open == {"home": False}
+    for wished, is_lab_open in (("peer-2", False), ("", True)):
+        note("home", {"exit-node": wished}, Runner())
+        assert is_open == {"home": False, "lab": is_lab_open}
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_what_another_network_cannot_follow_is_said_and_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state.save(replace(joined(peer(3)), network="lab", interface="nmk-lab", order=1))
+    state.save(joined(offering(2, Gateway(exit=Exit()))))
+    said: list[str] = []
+
+    def apply(me: Membership, *_: object) -> Membership:
+        if me.network == "lab":
+            raise CommandFailed("no")
+        return me
+
+    monkeypatch.setattr(interface, "apply", apply)
+    note("home", {"exit-node": "peer-2"}, Runner(warn=said.append))
+    assert said == ["lab: no"]

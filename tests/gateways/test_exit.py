@@ -499,8 +499,17 @@ def test_other_networks_go_on_beside_an_exit_node(trip: Trip) -> None:
         reaches(trip.laptop, "10.45.0.1")
         reaches(trip.laptop, desk.address)
         reaches(trip.laptop, trip.web.address)
+        assert open_rules(trip.laptop) == []
+        trip.laptop.run("nmk", "set", "-n", "home", "exit-node=", "kill-switch=")
+        assert len(open_rules(trip.laptop)) == 1  # of work, which leads to a range
     finally:
         trip.laptop.run("nmk", "leave", "-n", "work")
+
+
+def open_rules(host: Host) -> list[str]:
+    """The rules by which all that the main table knows goes before the networks' ranges."""
+    rules = host.run("ip", "-4", "rule", "show").stdout.splitlines()
+    return [r for r in rules if "from all lookup main suppress_prefixlength 0" in r]
 
 
 def test_of_a_family_that_the_network_has_not_nothing_leaves(trip: Trip) -> None:
