@@ -10,7 +10,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -19,8 +19,8 @@ import pytest
 
 import nmk
 from nmk.agent.status import NEXT, TROUBLES
+from nmk.cli import extclient, machine_status, output
 from nmk.cli import main as cli
-from nmk.cli import output
 from nmk.cli.machine_status import CONDITIONS
 from nmk.core.health import State
 from nmk.core.records import node_id
@@ -142,6 +142,23 @@ def test_every_state_of_a_peer_and_every_check_is_explained() -> None:
     checks = sources(r"\bFinding\(\s*\"([a-z-]+)\"")
     assert len(checks) > 15
     assert {*checks, *get_args(State), *NEXT, "off"} <= first_cells("seeing.md")
+
+
+@pytest.mark.parametrize(
+    ("page", "columns"),
+    [
+        ("phones.md", extclient.COLUMNS),
+        ("seeing.md", machine_status.COLUMNS),
+        ("seeing.md", machine_status.CLIENT_COLUMNS),
+    ],
+    ids=["extclient list", "peers", "clients"],
+)
+def test_a_table_in_a_document_has_the_columns_of_the_command(
+    page: str, columns: Sequence[str]
+) -> None:
+    shown = code_blocks((ROOT / "docs" / page).read_text())
+    heads = [line for block in shown for line in block.splitlines() if line == line.upper()]
+    assert tuple(columns) in {tuple(re.split("  +", head)) for head in heads}
 
 
 def headings(page: Path) -> set[str]:

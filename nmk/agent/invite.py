@@ -79,7 +79,7 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
         outcome = _judge(machine, talk, exit_code, output)
     except CommandFailed as error:
         outcome = Outcome(machine, problem=error.message, hint=f"ssh {machine}")
-    tell(machine, f"joined as {outcome.node}" if outcome.node else f"failed: {outcome.problem}")
+    tell(machine, f"joined as {outcome.node}" if outcome.node else "failed")
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from nmk import archive
 from nmk.agent import salvage, service, state
@@ -40,6 +41,8 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
         say(f"removing {path}")
         if not run.dry:
             _remove(path)
+    for line in kept_files():
+        say(line)
     server = state_directory() / "server"
     if server.exists() and not purge:
         say(f"the controller's data stays in {server}; with --purge it goes too")
@@ -53,6 +56,18 @@ def leftovers(*, purge: bool) -> list[Path]:
     if purge:
         paths += [state_directory(), config_directory()]
     return [path for path in paths if path.exists()]
+
+
+def kept_files() -> list[str]:
+    """What is said of files nmk that stay, as it was another one that was asked to uninstall."""
+    running, found = archive.running_file(), []
+    if running == INSTALLED:
+        return []
+    if INSTALLED.exists():
+        found.append(f"{INSTALLED} stays, as another copy runs; to remove it: rm {INSTALLED}")
+    if running:
+        found.append(f"this copy stays; to remove it: rm {quote(str(running))}")
+    return found
 
 
 def _leave(network: str, run: Runner, say: Say) -> None:

@@ -134,6 +134,8 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
     for client in clients:
         if client["stale"]:
             say(f"{client['name']} is stale: {_in_short(client)}")
+    if stale := [client for client in clients if client["stale"]]:
+        say(_cure(stale[0]["network"], stale[0]["name"] if len(stale) == 1 else "NAME"))
 
 
 @extclient.command("show", epilog="Example: nmk extclient show phone")
@@ -181,7 +183,7 @@ def set_(
     if changed["stale"]:
         say(
             *(f"its config is stale: {reason}" for reason in changed["stale"]),
-            f"  next: nmk extclient rotate -n {changed['network']} {changed['name']}",
+            _cure(changed["network"], changed["name"]),
         )
 
 
@@ -289,6 +291,12 @@ def _issue(
 
 def _path(api: AdminApi, network: str | None, name: str) -> str:
     return f"/networks/{segment(api.network(network))}/extclients/{segment(name)}"
+
+
+def _cure(network: str, name: str) -> str:
+    """What issues a config that fits."""
+    own_key = "(with --public-key KEY for a device that made its key itself)"
+    return f"  next: nmk extclient rotate -n {network} {name}   {own_key}"
 
 
 def _in_short(client: Json) -> str:

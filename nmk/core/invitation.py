@@ -79,13 +79,18 @@ class Talk:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._muted = False
+        self._begun = False
 
     def hear(self, line: str) -> str | None:
-        """The step that a line tells of; None where it is none."""
+        """The step that a line tells of; None where it is none.
+
+        Before the script's first step there are ssh's own words: of those the outcome tells.
+        """
         text = "".join(c for c in line if c.isprintable())
         self._lines = [*self._lines[-50:], text]
         self._muted = not text.startswith(STEP) and (self._muted or text.startswith(_OWN_TALK))
-        quiet = self._muted or text.lstrip().startswith(_HINT)
+        self._begun = self._begun or text.startswith(STEP)
+        quiet = not self._begun or self._muted or text.lstrip().startswith(_HINT)
         return None if quiet else text.removeprefix(STEP).strip() or None
 
     def failure(self, machine: str, exit_code: int) -> tuple[str, str]:

@@ -438,6 +438,9 @@ def test_the_next_commands_name_the_network(
     assert "note: it is disabled, and not let in: nmk extclient enable -n home phone" in told
 
 
+OWN_KEY = "(with --public-key KEY for a device that made its key itself)"
+
+
 def test_reasons_come_first_and_the_way_out_once(
     controller: Controller, net: Net, second_gateway: str
 ) -> None:
@@ -449,12 +452,13 @@ def test_reasons_come_first_and_the_way_out_once(
         "its config is stale: other has another key now",
         "its config is stale: other is called at other.example.org:51820 now",
         "its config is stale: other is no exit gateway",
-        "  next: nmk extclient rotate -n home phone",
+        f"  next: nmk extclient rotate -n home phone   {OWN_KEY}",
     ]
     made(controller, "set", "tablet", "address=10.20.0.99")
     assert lines(controller, "list") == [
         "phone is stale: other has another key now, and 2 more: nmk extclient show -n home phone",
         f"tablet is stale: {net.client('tablet')['stale'][0]}",
+        f"  next: nmk extclient rotate -n home NAME   {OWN_KEY}",
     ]
 
 

@@ -52,6 +52,13 @@ def test_steps_are_told_and_what_join_proposes_is_not() -> None:
     ]
 
 
+def test_what_ssh_says_by_itself_is_told_once_by_the_outcome() -> None:
+    talk = Talk()
+    for line in ("Warning: Permanently added it", REFUSED):
+        assert talk.hear(line) is None
+    assert talk.failure("root@web", SSH_FAILED)[0] == REFUSED
+
+
 @pytest.mark.parametrize(
     ("exit_code", "lines", "problem", "hint"),
     [
