@@ -61,6 +61,7 @@ def apply(
     me, unread = take_note(me)
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
+    called = _name_again(me, run)
     live = wireguard.probe(run, me.interface, dump)
     if not is_ours(me, live):
         raise InterfaceTaken(
@@ -73,7 +74,7 @@ def apply(
     changes = diff_tunnel(want, live, me.endpoints)
     work = surroundings.plan(me, wish.surroundings, run)
     tried = Attempts()
-    with history.recording(me, reason, [*changes, *work.changes], run, tried):
+    with history.recording(me, reason, [*called, *changes, *work.changes], run, tried):
         is_noted = False
         with tried.step():
             me, work = surroundings.begin(me, work, run, tried)
@@ -194,6 +195,7 @@ def remove(
 
     One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed.
     """
+    called = _name_again(me, run)
     work = surroundings.plan(me, keep, run)
     try:
         live = wireguard.probe(run, me.interface)
@@ -202,7 +204,7 @@ def remove(
     if not is_ours(me, live):
         live = None
     changes = [Change("remove", f"remove {me.interface}")] if live else []
-    noted = [*changes, *work.changes] if reason else []
+    noted = [*called, *changes, *work.changes] if reason else []
     tried = Attempts()
     with history.recording(me, reason or Reason("down"), noted, run, tried):
         me, work = surroundings.begin(me, work, run, tried)
@@ -215,6 +217,18 @@ def remove(
         hooks.call([Event("down")], me, {}, run)
     tried.complain()
     return replace(me, problems=())
+
+
+def _name_again(me: Membership, run: Runner) -> list[Change]:
+    """Find our interface where another program has renamed it: routes and rules are for its name.
+
+    Raises CommandFailed.
+    """
+    name = wireguard.renamed(run, me.interface, me.private_key)
+    if name is None:
+        return []
+    wireguard.name_again(run, name, me.interface)
+    return [Change("rename", f"call {name} {me.interface} again")]
 
 
 def look(me: Membership, run: Runner) -> Dump | None:

@@ -15,6 +15,7 @@ from ipaddress import ip_interface, ip_network
 from nmk.core.endpoints import choose_endpoint
 from nmk.core.peers import View
 
+_LEAST_IPV6 = 1280  # bytes: the MTU of any link that has IPv6 (RFC 8200, 5)
 MARK = 0x6E6D6B  # "nmk"; of all networks' packets, as none shall run inside another
 _WATCHED_KEEPALIVE = 25  # seconds, as wg(8) advises
 NO_KEY = base64.b64encode(bytes(32)).decode()  # what wg(8) takes for no preshared key
@@ -71,7 +72,7 @@ class Own:
 class Change:
     """One difference between the wanted and the live interface, with a line for people."""
 
-    what: str  # "create", "configure", "peer", "remove-peer", "address", "remove-address", "link"
+    what: str  # create, rename, configure, peer, remove-peer, address, remove-address, link, ...
     line: str
     subject: str = ""
 
@@ -233,7 +234,9 @@ def plan_changes(
         if c.what == kind
     ]
     if "link" in kinds:
-        batch.append(f"link set dev {want.interface} mtu {want.mtu} up")
+        # Before the addresses where it has been too narrow for IPv6, which it has not got then.
+        place = 0 if live and live.mtu < _LEAST_IPV6 else len(batch)
+        batch.insert(place, f"link set dev {want.interface} mtu {want.mtu} up")
     if batch:
         # -force: on a machine without IPv6 the lines of IPv4 are carried out all the same.
         commands.append(Command(("ip", "-force", "-batch", "-"), "\n".join(batch) + "\n"))

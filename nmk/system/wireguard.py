@@ -9,12 +9,14 @@ needs beyond that is said where it is done.
 from __future__ import annotations
 
 import os
+import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
-from nmk.errors import CommandFailed, InterfaceTaken, ToolMissing
+from nmk.errors import CommandFailed, InterfaceTaken, NmkError, ToolMissing
 from nmk.files import read_file
 from nmk.system.dump import Dump, parse_dump, parse_link
 from nmk.system.runner import Runner
@@ -22,6 +24,7 @@ from nmk.tools import has_tool, install_hint
 
 USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
+_DEVICE = re.compile(r"^iff:\s*(\S+)$", re.MULTILINE)
 _LOADED = Path("/sys/module/wireguard")
 _MODULES = Path("/lib/modules")
 _MOST_MODULES = 32 * 1024 * 1024  # bytes of a list of modules; Debian's has less than one
@@ -75,6 +78,49 @@ def look(run: Runner, interface: str) -> Dump:
 def names(run: Runner) -> set[str]:
     """All WireGuard interfaces of this machine."""
     return set(run.read(["wg", "show", "interfaces"]).split())
+
+
+def renamed(run: Runner, interface: str, key: str) -> str | None:
+    """What the interface with this private key is called now, if another program has renamed it.
+
+    None where there is one under its own name.
+    """
+    if exists(interface):
+        return None
+    with suppress(NmkError):
+        for name in sorted(names(run)):
+            with suppress(NmkError):
+                if parse_dump(run.read(["wg", "show", name, "dump"])).private_key == key:
+                    return name if exists(name) else _device_of(name)
+    return None
+
+
+def name_again(run: Runner, name: str, interface: str) -> None:
+    """Give an interface its own name again. Raises CommandFailed."""
+    lines = f"link set dev {name} down\nlink set dev {name} name {interface}\n"
+    run.change(Command(("ip", "-batch", "-"), lines))
+
+
+def _device_of(interface: str) -> str | None:
+    """What the device of a userspace process is called now, whose socket keeps its first name.
+
+    The kernel says it of the device among the process's open files (proc(5), /proc/net/unix and
+    /proc/pid/fdinfo; drivers/net/tun.c, tun_chr_show_fdinfo).
+    """
+    socket_ = str(_socket(interface)).removeprefix("/var")  # which may be /run itself
+    lines = (line.split() for line in _text(Path("/proc/net/unix")).splitlines())
+    sockets = {f"socket:[{words[6]}]" for words in lines if words[-1].endswith(socket_)}
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if fd.readlink().name in sockets:
+                files = (fd.parents[1] / "fdinfo").iterdir()
+                found = [match[1] for file in files if (match := _DEVICE.search(_text(file)))]
+                return next(filter(exists, found), None)
+    return None
+
+
+def _text(path: Path) -> str:
+    return _content(path).decode(errors="replace")
 
 
 def endpoints(run: Runner) -> dict[str, str]:

@@ -95,6 +95,7 @@ class Machine:
         match words:
             case ["address", "add", address, "dev", "nmk-home"]:
                 assert address not in live.addresses, "RTNETLINK answers: File exists"
+                assert ":" not in address or live.mtu >= 1280, "RTNETLINK answers: Invalid argument"
                 self.live = replace(live, addresses=(*live.addresses, address))
             case ["address", "del", address, "dev", "nmk-home"]:
                 self.live = replace(live, addresses=without(live.addresses, address))

@@ -138,6 +138,16 @@ def test_a_peer_that_comes_is_added_beside_the_others() -> None:
     assert [s["PublicKey"] for s in parse_config(command.stdin)] == [key32(3)]
 
 
+def test_an_mtu_that_took_ipv6_along_is_put_back_before_the_addresses() -> None:
+    machine = Machine()
+    want = tunnel(1, addresses=("10.20.0.1/16", "fd20::1/64"))
+    apply(machine, want)
+    assert machine.live
+    machine.live = replace(machine.live, mtu=68, addresses=want.addresses[:1])
+    [_] = apply(machine, want, endpoints(want))
+    assert diff_tunnel(want, machine.live, endpoints(want)) == []
+
+
 def test_an_endpoint_that_roamed_is_left_alone() -> None:
     machine = Machine()
     want = tunnel(1, 2)

@@ -52,6 +52,7 @@ def laid(host: Host) -> dict[str, Any]:
         "routes": "ip -4 route show table all dev nmk-home",
         "filter": "nft --stateless list ruleset",
         "addresses": "ip -brief address show dev nmk-home scope global",
+        "mtu": "cat /sys/class/net/nmk-home/mtu",
         "mark": "cat /proc/sys/net/ipv4/conf/all/src_valid_mark",
     }
     found = {k: host.run("sh", "-c", how, check=False).stdout for k, how in shown.items()}
@@ -76,6 +77,8 @@ TAKEN = {
     "routes and addresses": "ip route flush table 7236973; ip address flush dev nmk-home; "
     "ip link set nmk-home down",
     "interface": "ip link delete nmk-home",
+    "name": "ip link set nmk-home down; ip link set nmk-home name theirs; ip link set theirs up",
+    "size": "ip link set nmk-home mtu 68",
 }
 
 
@@ -142,3 +145,14 @@ monitor.close()
     done = home.lab.host("listens").run(sys.executable, "-c", program, env={"PYTHONPATH": SOURCE})
     assert Path(SOURCE, "nmk").is_dir()
     assert done.stdout == "11 10 01 01 10 10 00 10 10 00 11 "
+
+
+def test_leave_finds_an_interface_that_was_renamed(home: Home) -> None:
+    host = home.laptop
+    assert nmk(host, "checkin").returncode == 0
+    host.run("sh", "-c", TAKEN["name"])
+    done = nmk(host, "leave")
+    assert (done.returncode, done.stderr) == (0, "this machine has left home\n")
+    assert "theirs" not in host.run("ip", "-brief", "link").stdout
+    assert "2000" not in host.run("ip", "rule").stdout
+    assert host.run("ip", "route", "show", "table", "all", "dev", "eth0").stdout
