@@ -88,7 +88,7 @@ class TokenMalformed(NmkError):
     """The text is no join token, or only a part of one."""
 
     code, status, exit_code = "token-malformed", 400, EXIT_USAGE
-    default_hint = "paste the whole token that `nmk key create` printed"
+    default_hint = "paste the whole token that `nmk key create` printed on the controller"
 
 
 class KeyRefused(NmkError):

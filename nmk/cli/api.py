@@ -164,11 +164,11 @@ class AdminApi:
                 cut_short = True  # maybe with an answer that says why
             response = connection.getresponse()
             return response.status, response.read(_LARGEST)
-        except PermissionError:
-            raise Unreachable(
-                f"{self.server} is for root only", f"{root_hint()}, or set NMK_SERVER"
-            ) from None
         except (OSError, UnicodeError, http.client.HTTPException) as error:
+            if isinstance(error, PermissionError) and isinstance(connection, _UnixConnection):
+                raise Unreachable(
+                    f"{self.server} is for root only", f"{root_hint()}, or set NMK_SERVER"
+                ) from None
             if cut_short and len(content or "") > _SMALL:
                 raise _too_large(self.server, content) from None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from tests.e2e.traces import traces
 from tests.lab import Host, poll
 from tests.mesh import Failure, Mesh, failure
 
-PASTE_WHOLE = "paste the whole token that `nmk key create` printed"
+PASTE_WHOLE = "paste the whole token that `nmk key create` printed on the controller"
 NEW_KEY = "on the controller: nmk key create"
 
 
