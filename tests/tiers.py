@@ -7,7 +7,8 @@ A test that takes the fixture `full` tries a sample, unless that is true. A test
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,6 +48,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # The slow files first: several processes then end together.
     slow = {item.path for item in items if "lab" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def sample(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Cases of a test: `kept`, named by their first values, and for --full alone the others."""
+    return [
+        case if first in kept else pytest.param(*values, marks=pytest.mark.full)
+        for case in cases
+        for values in [case if isinstance(case, tuple) else (case,)]
+        for first in values[:1]
+    ]
 
 
 @pytest.fixture

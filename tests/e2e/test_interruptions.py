@@ -47,11 +47,12 @@ def is_in_once(mesh: Mesh, anna: Host, host: Host) -> None:
     reaches(anna, mesh.address(host.name))
 
 
-@pytest.mark.parametrize(("name", "how"), [("bert", "fail_at"), ("cleo", "kill_at")])
-def test_a_join_that_is_cut_short_at_any_command(
-    mesh: Mesh, anna: Host, name: str, how: str
-) -> None:
-    host = mesh.machine(name)
+KILLED = pytest.param("kill_at", marks=pytest.mark.full)  # tests/reliability has a sample of it
+
+
+@pytest.mark.parametrize("how", ["fail_at", KILLED])
+def test_a_join_that_is_cut_short_at_any_command(mesh: Mesh, anna: Host, how: str) -> None:
+    host = mesh.machine({"fail_at": "bert", "kill_at": "cleo"}[how])
     spy = Spy(host, *PROGRAMS)
     for number in count(1):
         token = mesh.token()
@@ -89,7 +90,7 @@ def test_a_join_whose_reply_is_lost(mesh: Mesh, anna: Host) -> None:
     is_in_once(mesh, anna, dora)
 
 
-@pytest.mark.parametrize("how", ["fail_at", "kill_at"])
+@pytest.mark.parametrize("how", ["fail_at", KILLED])
 def test_a_check_in_that_is_cut_short_at_any_command(mesh: Mesh, emil: Host, how: str) -> None:
     index = emil.read(f"/sys/class/net/{INTERFACE}/ifindex")
     spy = Spy(emil, *PROGRAMS)

@@ -91,7 +91,10 @@ def viewer(mesh: Mesh) -> Host:
     return mesh.join(mesh.machine("viewer"))
 
 
-@pytest.fixture(scope="module", params=["nft", "legacy"])
+KINDS = ["nft", "legacy"]
+
+
+@pytest.fixture(scope="module", params=["nft", pytest.param("legacy", marks=pytest.mark.full)])
 def beside(request: pytest.FixtureRequest, mesh: Mesh, viewer: Host) -> Beside:
     """A gateway without a role, and without Docker, whose iptables is of that kind."""
     kind = request.param
@@ -109,6 +112,7 @@ def use_iptables(host: Host, kind: str) -> None:
         host.run(tool, "-P", "FORWARD", "ACCEPT")
 
 
+@pytest.mark.parametrize("beside", KINDS, indirect=True, scope="module")
 def test_packets_pass_docker_whose_rules_are_as_before_without_the_role(beside: Beside) -> None:
     with beside.docker():
         before = snapshot(beside.gateway)

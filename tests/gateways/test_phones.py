@@ -457,6 +457,7 @@ def test_a_gateway_that_was_off_comes_back_as_it_was(mesh: Mesh, node: Host, pho
     assert stale(mesh, "waiter") == []
 
 
+@pytest.mark.full
 def test_a_gateway_that_is_deleted_leaves_nothing_and_its_clients_move(
     mesh: Mesh, gate: Host, node: Host, phone: Phone
 ) -> None:

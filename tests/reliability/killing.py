@@ -93,7 +93,7 @@ def parse_trace(text: str) -> Iterator[Point]:
             yield Point(name, met[name], line)
 
 
-def some_of(points: Sequence[Point], most: int = 6) -> Sequence[Point]:
+def some_of(points: Sequence[Point], most: int = 4) -> Sequence[Point]:
     """Some of the points where something is about to change, evenly spread."""
     telling = [p for p in points if _ASKS_KERNEL not in p.line]
     stride = -(-len(telling) // most)

@@ -128,7 +128,7 @@ def test_full_disk_at_the_start_of_the_controller(mesh: CrampedMesh, anna: Host)
     anna.run("nmk", "checkin")
 
 
-@pytest.fixture(params=["full", "read_only"])
+@pytest.fixture(params=["full", pytest.param("read_only", marks=pytest.mark.full)])
 def starved(request: pytest.FixtureRequest) -> Starved:
     """What befalls a disk."""
     what: Starved = getattr(SmallDisk, request.param)
