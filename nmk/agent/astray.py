@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+from nmk.agent import state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import families
 from nmk.agent.membership import Membership
+from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING
 from nmk.core.problems import Problem, printable
 from nmk.core.routes import Routing
 from nmk.system import routes
 from nmk.system.runner import Runner
 
+_MOST_PARTS = 4  # of ranges, as below
 _MOST_RANGES = 8  # that the kernel is asked about; one process each
 
 
 def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
     """What another program leads elsewhere, by a rule or route of its own.
 
-    Asked are one address of a node a family, and one in each of the ranges that are followed.
-    What is left out here, and ranges that a LAN of this machine lies in, are none. Raises
-    ToolMissing, CommandFailed.
+    Asked are one address of a node a family, one in each of the ranges that are followed, and one
+    in each part of them that some route or rule is for. What is left out here, and ranges that a
+    LAN of this machine lies in, are none. Raises ToolMissing, CommandFailed.
     """
     if me.known is None:
         return []
@@ -37,6 +40,10 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         is_near = any(near.version == there.version and near.overlaps(there) for near in nearer)
         if there.version in on and not is_near:
             asked[str(there[1 if there.num_addresses > 1 else 0])] = str(there)
+    parts = [p for p in other_parts(me, run) if ip_network(p).version in on]
+    asked |= dict([*samples_in(parts, view.cidrs, nodes).items()][:_MOST_PARTS])
+    theirs = [p for p in parts if ip_network(p) not in nearer]
+    asked |= dict([*samples_in(theirs, led, ()).items()][:_MOST_PARTS])
     found = []
     for address, what in asked.items():
         by = routes.leaves_by(run, address)
@@ -45,3 +52,9 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
             hint = f"ip route get {address}; ip rule: end what leads there, another VPN"
             found.append(Problem("led-elsewhere", printable(reason), printable(hint)))
     return found
+
+
+def other_parts(me: Membership, run: Runner) -> list[str]:
+    """The ranges that routes and rules are for which are not nmk's. Raises ToolMissing."""
+    ours = {me.interface, *(other.interface for other in state.others(me.network))}
+    return routes.led_parts(run, ours)

@@ -8,12 +8,15 @@ from ipaddress import ip_network
 from typing import Any, Literal
 
 from nmk.agent import state, surroundings
+from nmk.agent.astray import other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
-from nmk.core.links import is_lan
-from nmk.core.parse import overlap
+from nmk.core.claims import holds
+from nmk.core.links import CLOUDS, LINKS, is_lan
+from nmk.core.overlap import samples_in
+from nmk.core.parse import EVERYTHING, overlap
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 from nmk.system.routes import leaves_by
@@ -21,6 +24,7 @@ from nmk.system.runner import Runner
 
 # One in each half of the internet, as some VPNs lead it by halves; no packet is sent there.
 _OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
+_MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
@@ -125,6 +129,7 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
         by = dict.fromkeys(found for a in outside if (found := leaves_by(run, a)))
         leaves.append(Leaves(family, tuple(by), leaves_by(run, outside[0], MARK)))
     past = {f"IPv{one.family}": sorted({*one.by} - {me.interface}) for one in leaves}
+    past = {what: by for what, by in past.items() if by} or _parts_past(me, run)
     told = [f"{family} leaves by {', '.join(by)}" for family, by in past.items() if by]
     out = replace(out, leaves=tuple(leaves))
     if not told:
@@ -133,6 +138,20 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
         return replace(out, problem=out.problem or ", ".join(shut) or None)
     interfaces = tuple(dict.fromkeys(i for by in past.values() for i in by))
     return replace(out, problem=", ".join(told), cut_off=None, past=interfaces)
+
+
+def _parts_past(me: Membership, run: Runner) -> dict[str, list[str]]:
+    """What is led past the exit node of parts of the internet that some route or rule is for.
+
+    Those that LANs have go beside it, and those of other networks of the machine.
+    """
+    on = families(me)
+    parts = [p for p in other_parts(me, run) if ip_network(p).version in on and not is_lan(p)]
+    parts = [p for p in parts if not any(holds(cidr, p) for cidr in (*LINKS, *CLOUDS))]
+    ours = {me.interface, *(other.interface for other in state.others(me.network))}
+    asked = [*samples_in(parts, EVERYTHING, ()).items()][:_MOST_PARTS]
+    found = {part: leaves_by(run, address) for address, part in asked}
+    return {part: [by] for part, by in found.items() if by and by not in ours}
 
 
 def ends_past(me: Membership, out: WayOut) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
+from nmk.core.parse import overlap
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -27,6 +29,25 @@ class Overlap:
     place: Place
     kind: Literal["taken", "hidden", "beside"]
     nodes: tuple[str, ...] = ()  # the addresses it takes
+
+
+def samples_in(parts: Iterable[str], cidrs: Sequence[str], nodes: Sequence[str]) -> dict[str, str]:
+    """An address to ask the kernel about in each part that lies in one of the ranges.
+
+    With what it stands for: the part or, where `nodes` are given, the first of them in it; parts
+    without any are left out then.
+    """
+    ranges = [ip_network(cidr) for cidr in cidrs]
+    found = {}
+    for cidr, part in ((p, ip_network(p)) for p in parts):
+        if not any(overlap(part, r) and part.prefixlen >= r.prefixlen for r in ranges):
+            continue
+        inside = [n for n in nodes if ip_address(n) in part]
+        if inside:
+            found[inside[0]] = inside[0]
+        elif not nodes:
+            found[str(part[1 if part.num_addresses > 1 else 0])] = cidr
+    return found
 
 
 def find_overlaps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
@@ -13,6 +14,7 @@ from nmk.core.route_table import RouteTable, order_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
+_OWN_TYPES = {"local", "broadcast", "multicast", "anycast"}
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -76,6 +78,30 @@ def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
         return Way(route["dev"], int(link["mtu"]), route.get("gateway"))
     except (CommandFailed, ValueError, KeyError):
         return None
+
+
+def led_parts(run: Runner, leave_out: Collection[str]) -> list[str]:
+    """The ranges that routes of any table, and rules, are for, the widest first.
+
+    Not those of routes by the interfaces in `leave_out`, of this machine's own addresses, and
+    default routes. Raises ToolMissing.
+    """
+    found = set[str]()
+    for family in (4, 6):
+        with suppress(CommandFailed):  # a kernel without this family
+            text = run.read(["ip", "-json", f"-{family}", "route", "show", "table", "all"])
+            found |= {
+                str(ip_network(route["dst"], strict=False))
+                for route in _objects(text)
+                if route.get("type", "unicast") not in _OWN_TYPES
+                and route.get("dst", "default") != "default"
+                and route.get("dev") not in leave_out
+            }
+            for rule in _objects(run.read(["ip", "-json", f"-{family}", "rule", "show"])):
+                if "dst" in rule and rule["dst"] != "all" and "goto" not in rule:
+                    host = 128 if family == 6 else 32
+                    found.add(f"{rule['dst']}/{rule.get('dstlen', host)}")
+    return sorted(found, key=lambda c: (ip_network(c).prefixlen, c))
 
 
 def leaves_by(run: Runner, address: str, mark: int = 0) -> str | None:

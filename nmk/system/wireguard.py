@@ -97,8 +97,11 @@ def renamed(run: Runner, interface: str, key: str) -> str | None:
 
 def name_again(run: Runner, name: str, interface: str) -> None:
     """Give an interface its own name again. Raises CommandFailed."""
-    lines = f"link set dev {name} down\nlink set dev {name} name {interface}\n"
-    run.change(Command(("ip", "-batch", "-"), lines))
+    try:
+        run.change(Command(("ip", "link", "set", "dev", name, "name", interface)))
+    except CommandFailed:  # kernels before 6.2 rename none that is up
+        lines = f"link set dev {name} down\nlink set dev {name} name {interface}\n"
+        run.change(Command(("ip", "-batch", "-"), lines))
 
 
 def _device_of(interface: str) -> str | None:

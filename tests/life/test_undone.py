@@ -77,7 +77,9 @@ TAKEN = {
     "routes and addresses": "ip route flush table 7236973; ip address flush dev nmk-home; "
     "ip link set nmk-home down",
     "interface": "ip link delete nmk-home",
-    "name": "ip link set nmk-home down; ip link set nmk-home name theirs; ip link set theirs up",
+    # Older kernels rename no link that is up.
+    "name": "ip link set dev nmk-home name theirs || { ip link set nmk-home down; "
+    "ip link set dev nmk-home name theirs; ip link set theirs up; }",
     "size": "ip link set nmk-home mtu 68",
 }
 

@@ -384,6 +384,61 @@ def test_what_another_program_leads_elsewhere_is_named(monkeypatch: pytest.Monke
     ]
 
 
+class Cut(Routed):
+    """A machine on which another program leads parts by routes and rules of its own."""
+
+    def __init__(
+        self, ways: dict[str, str], routes: Sequence[Row] = (), rules: Sequence[Row] = ()
+    ) -> None:
+        super().__init__(ways)
+        self.shown = {"route": routes, "rule": rules}
+
+    def read(self, argv: Sequence[str]) -> str:
+        if "get" in argv:
+            return super().read(argv)
+        family = "." if argv[2] == "-4" else ":"
+        found = [r for r in self.shown.get(argv[3], ()) if family in r["dst"]]
+        return json.dumps([r for r in found if "main" not in argv or "table" not in r])
+
+
+def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
+    led = {"1.0.": "nmk-home", "198.18.": "nmk-home", "64.": "tun0", "203.0.113.": "eth0"}
+    lan: Row = {"dst": "192.168.9.0/24", "dev": "eth0"}
+    own: Row = {"dst": "203.0.113.7", "dev": "eth0", "type": "local"}
+    mesh: Row = {"dst": "8.0.0.0/6", "dev": "nmk-home"}
+    theirs: Row = {"dst": "64.0.0.0/2", "dev": "tun0", "table": "77"}
+    out = WayOut("peer-2")
+    kept = observe(joined(peer(2)), out, Cut(led, [lan, own, mesh]))
+    assert (kept.problem, kept.past) == (None, ())
+    for machine in (
+        Cut(led, [lan, own, theirs]),
+        Cut(led, [lan], [{"dst": "64.0.0.0", "dstlen": 2, "table": "77"}]),
+    ):
+        found = observe(joined(peer(2)), out, machine)
+        assert (found.problem, found.past) == ("64.0.0.0/2 leaves by tun0", ("tun0",))
+
+
+def test_parts_of_the_mesh_and_of_ranges_that_go_elsewhere_are_named() -> None:
+    me = joined(peer(2), peer(200))
+    routing = Routing({}, routes=(Route("192.168.50.0/24", "peer-2"),))
+    led = {
+        "10.77.0.200": "tun0",
+        "10.77.": "nmk-home",
+        "192.168.50.129": "tun0",
+        "192.168.": "nmk-home",
+    }
+    theirs: list[Row] = [
+        {"dst": "10.77.0.128/25", "dev": "tun0", "table": "77"},
+        {"dst": "10.77.0.64/26", "dev": "tun0", "table": "77"},  # nobody has an address in it
+        {"dst": "192.168.50.128/25", "dev": "tun0", "table": "77"},
+    ]
+    assert find_astray(me, routing, Cut(led)) == []
+    assert [p.message for p in find_astray(me, routing, Cut(led, theirs))] == [
+        "packets to 10.77.0.200 leave by tun0, not by nmk-home",
+        "packets to 192.168.50.128/25 leave by tun0, not by nmk-home",
+    ]
+
+
 def test_a_ping_whose_packets_have_no_way_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     me = joined(peer(2))
     assert me.known
