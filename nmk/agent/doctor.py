@@ -54,7 +54,10 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
         return
     visits = visit_all(me.urls)
     checks: dict[str, Check] = {
-        "controller": lambda: controller.check_controller(me, visits),
+        "controller": lambda: [
+            *controller.check_controller(me, visits),
+            *controller.check_claimed(me, visits, run),
+        ],
         "clock": lambda: controller.check_clock(me, visits, clock()),
         "interface": lambda: network.check_interface(me, run, local),
     }

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from nmk.agent import last_check_in, liveness, state
 from nmk.agent.astray import find_astray
+from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
 from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
@@ -26,6 +27,7 @@ from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.health import Counters, Trail, follow, is_session, judge
 from nmk.core.peers import Peer, View
+from nmk.core.problems import Problem
 from nmk.core.routes import Routing, idle_routing
 from nmk.errors import InterfaceTaken, StateDamaged
 from nmk.system import wireguard
@@ -102,14 +104,14 @@ def status(
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
     wish = desired(me, local, lan) if view else None
-    offered = view.gateway.roles if view else ()
-    roles = wish.roles if wish and condition == "up" and serves(me) != "nft" else ()
     if view and wish and not wish.roles:
         view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
-    routing = led(wish, condition)
     silent = liveness.silent(me, dump)
-    astray = find_astray(me, routing, run) if dump else []
-    asked = reachable or is_reachable
+    is_reached = any(map(reachable or is_reachable, me.urls))
+    problems = _problems(me, led(wish, condition), dump, silent, run)
+    if not is_reached:
+        problems += claimed_controllers(me, me.urls, run)
+    trails = {} if trails is None else trails
     return {
         "network": network,
         "remote_name": me.remote_name,
@@ -122,10 +124,37 @@ def status(
         "listen_port": dump.listen_port if dump else listen_port(me, local),
         "last_check_in": last_check_in.age(network, me, now),
         "check_in": describe_check_in(last_check_in.load(network, me), me, now),
-        "controller": {"url": me.urls[0], "reachable": any(map(asked, me.urls))},
+        "controller": {"url": me.urls[0], "reachable": is_reached},
         "copies": list(me.copies),
         "left_out": [asdict(left) for left in left_out(me)],
-        "problems": [asdict(p) for p in dict.fromkeys((*unread(me), *me.problems, *astray))],
+        "problems": [asdict(p) for p in dict.fromkeys(problems)],
+        **_describe_ways(me, view, wish, condition, silent, run),
+        "clients": describe_clients(view, dump, now) if view else [],
+        "peers": describe_peers(view, dump, lan, now, trails, silent, network) if view else [],
+    }
+
+
+def _problems(
+    me: Membership, routing: Routing, dump: Dump | None, silent: Collection[str], run: Runner
+) -> list[Problem]:
+    """What could not be applied, and what others lead elsewhere or have claimed."""
+    astray = find_astray(me, routing, run) if dump else []
+    return [*unread(me), *me.problems, *astray, *claimed_exit(me, silent, run)]
+
+
+def _describe_ways(
+    me: Membership,
+    view: View | None,
+    wish: Desired | None,
+    condition: str,
+    silent: Collection[str],
+    run: Runner,
+) -> Row:
+    """What this node leads for others, and where it is led by them. `view`: with roles it plays."""
+    offered = me.known.view.gateway.roles if me.known else ()
+    roles = wish.roles if wish and condition == "up" and serves(me) != "nft" else ()
+    routing = led(wish, condition)
+    return {
         "offered": list(offered),
         "roles": list(roles),
         "obstacle": _obstacle(me, condition) if offered else None,
@@ -133,12 +162,6 @@ def status(
         "routes": [asdict(route) for route in routing.routes],
         "declined": declined(view) if view and roles else [],
         **observe(me, find_way_out(me, routing, silent), run).as_json(),
-        "clients": describe_clients(view, dump, now) if view else [],
-        "peers": describe_peers(
-            view, dump, lan, now, {} if trails is None else trails, silent, network
-        )
-        if view
-        else [],
     }
 
 

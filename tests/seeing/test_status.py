@@ -13,10 +13,13 @@ import pytest
 from nmk.agent import last_check_in, ping, surroundings
 from nmk.agent.astray import find_astray
 from nmk.agent.checks import network as checks
+from nmk.agent.checks.controller import check_claimed
 from nmk.agent.checks.network import check_check_ins
+from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.desired import families
 from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
+from nmk.agent.reach import Visit
 from nmk.agent.status import (
     Row,
     Trails,
@@ -437,6 +440,43 @@ def test_parts_of_the_mesh_and_of_ranges_that_go_elsewhere_are_named() -> None:
         "packets to 10.77.0.200 leave by tun0, not by nmk-home",
         "packets to 192.168.50.128/25 leave by tun0, not by nmk-home",
     ]
+
+
+class InLan(Shared):
+    """The same, in which a LAN is what its router says: the whole of a documentation range too."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        if "address" not in argv:
+            return super().read(argv)
+        claim = {"local": "198.51.100.200", "prefixlen": 24, "scope": "global"}
+        return json.dumps([{"ifname": "wlan0", "addr_info": [claim]}])
+
+
+def test_a_lan_that_claims_the_address_of_a_silent_controller_is_named() -> None:
+    me = replace(joined(peer(2)), urls=("http://198.51.100.1:50051", "http://192.0.2.1:50051"))
+    line = (
+        "the controller is silent, and the LAN at wlan0 claims its address: 198.51.100.1 is in "
+        "198.51.100.0/24"
+    )
+    assert [(p.code, p.message) for p in claimed_controllers(me, me.urls, InLan({}))] == [
+        ("claimed", line)
+    ]
+    assert claimed_controllers(me, me.urls, Shared({})) == []
+    away = [Visit(url, "cannot be reached") for url in me.urls]
+    found = check_claimed(me, away, InLan({}))
+    assert [(f.level, f.reason) for f in found] == [("warn", line)]
+    assert check_claimed(me, [away[0], Visit(me.urls[1], None)], InLan({})) == []
+
+
+def test_a_lan_that_claims_the_address_of_a_silent_exit_node_is_named() -> None:
+    far = {**peer(2), "observed": ["198.51.100.7"], "lan": ["192.168.1.2/24"]}
+    me = replace(joined(far), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    silent = {far["id"]}
+    [found] = claimed_exit(me, silent, InLan({}))
+    assert found.message.startswith("the exit node peer-2 is silent, and the LAN at wlan0 claims")
+    assert claimed_exit(me, set(), InLan({})) == []
+    near = replace(joined({**far, "lan": ["198.51.100.7/24"]}), wishes=me.wishes)
+    assert claimed_exit(near, silent, InLan({})) == []
 
 
 def test_a_ping_whose_packets_have_no_way_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

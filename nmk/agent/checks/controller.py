@@ -9,11 +9,13 @@ from os import strerror
 from urllib.parse import urlsplit
 
 from nmk.agent import state
+from nmk.agent.claimed import claimed_controllers
 from nmk.agent.membership import Membership
 from nmk.agent.reach import Visit
 from nmk.core.amounts import show_age
 from nmk.core.findings import Finding
 from nmk.system.facts import own_addresses
+from nmk.system.runner import Runner
 from nmk.tools import clock_hint, fetch_hint
 
 _TOLERANCE = 60  # seconds between two clocks, or between two looks at one
@@ -30,6 +32,16 @@ def check_controller(me: Membership, visits: Sequence[Visit]) -> list[Finding]:
     found = Finding("controller", "ok", f"{', '.join(answers)} answers", network=me.network)
     families = {ip_interface(a).version for a in own_addresses([me.interface])}
     return [found, *(_find_silent(me, visit, families) for visit in silent)]
+
+
+def check_claimed(me: Membership, visits: Sequence[Visit], run: Runner) -> list[Finding]:
+    """Whether a LAN has taken the address of a controller for itself that answers nowhere."""
+    if not all(visit.problem for visit in visits):
+        return []
+    return [
+        Finding("controller", "warn", one.message, one.hint, me.network)
+        for one in claimed_controllers(me, me.urls, run)
+    ]
 
 
 def _find_silent(me: Membership, visit: Visit, families: Collection[int]) -> Finding:

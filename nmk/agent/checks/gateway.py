@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from nmk.agent import liveness, surroundings
+from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
 from nmk.agent.exits import command, ends_past, find_way_out, observe
@@ -61,7 +62,10 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
 def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     """An exit node that is none, or does not answer; a kill switch that cuts the machine off."""
     condition, dump = live(me, run)
-    out = observe(me, find_way_out(me, led(wish, condition), liveness.silent(me, dump)), run)
+    silent = liveness.silent(me, dump)
+    out = observe(me, find_way_out(me, led(wish, condition), silent), run)
+    if taken := claimed_exit(me, silent, run):
+        return [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
     if out.past:
         reason = f"{out.problem}, not by the exit node {out.node}"
         return [Finding("gateway", "broken", reason, ends_past(me, out), me.network)]
