@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.tick import check_in_network, put_right, restore_network, watch_gateways
 from nmk.agent.updown import down, up
-from nmk.core.surroundings import Surroundings
+from nmk.core.route_table import NO_TABLE
+from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, CommandFailed, NmkError
 from nmk.system.runner import Runner
@@ -128,3 +130,33 @@ def test_a_run_that_is_full_is_told_of_and_is_no_quarrel(
     assert tick(me)[1] == []
     surroundings._unwritten.clear()
     assert (tick(me)[1], run.renewed) == ([], 2)
+
+
+class Emptied(Runner):
+    """A machine whose routing table goes with the interface, as the kernel has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = [{"dst": "default", "dev": "nmk-home"}]
+        self.lines: list[str] = []
+
+    def read(self, argv: Sequence[str]) -> str:
+        if "route" in argv and "-4" in argv:
+            return json.dumps(self.table)
+        return "[]"
+
+    def change(self, command: Command) -> None:
+        self.lines += (command.stdin or "").splitlines()
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_route_that_went_with_its_interface_is_not_deleted(is_gone: bool) -> None:
+    """The kernel would answer "No such process", and the check-in fail."""
+    me, run, tried = replace(joined(peer(2)), laid=frozenset({"routes"})), Emptied(), Attempts()
+    work = surroundings.plan(me, NOTHING, run)
+    assert work.table == NO_TABLE
+    if is_gone:
+        run.table = []
+    surroundings.lay(me, work, run, tried)
+    assert any(line.startswith("route del") for line in run.lines) != is_gone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -183,6 +183,28 @@ def test_a_lan_that_claims_the_internet_gets_nothing_of_it(trip: Trip, switch: s
 
 
 METADATA = ("169.254.169.254", "fd00:ec2::254")  # where a provider's machines ask for their own
+
+
+def test_a_lan_that_takes_the_meshs_addresses_gets_no_packet_of_it(trip: Trip) -> None:
+    trip.set("exit-node=home", "kill-switch=on")
+    home = trip.mesh.address("home")
+    claim = f"{ip_interface(f'{home}/16').network.network_address + 0xC809}/16"
+    other = f"{home}/16"
+    trip.guest.run("ip", "address", "add", other, "dev", "eth0")
+    trip.laptop.run("ip", "address", "add", claim, "dev", "eth0")
+    try:
+        done = trip.laptop.run("nmk", "checkin", check=False)
+        assert "No such process" not in done.stderr
+        with captured(trip.laptop, "eth0", f"host {home}") as capture:
+            assert trip.laptop.run("ping", "-c1", "-W1", home, check=False).returncode
+        assert [p for p in capture.packets if "ARP" not in p.what] == []
+        said = json.dumps(status(trip.laptop)) + told(trip.laptop, "gateway")["mend"] + done.stderr
+        assert "kill-switch=off" not in said
+    finally:
+        trip.laptop.run("ip", "address", "del", claim, "dev", "eth0")
+        trip.guest.run("ip", "address", "del", other, "dev", "eth0")
+        trip.laptop.run("nmk", "checkin")
+    reaches(trip.laptop, home)
 
 
 def test_each_machine_asks_its_own_metadata_service_and_no_other(trip: Trip) -> None:

@@ -30,6 +30,7 @@ from tests.gateways.phone import (
     source_seen,
     unsealed,
 )
+from tests.gateways.sites import status
 from tests.lab import Host, Lab, Process, poll
 from tests.mesh import (
     INTERFACE,
@@ -47,6 +48,7 @@ HUB = ("10.8.0.1", "fdcc:ad94:bacf:61a4::cafe:a1")
 EVERYTHING = ("0.0.0.0/0",)
 PORT = 51830
 SPARE, DESK, EARLY, SPARE_PORT = "10.8.0.70", "10.8.0.71", "10.8.0.72", 51940
+YARD, YARD_DOOR = "192.168.90.0/24", "192.168.90.2"  # behind the tablet
 STATE = "/var/lib/nmk/home.json"
 TRACE = "/root/trace"
 STRACE = ("strace", "-f", "-v", "-s", "100000", "-e", "trace=execve", "-o", TRACE)
@@ -106,6 +108,7 @@ class Client:
     private: str
     public: str
     psk: str | None
+    routes: tuple[str, ...] = ()  # what is behind it, where it is a router
     ping: Process = field(init=False)
 
     def answers(self) -> int:
@@ -150,7 +153,7 @@ def hub_file(private: str, clients: list[Client], **changes: Any) -> str:
             id=f"{number:08x}-4f5e-4b3a-9d3c-0123456789ab",
             public=c.public,
             psk=f"PresharedKey = {c.psk}\n" if c.psk else "",
-            addresses=bare(c.addresses),
+            addresses=", ".join((bare(c.addresses), *c.routes)),
         )
         for number, c in enumerate(clients, 1)
     )
@@ -190,6 +193,11 @@ def hub(lab: Lab, mesh: Mesh, web: Host) -> Hub:
         make_client(laptop, "laptop", "10.8.0.3", psk=False),
         make_client(tablet, "Tablet", "10.8.0.4", "fdcc:ad94:bacf:61a4::cafe:104", psk=True),
     ]
+    yard = lab.lan("yard", YARD)
+    tablet.attach(yard, YARD_DOOR)
+    tablet.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    lab.host("printer", on=yard).run("ip", "route", "replace", "default", "via", YARD_DOOR)
+    clients[2].routes = (YARD,)
     private, public = key_pair(host)
     text = hub_file(private, clients)
     host.write(FILE, text, mode=0o600)
@@ -599,6 +607,18 @@ def test_clients_pass_traffic_again_without_being_touched(mesh: Mesh, taken: Hub
             reaches(db, address)
             assert source_seen(c.host, db, there) == address
             assert source_seen(db, c.host, address) == there
+
+
+def test_what_is_behind_a_router_of_the_hub_is_behind_it_still(
+    lab: Lab, mesh: Mesh, taken: Hub, db: Host
+) -> None:
+    printer, address = lab.hosts["printer"], mesh.address("db")
+    assert mesh.json("extclient", "show", "tablet")["routes"] == [YARD]
+    [route] = status(db)["routes"]
+    assert (route["range"], route["gateway"], route["client"]) == (YARD, "hub", "tablet")
+    still_answered(taken.clients[2], deadline_seconds=60)
+    reaches(db, printer.address)
+    assert source_seen(printer, db, address) == printer.address
 
 
 def is_the_hub(hub: Hub) -> None:
