@@ -34,6 +34,7 @@ from nmk.agent.tick import (
 from nmk.core.claims import summarize
 from nmk.core.parse import quote
 from nmk.core.records import JoinRequest
+from nmk.core.route_table import FIRST_ORDER
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import Tunnel, diff_tunnel
 from nmk.errors import (
@@ -48,6 +49,7 @@ from nmk.errors import (
 from nmk.system import filesystem, ports, wireguard
 from nmk.system.facts import host_name
 from nmk.system.keys import generate_private_key
+from nmk.system.routes import is_lan_rule_taken
 from nmk.system.runner import Runner, find_tool
 from nmk.wire.envelope import Identity
 from nmk.wire.token import Token
@@ -294,7 +296,9 @@ class _Joining:
         return applied
 
     def _next_order(self) -> int:
-        return 1 + max((other.order for other in state.others(self.network)), default=0)
+        last = max((other.order for other in state.others(self.network)), default=FIRST_ORDER - 1)
+        free = (n for n in range(last + 1, last + 10) if not is_lan_rule_taken(self.run, n))
+        return next(free, last + 1)
 
     def _asked_port(self) -> int | None:
         return self.wishes.listen_port or self.local.get("listen-port")

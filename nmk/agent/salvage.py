@@ -30,6 +30,7 @@ from nmk.wire.envelope import Identity
 
 OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
+NO_ORDER = 0  # before the first one
 _HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
 _FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\{[^{}]*\})'
 
@@ -80,15 +81,14 @@ def remove_leftovers(network: str, run: Runner) -> bool:
     usual = interface_for(network)
     is_last = set(left.networks) <= {network}
     interfaces = [i for i in left.interfaces if is_last or i == usual] or [usual]
-    free = max(routes.orders(run), default=-1) + 1  # of which there is nothing
     orders = left.orders if is_last else ()
     tried = Attempts()
     for name, order in zip_longest(interfaces, orders):
         me = replace(salvage(network, run), interface=name or usual)
         key = _private_key(b"", me.interface, run)
-        found = free if order is None else order
+        me = _with_order(replace(me, private_key=key), order or NO_ORDER)
         with tried.step():
-            interface.remove(replace(me, private_key=key, order=found), run)
+            interface.remove(me, run)
     tried.complain()
     return True
 
@@ -110,7 +110,7 @@ def salvage(network: str, run: Runner) -> Membership:
     with suppress(BadInput):
         name = parse_interface(str(field_of(head, "interface") or name))
     order = field_of(head, "order")
-    return Membership(
+    me = Membership(
         network=network,
         remote_name=network,
         urls=(),
@@ -120,10 +120,15 @@ def salvage(network: str, run: Runner) -> Membership:
         interface=name,
         listen_port=0,
         phase="deleted",
-        order=order if isinstance(order, int) else _order(network, run),
-        laid=frozenset(get_args(Kind)),
         found=_found(head),
     )
+    return _with_order(me, order if isinstance(order, int) else _order(network, run))
+
+
+def _with_order(me: Membership, order: int) -> Membership:
+    """What all a network may have laid; with `NO_ORDER` no rules, as nobody knows of any."""
+    laid = frozenset(get_args(Kind)) - ({"routes"} if order == NO_ORDER else set())
+    return replace(me, order=order, laid=laid)
 
 
 def open_way(network: str, run: Runner) -> Membership:
@@ -179,4 +184,4 @@ def _found(head: bytes) -> dict[str, str]:
 def _order(network: str, run: Runner) -> int:
     """The first that rules of this machine tell of, and no other network has."""
     taken = {other.order for other in state.others(network)}
-    return min(routes.orders(run) - taken, default=0)
+    return min(routes.orders(run) - taken, default=NO_ORDER)

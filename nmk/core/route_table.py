@@ -12,6 +12,7 @@ from nmk.core.peers import View
 from nmk.core.routes import Routing
 from nmk.core.tunnel import MARK, Command
 
+FIRST_ORDER = 1  # of a machine's networks
 _TABLES = MARK  # the first routing table is the one after this number
 _PRIORITIES = 20_000  # of rules, two a network
 _EXITS = 30_000  # of what comes after the ranges of all networks
@@ -94,11 +95,16 @@ def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
 
 
 def order_of(rule: str) -> int | None:
-    """The order of the network that a rule is of, as `rules_of` has it; None of another's."""
+    """The order of the network that a rule tells of, as `rules_of` has it; None of another's.
+
+    `lan` tells of none: it is word for word what wg-quick lays, and the kernel puts that at the
+    priority before the lowest one, which may be any of ours.
+    """
     priority = int(rule.split()[1])
     guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
-    for order in (guess for guess in guesses if 0 <= guess < _MOST_ORDERS):
-        if any(rule == ours for _, ours in rules_of(order).all):
+    for order in (guess for guess in guesses if FIRST_ORDER <= guess < _MOST_ORDERS):
+        rules = rules_of(order)
+        if any(rule == ours for _, ours in rules.all if ours != rules.lan):
             return order
     return None
 

@@ -10,7 +10,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.overlap import Place
-from nmk.core.route_table import RouteTable, order_of
+from nmk.core.route_table import RouteTable, order_of, rules_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -131,6 +131,15 @@ def orders(run: Runner) -> set[int]:
     """Those of networks that have rules of ours on this machine."""
     rules = [rule for family in (4, 6) for rule in _read_rules(run, family)]
     return {order for rule in rules if (order := order_of(rule)) is not None}
+
+
+def is_lan_rule_taken(run: Runner, order: int) -> bool:
+    """Whether another program has the very rule that spares the LAN of the network of this order.
+
+    It would be taken for ours, and go with the network.
+    """
+    there = {rule for family in (4, 6) for rule in _read_rules(run, family)}
+    return rules_of(order).lan in there and order not in {order_of(rule) for rule in there}
 
 
 def routers_by_advertisement(run: Runner) -> list[str]:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
-from nmk.core.route_table import order_of, rules_of
+from nmk.agent.leave import leave
+from nmk.agent.salvage import leftovers, remove_leftovers
+from nmk.core.route_table import order_of, rules_of, table_of
+from nmk.core.tunnel import MARK, Command
+from nmk.errors import CommandFailed
+from nmk.system.routes import is_lan_rule_taken
+from nmk.system.runner import Runner
 from tests.agent.test_machine import Place, interfaces, nmk
 from tests.lab import Host, Lab
 
@@ -53,7 +63,62 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         assert "leftovers" not in nmk(host, "doctor").stdout
 
 
-@pytest.mark.parametrize("priority", [32764, 32766])
+@pytest.mark.parametrize("priority", [20_000, 20_002, 32764, 32766])
 def test_rules_of_wg_quick_are_not_ours(priority: int) -> None:
     assert order_of(f"priority {priority} table main suppress_prefixlength 0") is None
-    assert {order_of(rule) for _, rule in rules_of(7).all} == {7}
+    assert order_of(f"priority {priority + 1} not fwmark 0xca6c table 51820") is None
+    ours = rules_of(7)
+    assert {order_of(rule) for _, rule in ours.all if rule != ours.lan} == {7}
+
+
+class BesideWgQuick(Runner):
+    """A machine with the rules of wg-quick, from this priority on; it says no more."""
+
+    def __init__(self, priority: int) -> None:
+        super().__init__()
+        self.changed: list[str] = []
+        self.rules = [
+            {"priority": 0, "src": "all", "table": "local"},
+            {
+                "priority": priority,
+                "src": "all",
+                "table": "main",
+                "suppress_prefixlen": 0,
+                "suppress_ifgroup": -1,
+            },
+            {
+                "priority": priority + 1,
+                "not": None,
+                "src": "all",
+                "fwmark": "0xca6c",
+                "table": "51820",
+            },
+            {"priority": 32766, "src": "all", "table": "main"},
+        ]
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[:3] == ["ip", "-json", "-4"] and argv[3] == "rule":
+            return json.dumps(self.rules)
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+    def change(self, command: Command) -> None:
+        self.changed.append(f"{command}: {command.stdin or ''}")
+
+
+@pytest.mark.parametrize("priority", [20_000, 20_002])
+def test_rules_of_wg_quick_are_no_leftovers_and_stay(priority: int, state_dir: Path) -> None:
+    machine = BesideWgQuick(priority)
+    assert not leftovers(machine)
+    assert not remove_leftovers("lost", machine)
+    # With a state that is damaged nobody knows which rules were the network's: not these.
+    (state_dir / "home.json").write_text("{")
+    leave("home", machine, lambda _: None, force=True)
+    assert not any("rule del" in line for line in machine.changed)
+
+
+def test_a_network_is_never_of_an_order_whose_rule_another_program_has() -> None:
+    machine = BesideWgQuick(20_002)
+    assert [is_lan_rule_taken(machine, order) for order in (1, 2)] == [True, False]
+    ours = {"priority": 20_003, "not": None, "fwmark": hex(MARK), "table": str(table_of(1))}
+    machine.rules.append({**ours, "suppress_prefixlen": 0})
+    assert not is_lan_rule_taken(machine, 1)  # left by a network of nmk
