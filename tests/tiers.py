@@ -16,6 +16,11 @@ from hypothesis import HealthCheck, settings
 _SAMPLED = "tried a sample"
 _NOT_QUICK = "needs namespaces"
 _ONLY_FULL = "only with --full"
+_LONGEST = (
+    *("gateways/test_failover", "life/test_cron", "gateways/test_sites", "seeing/test_live"),
+    *("gateways/test_exit", "gateways/test_phones", "gateways/test_hub", "life/test_services"),
+    *("life/test_daemon", "reliability/test_killed_agent", "seeing/test_doctor"),
+)
 _HINTS = {_NOT_QUICK: "scripts/test", _ONLY_FULL: "scripts/test --full"}
 
 
@@ -45,9 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=_ONLY_FULL))
         elif config.getoption("quick") and "lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason=_NOT_QUICK))
-    # The slow files first: several processes then end together.
+    # The slow files first, of them the longest: several processes then end together.
     slow = {item.path for item in items if "lab" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in slow)
+
+    def when(item: pytest.Item) -> tuple[int, bool]:
+        name = f"{item.path.parent.name}/{item.path.stem}"
+        return (_LONGEST.index(name) if name in _LONGEST else len(_LONGEST)), item.path not in slow
+
+    items.sort(key=when)
 
 
 def sample(cases: Iterable[Any], *kept: Any) -> list[Any]:

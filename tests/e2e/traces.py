@@ -22,15 +22,16 @@ def traces(host: Host, *, program: bool = False) -> set[str]:
 
     `program`: with the installed file and what it keeps unpacked.
     """
-    found = {f"file {path}" for path in own_files(host)}
-    if not program:
-        found = {line for line in found if not line.startswith(f"file {UNPACKED}")}
+    found = {f"file {path}" for path in own_files(host, program=program)}
     for kind, command in COMMANDS.items():
         lines = host.run("sh", "-c", command).stdout.splitlines()
         found |= {f"{kind} {line}" for line in lines if not line.endswith(command)}
     return found
 
 
-def own_files(host: Host) -> Iterator[str]:
-    """All that is on the host's own layer of disk: what it wrote, and did not remove again."""
-    return map(str, host.disk.written())
+def own_files(host: Host, *, program: bool = False) -> Iterator[str]:
+    """All that is on the host's own layer of disk: what it wrote, and did not remove again.
+
+    `program`: with what the installed file keeps unpacked.
+    """
+    return map(str, host.disk.written(but="" if program else UNPACKED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.traces import UNPACKED, own_files
+from tests.e2e.traces import own_files
 from tests.lab import Host
 from tests.mesh import Mesh, failure, reaches
 
@@ -28,11 +28,9 @@ def found(host: Host) -> dict[str, list[str]]:
         # The time of a saved table is of the moment.
         kept = [line for line in lines if not line.startswith("#") and command not in line]
         shown[kind] = sorted(line for line in kept if line not in LEFT)
-    written = [path for path in own_files(host) if not path.startswith((UNPACKED, "/var/log"))]
-    shown["file"] = sorted(
-        host.run("sh", "-c", 'sha256sum "$1" 2>/dev/null || echo "$1"', "sh", path).stdout
-        for path in written
-    )
+    written = [path for path in own_files(host) if not path.startswith("/var/log")]
+    each = 'for path; do sha256sum "$path" 2>/dev/null || echo "$path"; done'
+    shown["file"] = sorted(host.run("sh", "-c", each, "sh", *written).stdout.splitlines())
     return shown
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.spy import Spy
-from tests.e2e.traces import UNPACKED, own_files, traces
+from tests.e2e.traces import own_files, traces
 from tests.gateways.phone import (
     FILE,
     Phone,
@@ -658,8 +658,7 @@ def test_on_the_machine_its_secrets_are_in_two_files_of_roots(taken: Hub) -> Non
         told = taken.host.run("nmk", *command, check=False)
         assert not [secret for secret in taken.secrets if secret in told.stdout + told.stderr]
     top = root_of(taken.host)
-    own = (path for path in own_files(taken.host) if not path.startswith(UNPACKED))
-    files = {path: top / path.lstrip("/") for path in own}
+    files = {path: top / path.lstrip("/") for path in own_files(taken.host)}
     there = {path: file.read_bytes() for path, file in files.items() if file.is_file()}
     there |= files_below(taken.host, "/run")
     found = keys_in(taken.secrets, there)

@@ -123,13 +123,20 @@ class Disk:
         """Where a file or directory that the host made is, seen from outside; not to write to."""
         return self._upper / place.lstrip("/")
 
-    def written(self) -> Iterator[Path]:
-        """What the host wrote and did not remove again, and what it removed of the system's."""
-        for above in self._upper.rglob("*"):
-            path = above.relative_to(self._upper)
-            copied_up = above.is_dir() and Path("/", path).is_dir()  # for what is, or was, in it
-            if not copied_up and not (path in self._absent and _is_whiteout(above)):
-                yield Path("/", path)
+    def written(self, *, but: str = "") -> Iterator[Path]:
+        """What the host wrote and did not remove again, and what it removed of the system's.
+
+        `but`: a directory that is left out, with all in it.
+        """
+        for top, directories, files in os.walk(self._upper):
+            directory = Path(top)
+            directories[:] = [n for n in directories if directory / n != self.at(but)]
+            for above in (directory / name for name in (*directories, *files)):
+                path = above.relative_to(self._upper)
+                # A directory is copied up for what is, or was, in it.
+                copied_up = above.is_dir() and Path("/", path).is_dir()
+                if not copied_up and not (path in self._absent and _is_whiteout(above)):
+                    yield Path("/", path)
 
     def _make_like_below(self, path: Path) -> None:
         """Make a directory of the upper layer with the mode and owner of the one below."""
