@@ -85,14 +85,10 @@ def status(
     off where the interface is not up, and silent of gateways that this machine has given up.
     `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
     does not lead to from here, `problems` what of the view could not be applied, or leads
-    elsewhere (`code`, `message`, `hint`), `offered` the roles that the controller gives this node,
-    `roles` those that it plays,
-    `obstacle` what is in their way, `mapped` the LANs behind ranges that it maps, `routes` what
-    becomes of ranges of others here, `exit` and `cut_off` as in `agent.exits`, `clients` the ext
-    clients that this node lets in, `declined` who leaves out a range that this node leads to, as it
-    is in that subnet itself, `check_in` how check-ins go, `copies` where machines with this
-    identity are, if there are several; `trails` are kept from one look to the next, to see who is
-    silent.
+    elsewhere (`code`, `message`, `hint`), `clients` the ext clients that this node lets in,
+    `check_in` how check-ins go, `copies` where machines with this identity are, if there are
+    several; the rest as in `_describe_ways`. `trails` are kept from one look to the next, to see
+    who is silent.
     """
     try:
         me = state.load(network)
@@ -150,7 +146,13 @@ def _describe_ways(
     silent: Collection[str],
     run: Runner,
 ) -> Row:
-    """What this node leads for others, and where it is led by them. `view`: with roles it plays."""
+    """What this node leads for others, and where it is led by them. `view`: with roles it plays.
+
+    `offered`: the roles that the controller gives this node; `roles`: those that it plays;
+    `obstacle`: what is in their way; `mapped`: the LANs behind ranges that it maps; `routes`: what
+    becomes of ranges of others here; `declined`: who leaves out a range that this node leads to, as
+    it is in that subnet itself; `exit` and `cut_off` as in `agent.exits`.
+    """
     offered = me.known.view.gateway.roles if me.known else ()
     roles = wish.roles if wish and condition == "up" and serves(me) != "nft" else ()
     routing = led(wish, condition)
