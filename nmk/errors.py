@@ -222,6 +222,10 @@ class CommandFailed(NmkError):
     said = ""
 
 
+class CommandUnanswered(CommandFailed):
+    """A program that nmk drives did not come to its end: it says nothing of what was asked."""
+
+
 class InterfaceTaken(NmkError):
     """The interface exists and is not ours."""
 

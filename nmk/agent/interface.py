@@ -13,6 +13,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings, take_note
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
+from nmk.core.route_table import table_of
 from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.traffic import Caller, encode_callers, encode_traffic, sum_up
 from nmk.core.tunnel import (
@@ -28,14 +29,16 @@ from nmk.errors import (
     BadInput,
     BatchFailed,
     CommandFailed,
+    CommandUnanswered,
     FamilyOff,
     InterfaceTaken,
     NmkError,
     PortTaken,
+    ToolMissing,
     from_code,
 )
-from nmk.system import ports, wireguard
-from nmk.system.dump import Dump
+from nmk.system import ports, routes, wireguard
+from nmk.system.dump import Dump, Link
 from nmk.system.runner import Runner
 
 _MOST_BAD = 8  # peers that WireGuard refuses; with more of them it is not about peers
@@ -193,19 +196,15 @@ def remove(
 ) -> Membership:
     """Remove the interface if it is ours, and what lies beside it but for what is to be kept.
 
-    One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed.
+    One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed,
+    CommandUnanswered where nobody tells whose the interface is, ToolMissing.
     """
     called = _name_again(me, run)
     work = surroundings.plan(me, keep, run)
-    try:
-        live = wireguard.probe(run, me.interface)
-    except InterfaceTaken:
-        live = None
-    if not is_ours(me, live):
-        live = None
+    tried = Attempts()
+    live = _find_ours(me, run, tried)
     changes = [Change("remove", f"remove {me.interface}")] if live else []
     noted = [*called, *changes, *work.changes] if reason else []
-    tried = Attempts()
     with history.recording(me, reason or Reason("down"), noted, run, tried):
         me, work = surroundings.begin(me, work, run, tried)
         # Routes go with the interface: they are not to be deleted then.
@@ -217,6 +216,37 @@ def remove(
         hooks.call([Event("down")], me, {}, run)
     tried.complain()
     return replace(me, problems=())
+
+
+def is_left(me: Membership, run: Runner) -> bool:
+    """Whether our interface is there, or one that may be ours."""
+    tried = Attempts()
+    return _find_ours(me, run, tried) is not None or bool(tried.errors)
+
+
+def _find_ours(me: Membership, run: Runner, tried: Attempts) -> Link | None:
+    """Our interface as the kernel has it; None where there is none of that name, or not ours.
+
+    Where WireGuard says nothing of it, it is ours if it has our addresses or our routes lead into
+    it; else it may be, and what `wg` has said is in `tried`.
+    """
+    if not wireguard.exists(me.interface):
+        return None
+    with suppress(InterfaceTaken):
+        try:
+            key = wireguard.look(run, me.interface).private_key
+        except (CommandUnanswered, ToolMissing) as error:
+            link = wireguard.find_link(run, me.interface)
+            addresses = me.known.view.addresses if me.known else ()
+            ours = {address.partition("/")[0] for address in addresses}
+            if any(address.partition("/")[0] in ours for address in link.addresses):
+                return link
+            if routes.leads_into(run, table_of(me.order), me.interface):
+                return link
+            tried.errors.append(error)
+            return None
+        return wireguard.find_link(run, me.interface) if key in {"", me.private_key} else None
+    return None
 
 
 def _name_again(me: Membership, run: Runner) -> list[Change]:

@@ -21,6 +21,7 @@ from nmk.errors import (
     StaleSequence,
     StateDamaged,
     StateUnwritable,
+    ToolMissing,
 )
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH
@@ -33,8 +34,9 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
 
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
     then the node stays on the controller until an admin deletes it, and a state that cannot be read
-    is no hindrance. Cut short, it can be repeated. Raises Overtaken where the machine has joined
-    anew meanwhile.
+    is no hindrance. An interface that may be ours never stays, `force` or not: then the state does
+    too, and CommandFailed is raised. Raises ToolMissing where a packet filter stays. Cut short, it
+    can be repeated. Raises Overtaken where the machine has joined anew meanwhile.
     """
     with machine_lock(run):
         me = _load(network, run, say, force=force)
@@ -50,16 +52,20 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     with machine_lock(run, RETURN_SECONDS):
         if me.urls and not run.dry:  # a state that cannot be read has none
             me = still_there(me)
+        stays: NmkError | None = None
         try:
             interface.remove(me, run)
-        except CommandFailed as error:  # the rest was removed
-            if not force:
+        except (CommandFailed, ToolMissing) as error:  # the rest was removed
+            if not force or interface.is_left(me, run):
                 raise
+            stays = error
             say(f"left as it is: {error.message}")
         if not run.dry:
             state.remove(network)
             put_others_right(network, run)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
+    if isinstance(stays, ToolMissing):
+        raise stays
 
 
 def leave_lost(network: str, run: Runner, say: Say) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from itertools import chain
@@ -29,7 +30,7 @@ from nmk.core.health import Counters, Trail, follow, is_session, judge
 from nmk.core.peers import Peer, View
 from nmk.core.problems import Problem
 from nmk.core.routes import Routing, idle_routing
-from nmk.errors import InterfaceTaken, StateDamaged
+from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, StateDamaged
 from nmk.system import wireguard
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
@@ -42,6 +43,7 @@ TROUBLES: dict[str, tuple[str, str]] = {
     "down": ("its owner took it down", "nmk up -n {}"),
     "missing": ("it is not there", "nmk up -n {}"),
     "taken": ("another program has made an interface of this name", "nmk doctor -n {}"),
+    "unanswered": ("wg does not say how it is", "nmk doctor -n {}"),
     "joining": ("the join was cut short", "nmk join -"),
     "deleted": ("this node was deleted on the controller", "nmk leave -n {}"),
 }
@@ -80,9 +82,10 @@ def status(
 ) -> Row:
     """The network as an object for people and scripts. `now`: seconds since 1970.
 
-    `state` is one of up, down (as its owner wishes), missing, taken, joining, deleted, damaged (the
-    state file cannot be read, and so nothing else is known); those of peers are in `core.health`,
-    off where the interface is not up, and silent of gateways that this machine has given up.
+    `state` is one of up, down (as its owner wishes), missing, taken, unanswered (by `wg`), joining,
+    deleted, damaged (the state file cannot be read, and so nothing else is known); those of peers
+    are in `core.health`, off where the interface is not up, and silent of gateways that this
+    machine has given up.
     `reachable` tells whether a controller's URL answers; `left_out` are addresses that the mesh
     does not lead to from here, `problems` what of the view could not be applied, or leads
     elsewhere (`code`, `message`, `hint`), `clients` the ext clients that this node lets in,
@@ -106,7 +109,8 @@ def status(
     is_reached = any(map(reachable or is_reachable, me.urls))
     problems = _problems(me, led(wish, condition), dump, silent, run)
     if not is_reached:
-        problems += claimed_controllers(me, me.urls, run)
+        with suppress(CommandFailed):
+            problems += claimed_controllers(me, me.urls, run)
     trails = {} if trails is None else trails
     return {
         "network": network,
@@ -217,6 +221,8 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
         dump = wireguard.look(run, me.interface)
     except InterfaceTaken:
         return "taken", None
+    except CommandUnanswered:
+        return "unanswered", None
     return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
 
 

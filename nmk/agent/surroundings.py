@@ -194,12 +194,21 @@ def lay(me: Membership, work: Work, run: Runner, tried: Attempts) -> None:
 def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
     """A filter that nobody needs any more goes last."""
     if work.want.ruleset is None:
+        if _is_out_of_reach(me):
+            tried.errors.append(packet_filter.stays(table_name(me.network)))
+            return replace(me, laid=work.laid | {"filter"}, found=work.found)
         if work.renew_filter:
             with tried.step():
                 packet_filter.replace(run, table_name(me.network), None)
         if not run.dry:
             _unsettle(me)
     return replace(me, laid=work.laid, found=work.found)
+
+
+def _is_out_of_reach(me: Membership) -> bool:
+    """Whether a filter was laid, and there is nothing to remove it with, or to see it."""
+    was_laid = is_settled(me) or me.known is not None  # a state that cannot be read does not say
+    return "filter" in me.laid and was_laid and not has_tool("nft")
 
 
 def _read_tables(run: Runner) -> list[Table]:

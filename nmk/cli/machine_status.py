@@ -17,6 +17,7 @@ CONDITIONS = {
     "down": "down until: nmk up",
     "missing": "not there; nmk up",
     "taken": "not ours: another program has made an interface of this name",
+    "unanswered": "there, but wg does not say how it is; nmk doctor",
     "joining": "join was cut short; repeat: nmk join -",
     "damaged": "as it was; its state cannot be read",
     "deleted": "deleted on the controller; nmk leave",

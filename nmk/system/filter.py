@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
+from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
 from nmk.system.runner import Runner
@@ -47,6 +48,14 @@ def no_nft() -> ToolMissing:
     return ToolMissing(
         "nft is not installed: without it this machine can be no gateway and use no exit node",
         install_hint("nft"),
+    )
+
+
+def stays(table: str) -> ToolMissing:
+    """What is to be said of a table that is to go where there is no nft."""
+    return ToolMissing(
+        f"nft is not installed: the packet filter {quote(f'table inet {table}')} stays as it is",
+        f"{install_hint('nft')}; then the same again, or: nft delete table inet {table}",
     )
 
 

@@ -127,6 +127,12 @@ def probe_table(run: Runner, number: int, rules: Collection[tuple[int, str]]) ->
     return RouteTable(frozenset(led), frozenset(found))
 
 
+def leads_into(run: Runner, number: int, interface: str) -> bool:
+    """Whether a route of the table with this number leads into the interface."""
+    found = (route for family in (4, 6) for route in _table(run, family, number))
+    return any(route.get("dev") == interface for route in found)
+
+
 def orders(run: Runner) -> set[int]:
     """Those of networks that have rules of ours on this machine."""
     rules = [rule for family in (4, 6) for rule in _read_rules(run, family)]

@@ -19,10 +19,14 @@ from typing import IO
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
-from nmk.errors import BatchFailed, CommandFailed, ToolMissing
+from nmk.errors import BatchFailed, CommandFailed, CommandUnanswered, ToolMissing
 from nmk.tools import install_hint, search_path
 
 TIMEOUT = 60  # seconds; far above what any of our commands takes
+# `wg` asks the process of a userspace WireGuard, which may be stopped, while a lock is held.
+_LIMITS = {"wg": 8.0}  # seconds
+_AGAIN = 1.0  # seconds, for a program that did not answer the last time
+_NOT_RUN = {126, 127}  # exit statuses of what could not be started, or lacks a library
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
 _POLL = 0.02  # seconds between two looks
 
@@ -44,20 +48,35 @@ class Runner:
         self.show = show or _say_nothing
         self.warn = warn or _say_nothing
         self.note = note or _say_nothing
+        self._silent: set[str] = set()  # programs that did not answer the last time
 
     def read(self, argv: Sequence[str]) -> str:
-        """What a command prints that only looks. Raises ToolMissing, CommandFailed."""
-        return _run(argv, None)
+        """What a command prints that only looks. Raises ToolMissing, CommandFailed.
+
+        CommandUnanswered where it was cut short, and so says nothing of what it was to look at.
+        """
+        return self._run(argv, None)
 
     def change(self, command: Command) -> None:
         """Run a command that changes the machine. Raises ToolMissing, CommandFailed."""
         self.show(describe(command))
         try:
-            _run(command.argv, command.stdin)
+            self._run(command.argv, command.stdin)
         except CommandFailed as error:
             if failed := failed_lines(command.stdin or "", error.said):
                 raise BatchFailed(_describe_failed(command, failed), failed) from None
             raise
+
+    def _run(self, argv: Sequence[str], stdin: str | None) -> str:
+        program = argv[0]
+        limit = _AGAIN if program in self._silent else _LIMITS.get(program, TIMEOUT)
+        try:
+            said = _run(argv, stdin, limit)
+        except CommandUnanswered:
+            self._silent.add(program)
+            raise
+        self._silent.discard(program)
+        return said
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float = 5) -> None:
         """Return as soon as `ready` holds. Raises CommandFailed when it does not in time."""
@@ -113,7 +132,7 @@ def find_tool(name: str) -> str:
     return path
 
 
-def _run(argv: Sequence[str], stdin: str | None) -> str:
+def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
     path = find_tool(argv[0])
     shown = quote(" ".join(argv))
     # Not pipes: a userspace WireGuard stays in the background and may keep them open.
@@ -131,26 +150,29 @@ def _run(argv: Sequence[str], stdin: str | None) -> str:
                 start_new_session=True,  # so that Ctrl-C ends nmk and not the tunnel
             )
         except OSError as error:
-            raise CommandFailed(f"{shown} cannot be run: {error.strerror}") from None
+            raise CommandUnanswered(f"{shown} cannot be run: {error.strerror}") from None
         try:
-            returncode = _wait(process)
+            returncode = _wait(process, limit)
         except subprocess.TimeoutExpired:
-            raise CommandFailed(f"{shown} took more than {TIMEOUT} s") from None
+            raise CommandUnanswered(f"{shown} did not answer in {limit:g} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
                 process.wait()
+        if returncode < 0:
+            raise CommandUnanswered(f"{shown} was killed by signal {-returncode}")
         if returncode != 0:
             err.seek(0)
             said = err.read().decode(errors="replace")
-            failure = CommandFailed(f"{shown} ended with {returncode}: {_last_line(said)}")
+            kind = CommandUnanswered if returncode in _NOT_RUN else CommandFailed
+            failure = kind(f"{shown} ended with {returncode}: {_last_line(said)}")
             failure.said = said
             raise failure
         out.seek(0)
         return out.read().decode(errors="replace")
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _wait(process: subprocess.Popen[bytes], limit: float) -> int:
     """The exit status, as soon as there is one. Raises TimeoutExpired.
 
     Python's own wait looks now and then, up to 50 ms late; pidfd_open(2) needs Linux 5.3.
@@ -158,11 +180,11 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     with suppress(OSError):
         handle = os.pidfd_open(process.pid)
         try:
-            select.select([handle], [], [], TIMEOUT)
+            select.select([handle], [], [], limit)
         finally:
             os.close(handle)
         return process.wait(0)
-    return process.wait(TIMEOUT)
+    return process.wait(limit)
 
 
 def _say_nothing(_text: str) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
-from nmk.errors import CommandFailed, InterfaceTaken, NmkError, ToolMissing
+from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, ToolMissing
 from nmk.files import read_file
-from nmk.system.dump import Dump, parse_dump, parse_link
+from nmk.system.dump import Dump, Link, parse_dump, parse_link
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 
@@ -48,7 +50,7 @@ def probe(run: Runner, interface: str, dump: Dump | None = None) -> Tunnel | Non
     if not exists(interface):
         return None
     dump = dump or look(run, interface)
-    link = parse_link(run.read(["ip", "-json", "address", "show", "dev", interface]), interface)
+    link = find_link(run, interface)
     return Tunnel(
         interface=interface,
         private_key=dump.private_key,
@@ -61,10 +63,20 @@ def probe(run: Runner, interface: str, dump: Dump | None = None) -> Tunnel | Non
     )
 
 
+def find_link(run: Runner, interface: str) -> Link:
+    """What the kernel says of an interface that exists. Raises CommandFailed."""
+    return parse_link(run.read(["ip", "-json", "address", "show", "dev", interface]), interface)
+
+
 def look(run: Runner, interface: str) -> Dump:
-    """What WireGuard says of an interface that exists. Raises InterfaceTaken, CommandFailed."""
+    """What WireGuard says of an interface that exists. Raises InterfaceTaken, CommandFailed.
+
+    CommandUnanswered where `wg` says nothing of it.
+    """
     try:
         text = run.read(["wg", "show", interface, "dump"])
+    except CommandUnanswered:
+        raise
     except CommandFailed as error:
         if exists(interface) and os.geteuid() == 0:
             raise InterfaceTaken(
@@ -110,16 +122,23 @@ def _device_of(interface: str) -> str | None:
     The kernel says it of the device among the process's open files (proc(5), /proc/net/unix and
     /proc/pid/fdinfo; drivers/net/tun.c, tun_chr_show_fdinfo).
     """
+    for process in _servers(interface):
+        with suppress(OSError):
+            files = (process / "fdinfo").iterdir()
+            found = [match[1] for file in files if (match := _DEVICE.search(_text(file)))]
+            return next(filter(exists, found), None)
+    return None
+
+
+def _servers(interface: str) -> Iterator[Path]:
+    """The processes that have the socket of a userspace interface open, as /proc has them."""
     socket_ = str(_socket(interface)).removeprefix("/var")  # which may be /run itself
     lines = (line.split() for line in _text(Path("/proc/net/unix")).splitlines())
     sockets = {f"socket:[{words[6]}]" for words in lines if words[-1].endswith(socket_)}
     for fd in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
             if fd.readlink().name in sockets:
-                files = (fd.parents[1] / "fdinfo").iterdir()
-                found = [match[1] for file in files if (match := _DEVICE.search(_text(file)))]
-                return next(filter(exists, found), None)
-    return None
+                yield fd.parents[1]
 
 
 def _text(path: Path) -> str:
@@ -177,11 +196,22 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
 
 
 def remove(run: Runner, interface: str) -> None:
-    """Remove the interface, if it is there, and what a userspace process left of it."""
+    """Remove the interface, if it is there, and what a userspace process left of it.
+
+    `wg` is not asked. A process that does not end with its interface, as it is stopped, is killed:
+    until it has ended, no other can serve an interface of this name.
+    """
     if exists(interface):
         run.change(Command(("ip", "link", "delete", "dev", interface)))
-        # Until the process has ended, no other can serve an interface of this name.
-        run.wait(f"{interface} does not go", lambda: not _answers(interface))
+        try:
+            run.wait(f"{interface} does not go", lambda: not _answers(interface))
+        except CommandFailed:
+            if exists(interface):
+                raise
+            for process in set(_servers(interface)):
+                with suppress(OSError):
+                    os.kill(int(process.name), signal.SIGKILL)
+            run.wait(f"{interface} does not go", lambda: not _answers(interface))
     if not run.dry:
         _socket(interface).unlink(missing_ok=True)
 

@@ -129,6 +129,23 @@ def test_what_a_dead_process_leaves_is_no_interface(host: Host) -> None:
     assert shown == {"stale": ["nmk-home.sock"], "dead": None, "again": True, "left": []}
 
 
+def test_one_whose_process_is_stopped_goes_all_the_same(host: Host) -> None:
+    shown = run_in(
+        host,
+        """
+        make()
+        os.kill(int(subprocess.check_output(["pgrep", "-x", "wireguard-go"])), signal.SIGSTOP)
+        wireguard.remove(run, "nmk-home")
+        there = wireguard.exists("nmk-home")
+        make()
+        again = wireguard.probe(run, "nmk-home")
+        wireguard.remove(run, "nmk-home")
+        show(there=there, again=again is not None)
+        """,
+    )
+    assert shown == {"there": False, "again": True}
+
+
 def test_an_interface_of_another_kind_is_not_ours(host: Host) -> None:
     shown = run_in(
         host,

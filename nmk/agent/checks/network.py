@@ -37,6 +37,8 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
     condition, _ = live(me, run)
     if condition != "up":
         problem, cure = TROUBLES[condition]
+        if condition == "unanswered":
+            problem, cure = _what_wg_said(me, run)
         level: Level = "warn" if condition == "down" else "broken"
         mend = cure.format(me.network)
         if condition == "taken":
@@ -51,6 +53,15 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
     kind = "the kernel's" if wireguard.is_kernels(me.interface) else "userspace"
     reason = f"{me.interface} is up, {kind}, as the controller said"
     return [Finding("interface", "ok", reason, network=me.network)]
+
+
+def _what_wg_said(me: Membership, run: Runner) -> tuple[str, str]:
+    """Why the state of an interface that is there cannot be told, and what to do."""
+    try:
+        wireguard.look(run, me.interface)
+    except NmkError as error:
+        return error.message, error.hint
+    return TROUBLES["unanswered"]  # it answers again
 
 
 def check_applied(me: Membership) -> list[Finding]:

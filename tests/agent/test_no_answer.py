@@ -1,0 +1,140 @@
+"""Programs that do not answer, or are gone: what is removed all the same, and what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk import tools
+from nmk.agent import interface, state
+from nmk.agent.checks.network import check_interface
+from nmk.agent.leave import leave
+from nmk.agent.membership import Membership
+from nmk.agent.status import live
+from nmk.core.tunnel import Command
+from nmk.errors import CommandFailed, NmkError, ToolMissing
+from nmk.system import runner
+from nmk.system.runner import Runner
+from tests.agent.memberships import joined, peer
+
+HANGS, KILLED = "exec /bin/sleep 60", "kill -9 $$"
+SAID = {
+    HANGS: "'wg show lo dump' did not answer in 0.2 s",
+    KILLED: "'wg show lo dump' was killed by signal 9",
+    "exit 127": "'wg show lo dump' ended with 127: it does not say why",
+}
+pytestmark = pytest.mark.usefixtures("state_dir")
+IP = """case "$*" in
+"-json address show dev lo") echo '[{"ifname": "lo", "mtu": 1420, "flags": ["UP"],
+  "addr_info": [{"local": "%s", "prefixlen": 24}]}]' ;;
+*) echo '[]' ;;
+esac"""
+OURS, OTHERS = "10.77.0.1", "192.168.9.1"
+
+
+class Machine(Runner):
+    """Looks with the programs that a test has made, and changes nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+        self.changed: list[str] = []
+
+    def change(self, command: Command) -> None:
+        self.changed.append(str(command))
+
+    def has(self, name: str, script: str) -> None:
+        path = self.directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """One with an interface of the network `home` that is called `lo`, as that is there."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setitem(runner._LIMITS, "wg", 0.2)
+    monkeypatch.setattr(runner, "_AGAIN", 0.2)
+    return Machine(programs)
+
+
+def member(**fields: object) -> Membership:
+    me = replace(joined(peer(2)), interface="lo", phase="deleted", **fields)  # type: ignore[arg-type]
+    state.save(me)
+    return me
+
+
+@pytest.mark.parametrize("wg", SAID)
+def test_an_interface_of_ours_goes_without_an_answer(wg: str, machine: Machine) -> None:
+    machine.has("wg", wg)
+    machine.has("ip", IP % OURS)
+    member()
+    said: list[str] = []
+    leave("home", machine, said.append)
+    assert "ip link delete dev lo" in machine.changed
+    assert said == ["this machine has left home"]
+
+
+def test_one_of_ours_goes_without_the_program(machine: Machine) -> None:
+    machine.has("ip", IP % OURS)
+    interface.remove(member(), machine)
+    assert "ip link delete dev lo" in machine.changed
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("wg", SAID)
+def test_one_that_may_be_ours_keeps_the_state(wg: str, machine: Machine, *, force: bool) -> None:
+    machine.has("wg", wg)
+    machine.has("ip", IP % OTHERS)
+    me = member()
+    with pytest.raises(CommandFailed) as raised:
+        leave("home", machine, lambda _: None, force=force)
+    assert raised.value.message == SAID[wg]
+    assert machine.changed == []
+    assert state.load("home").private_key == me.private_key
+
+
+@pytest.mark.parametrize("wg", SAID)
+def test_the_cause_is_named_and_no_other_program(wg: str, machine: Machine) -> None:
+    machine.has("wg", wg)
+    machine.has("ip", IP % OURS)
+    me = replace(member(), phase="joined")
+    assert live(me, machine) == ("unanswered", None)
+    [found] = check_interface(me, Runner(), {})
+    assert (found.level, found.reason) == ("broken", f"lo: {SAID[wg]}")
+
+
+def test_a_program_that_hangs_is_not_waited_for_as_long_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_AGAIN", 0.1)
+    machine.has("wg", HANGS)
+    with pytest.raises(NmkError, match=r"in 0\.2 s"):
+        machine.read(["wg"])
+    with pytest.raises(NmkError, match=r"in 0\.1 s"):
+        machine.read(["wg"])
+    machine.has("wg", "exit 0")
+    machine.read(["wg"])
+    machine.has("wg", HANGS)
+    with pytest.raises(NmkError, match=r"in 0\.2 s"):
+        machine.read(["wg"])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_packet_filter_that_stays_for_lack_of_nft_is_said(
+    machine: Machine, *, force: bool
+) -> None:
+    machine.has("wg", "exit 0")
+    machine.has("ip", IP % OURS)
+    me = replace(member(laid=frozenset({"filter"})), interface="nmk-gone")
+    state.save(me)
+    with pytest.raises(ToolMissing) as raised:
+        leave("home", machine, lambda _: None, force=force)
+    assert "'table inet nmk-home' stays" in raised.value.message
+    assert "nft delete table inet nmk-home" in raised.value.hint
+    assert state.file_of("home").exists() is not force
