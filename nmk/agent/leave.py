@@ -11,13 +11,11 @@ from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import remove_leftovers, salvage
 from nmk.agent.tick import api_of, put_others_right, still_there
-from nmk.core.parse import quote
 from nmk.errors import (
     CommandFailed,
     NmkError,
     NodeDeleted,
     NodeUnknown,
-    NotJoined,
     StaleSequence,
     StateDamaged,
     StateUnwritable,
@@ -77,7 +75,7 @@ def leave_lost(network: str, run: Runner, say: Say) -> None:
         state.make_directory()  # where the lock is; it goes with it
     with machine_lock(run):
         if not remove_leftovers(network, run):
-            raise NotJoined(f"this machine is not in a network named {quote(network)}")
+            raise state.unknown(network)
         if not run.dry:
             state.remove(network)
     say(f"what was left of {network} {'would go' if run.dry else 'is removed'}")

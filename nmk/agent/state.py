@@ -36,7 +36,7 @@ def choose(network: str | None) -> str:
     known = networks()
     if network is not None:
         if network not in known:
-            raise NotJoined(f"this machine is not in a network named {quote(network)}")
+            raise unknown(network)
         return network
     if not known:
         raise NotJoined("this machine is in no network")
@@ -45,11 +45,18 @@ def choose(network: str | None) -> str:
     return known[0]
 
 
+def unknown(network: str) -> NotJoined:
+    """That there is no such network here, and which there are: a name is easily mistyped."""
+    known = networks()
+    hint = f"name one that it is in, with -n: {', '.join(known)}" if known else None
+    return NotJoined(f"this machine is not in a network named {quote(network)}", hint)
+
+
 def load(network: str) -> Membership:
     """What the network's file holds. Raises NotJoined, StateDamaged, StateNewer."""
     found = find(network)
     if found is None:
-        raise NotJoined(f"this machine is not in a network named {quote(network)}")
+        raise unknown(network)
     return found
 
 

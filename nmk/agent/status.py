@@ -25,7 +25,7 @@ from nmk.core.amounts import age_of
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
 from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
-from nmk.core.gateways import NO_GATEWAY, OBSTACLES
+from nmk.core.gateways import NO_GATEWAY, OBSTACLES, hindered
 from nmk.core.health import Counters, Trail, follow, is_session, judge
 from nmk.core.peers import Peer, View
 from nmk.core.problems import Problem
@@ -245,7 +245,13 @@ def way_out(me: Membership, run: Runner) -> WayOut:
 
 def _obstacle(me: Membership, condition: str) -> str | None:
     """Why a gateway does not play its roles, or not all of them."""
-    return OBSTACLES.get(serves(me)) if condition == "up" else NOT_UP
+    if condition != "up" or me.known is None:
+        return NOT_UP
+    said, offered = serves(me), me.known.view.gateway
+    roles, obstacle = hindered(said, offered), OBSTACLES.get(said)
+    if obstacle and roles != offered.roles:
+        return f"{' and '.join(roles)} {'does' if len(roles) == 1 else 'do'} not serve: {obstacle}"
+    return obstacle
 
 
 def declined(view: View) -> list[Row]:

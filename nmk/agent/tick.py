@@ -19,7 +19,7 @@ from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, take_in
 from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
-from nmk.core.gateways import SERVES
+from nmk.core.gateways import SERVES, lacking
 from nmk.core.parse import parse_address, parse_endpoint, with_port
 from nmk.core.peers import Reply, View
 from nmk.core.problems import problem_of
@@ -355,8 +355,10 @@ def serves(me: Membership) -> str:
         return "accept-roles"
     if not has_tool("nft"):
         return "nft"
-    if not all(map(wireguard.exists, me.known.view.gateway.interfaces)):
-        return "interface"
+    if me.down:
+        return "down"
+    if obstacle := lacking(me.known.view.gateway, wireguard.exists):
+        return obstacle
     return _plays(me, me.known.view) if surroundings.is_settled(me) else ""
 
 

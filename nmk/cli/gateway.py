@@ -12,7 +12,7 @@ from nmk.cli.nouns import Noun, confirm, dry_run_option, yes_option
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.gateways import NATS, ROLES
 from nmk.core.parse import overlap
-from nmk.core.sites import Carrier, ways_to_say
+from nmk.core.sites import Carrier, parted, way_along, ways_to_say
 
 COLUMNS = {
     "NODE": "node",
@@ -112,11 +112,14 @@ def add(
     """
     name = api.network(network)
     body = {"node": node, "role": role, "ranges": list(ranges), "same_lan": same_lan, **options}
-    made = api.call("POST", f"/networks/{segment(name)}/gateways", body, dry_run=dry_run)
+    path = f"/networks/{segment(name)}/gateways"
+    before = api.call_list(path) if options["as"] is not None else []
+    made = api.call("POST", path, body, dry_run=dry_run)
     told = {"serves", "obstacle", "left_out", "shares"}  # by the machines, or in words below
     readable = {k: v for k, v in _readable(made).items() if k not in told}
     shown = readable if output == "table" else made
     _say_what_is_amiss(made)
+    _say_who_is_left(before, made)
     show(shown, output, COLUMNS, "node")
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
@@ -183,10 +186,15 @@ def lans_of(row: Json) -> list[str]:
     return [row["mapped"].get(cidr, cidr) for cidr in row["ranges"]]
 
 
-def _say_what_is_amiss(row: Json) -> None:
-    """Why a gateway does not serve, who does not route a range of it, what nobody has said."""
+def say_obstacle(row: Json) -> None:
+    """Why a gateway does not serve, where that is known."""
     if row["obstacle"]:
         say(f"{row['node']} does not serve as {row['role']} gateway: {row['obstacle']}")
+
+
+def _say_what_is_amiss(row: Json) -> None:
+    """Why a gateway does not serve, who does not route a range of it, what nobody has said."""
+    say_obstacle(row)
     for left in row["left_out"]:
         say(
             f"{left['node']} leaves out {left['range']} of {row['node']}: "
@@ -198,6 +206,23 @@ def _say_what_is_amiss(row: Json) -> None:
         say(f"{shared['node']} and {row['node']} both route {cidr}: is that the same LAN?")
         second = Carrier("node", row["node"], cidr, lan)
         say(*ways_to_say(row["network"], shared["node"], second))
+
+
+def _say_who_is_left(before: list[Json], made: Json) -> None:
+    """The other gateways of a LAN that a mapping has taken this one from."""
+    had = [carrier for row in before for carrier in _carriers(row)]
+    for left, now in parted(had, _carriers(made)):
+        say(
+            f"{left.name} goes on to route {left.range}, and {now.name} stands in for it no more: "
+            "both served one LAN",
+            f"  to map it too: {way_along(made['network'], left, now)}",
+        )
+
+
+def _carriers(row: Json) -> list[Carrier]:
+    """What a row's gateway carries."""
+    ways = zip(row["ranges"], lans_of(row), strict=True)
+    return [Carrier("node", row["node"], cidr, lan) for cidr, lan in ways]
 
 
 def _say_where_it_is_called(api: AdminApi, made: Json) -> None:

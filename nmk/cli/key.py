@@ -11,6 +11,7 @@ from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.handing import made_good
 from nmk.cli.nouns import Noun, dry_run_option
 from nmk.cli.output import output_option, put, report, say, show
+from nmk.errors import BadInput
 
 COLUMNS = {
     "ID": "id",
@@ -29,7 +30,7 @@ def key() -> None:
 
 @key.command(epilog="Example: nmk key create -n home --uses 5 --expires 7d")
 @network_option
-@click.option("--uses", metavar="N", default="1", show_default=True, help="Machines it lets in.")
+@click.option("--uses", metavar="N", help="Machines it lets in.  [default: 1]")
 @click.option("--unlimited", is_flag=True, help="No limit.")
 @click.option(
     "--expires", metavar="TIME", default="24h", show_default=True, help="30m, 24h, 7d or never."
@@ -40,7 +41,7 @@ def key() -> None:
 def create(
     api: AdminApi,
     network: str | None,
-    uses: str,
+    uses: str | None,
     unlimited: bool,
     expires: str,
     dry_run: bool,
@@ -50,8 +51,10 @@ def create(
 
     The token is a secret and is shown this once.
     """
+    if unlimited and uses is not None:
+        raise BadInput("--uses and --unlimited contradict each other", "leave one of the two out")
     name = api.network(network)
-    body = {"uses": None if unlimited else uses, "expires": expires}
+    body = {"uses": None if unlimited else uses or "1", "expires": expires}
     path = f"/networks/{segment(name)}/keys"
     made = api.call("POST", path, body, dry_run=dry_run)
     if dry_run:

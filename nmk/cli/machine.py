@@ -264,7 +264,7 @@ def read_token(argument: str | None, file: str | None) -> str:
     import os
 
     if argument and file:
-        raise BadInput("a token as an argument and in a file", "give one of them")
+        raise BadInput("a token as an argument and in a file", "leave one of the two out")
     try:
         if file:
             with Path(file).open("rb") as opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
+from nmk.cli.gateway import say_obstacle
 from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import Json, output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
@@ -49,6 +50,8 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
             say(f"{troubled['name']} is {troubled['state']}{places}: {troubled['cure']}")
         for line in problem_lines(troubled):
             say(f"{troubled['name']}: {line}")
+    for row in api.call_list(f"{path}/gateways") if any(node["roles"] for node in nodes) else ():
+        say_obstacle(row)
     for stranger in api.call("GET", path).get("unknown_nodes", []):
         say(
             f"a machine at {stranger['address']} checks in as node {stranger['id']}, which is not "

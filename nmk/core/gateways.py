@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from types import MappingProxyType
@@ -100,10 +100,10 @@ class Gateway:
         return self.egress.mapped if self.egress else {}
 
     @property
-    def interfaces(self) -> tuple[str, ...]:
-        """The interfaces of its machine that it shall route by, where that matters."""
-        named = (self.egress, self.exit)
-        return tuple(sorted({role.interface for role in named if role and role.interface}))
+    def interfaces(self) -> Mapping[str, str]:
+        """The interface that a role shall route by, of the roles for which that matters."""
+        of = {"egress": self.egress, "exit": self.exit}
+        return {name: role.interface for name, role in of.items() if role and role.interface}
 
 
 NO_GATEWAY = Gateway()
@@ -112,13 +112,29 @@ NO_GATEWAY = Gateway()
 SERVES = "yes"
 OBSTACLES = {
     "accept-roles": "its owner has accept-roles=off",
+    "down": "its owner took the interface down",
     "nft": "nft is not installed there",
     "forwarding": "its kernel does not forward, and that cannot be changed",
-    "interface": "the interface that it shall route by is not there",
+    "interface": (_NO_INTERFACE := "the interface that it shall route by is not there"),
+    "egress-interface": _NO_INTERFACE,  # that of egress alone, where exit has another one
+    "exit-interface": _NO_INTERFACE,
     "network": "a range of it is in another network of its machine, where it lets nobody in",
 }
-OF_RANGES = ("network",)  # those in the way of an egress gateway alone
+_HINDERED = {"network": ("egress",), "egress-interface": ("egress",), "exit-interface": ("exit",)}
 TOO_OLD = "its nmk is older than 0.3.0 and does not know what is mapped, or behind an ext client"
+
+
+def hindered(said: str, gateway: Gateway) -> tuple[str, ...]:
+    """The roles that an obstacle is in the way of. `said`: what the gateway said of them."""
+    return tuple(gateway.interfaces) if said == "interface" else _HINDERED.get(said, gateway.roles)
+
+
+def lacking(gateway: Gateway, is_there: Callable[[str], bool]) -> str:
+    """The obstacle where interfaces that its roles shall route by are missing, or ""."""
+    missing = [role for role, name in gateway.interfaces.items() if not is_there(name)]
+    if missing and len(missing) < len(gateway.interfaces):
+        return f"{missing[0]}-interface"
+    return "interface" if missing else ""
 
 
 def is_translated(nat: Nat, source: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from copy import copy
 from math import inf
 
 from nmk.core.entries import Entries
@@ -91,6 +92,17 @@ class Mesh:
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
             self.commits.pop(next(iter(self.commits)))
+
+    def tried(self, records: Iterable[Record]) -> Mesh:
+        """The network as it would be with these records; to be looked at, not to be changed."""
+        would_be = copy(self)
+        for name, held in vars(self).items():
+            if isinstance(held, dict):
+                setattr(would_be, name, dict(held))
+        would_be.pools = {}  # what is free and what is told are not looked at
+        would_be.entries, would_be.client_entries = Entries(), Entries()
+        would_be.apply(self.revision, self.commit_id, 0, records)
+        return would_be
 
     def find(self, record: Record) -> Record | None:
         """The record that this one would replace."""

@@ -7,7 +7,7 @@ a packet has one way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import ip_interface, ip_network
@@ -39,6 +39,11 @@ class Carrier:
     def agrees(self, other: Carrier) -> bool:
         """Whether addresses that both carry are the same addresses of a LAN."""
         return self.shift == other.shift
+
+    @property
+    def way(self) -> tuple[str, str]:
+        """What it leads to, and as what: those that serve one LAN have it in common."""
+        return self.range, self.lan
 
     @property
     def shift(self) -> int:
@@ -138,16 +143,19 @@ def _way_out(mesh: Mesh, new: Carrier, other: Carrier) -> str:
     movable = new if new.kind == "node" else other
     if movable.kind != "node":
         return "give one of the two LANs another range"
-    map_it = _map(mesh.name, movable, _free_range(mesh, ip_network(movable.lan)))
+    spare = _free_range(mesh, ip_network(movable.lan))
+    map_it = _map(mesh.name, movable, spare)
     if movable is other:
-        return f"map that of {other.name}: {map_it}"
+        names, map_them = _map_group(mesh, other, spare)
+        return f"map that of {names}: {map_them}"
     if other.kind != "node":
         return f"map it: {map_it}"
     if not new.agrees(other):
         return f"{other.lan} is behind {other.name}, so it is not the same LAN; map it: {map_it}"
     both = f"map it: {map_it}"
     if other.lan == other.range:  # as it is: an office whose hosts have those addresses too
-        both = f"map both: {_map(mesh.name, other, None)}, and {map_it}"
+        names, map_them = _map_group(mesh, other, None)
+        both = f"map {'both' if names == other.name else 'all'}: {map_them}, and {map_it}"
     return f"if that is the same LAN: {_add(mesh.name, new)} --same-lan; else {both}"
 
 
@@ -174,6 +182,27 @@ def check_routers(mesh: Mesh, node: Node, lan: str) -> None:
                     )
 
 
+def parted(before: Sequence[Carrier], now: Sequence[Carrier]) -> list[tuple[Carrier, Carrier]]:
+    """Whom a gateway leaves alone with a LAN that it is now seen to have as another range.
+
+    `before`: what all carried; `now`: what the one gateway does. Pairs of who is left, and of what
+    the one carries in the place of that.
+    """
+    return [
+        (other, one)
+        for one in now
+        for was in before
+        if was.name == one.name and was.lan == one.lan and was.range != one.range
+        for other in before
+        if other.name != one.name and other.way == was.way
+    ]
+
+
+def way_along(network: str, left: Carrier, now: Carrier) -> str:
+    """What an admin does where both of a pair that `parted` found go on to serve one LAN."""
+    return f"{_map(network, left, ip_network(now.range))} --same-lan"
+
+
 def ways_to_say(network: str, first: str, second: Carrier) -> list[str]:
     """What an admin does about the second of a pair that `unsaid` found, a line each.
 
@@ -197,6 +226,15 @@ def _map(network: str, new: Carrier, to: Range | None) -> str:
     """The way out for a LAN of its own: its range under another one."""
     seen_as = to or "ANOTHER-RANGE"
     return f"nmk gateway add -n {network} {new.name} egress {new.lan} --as {seen_as}"
+
+
+def _map_group(mesh: Mesh, one: Carrier, to: Range | None) -> tuple[str, str]:
+    """The same of all that serve one LAN, and who these are: mapped alone one would stand alone."""
+    group = [c for c in carriers(mesh) if c.kind == "node" and c.way == one.way]
+    if len(group) < 2:
+        return one.name, _map(mesh.name, one, to)
+    names = " and ".join(member.name for member in group)
+    return names, ", and ".join(f"{_map(mesh.name, c, to)} --same-lan" for c in group)
 
 
 def _free_range(mesh: Mesh, lan: Range) -> Range | None:

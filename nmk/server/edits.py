@@ -34,6 +34,12 @@ def commit_to(
     )
 
 
+def mesh_after(controller: Controller, edit: Edit, network: str, records: list[Record]) -> Mesh:
+    """The network with what was committed, or with what would be. Hold the controller's lock."""
+    mesh = controller.mesh(network)
+    return mesh.tried(records) if edit.dry_run else mesh
+
+
 def log_edit(event: str, edit: Edit, **fields: object) -> None:
     """A line in the controller's log, unless it was only tried."""
     if not edit.dry_run:

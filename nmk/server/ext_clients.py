@@ -25,6 +25,7 @@ from nmk.server.edits import (
     flag_of,
     list_of,
     log_edit,
+    mesh_after,
     optional_of,
     text_of,
     texts_of,
@@ -141,7 +142,7 @@ class ExtClients:
         nodes = [record for record in stored if isinstance(record, Node)]
         log_edit("hub-taken-over", edit, network=network, node=node, extclients=len(clients))
         with self._controller.lock:
-            mesh = self._controller.mesh(network)
+            mesh = mesh_after(self._controller, edit, network, stored)
             [hub] = nodes or [find_node(mesh, node)]
             return {
                 "node": node,
@@ -159,7 +160,7 @@ class ExtClients:
         found = cast(ExtClient, client)
         log_edit(event, edit, network=network, extclient=found.name)
         with self._controller.lock:
-            return self._shown(self._controller.mesh(network), found)
+            return self._shown(mesh_after(self._controller, edit, network, [found]), found)
 
     def _issue(
         self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
@@ -169,7 +170,7 @@ class ExtClients:
         client = cast(ExtClient, record)
         log_edit(event, edit, network=network, extclient=client.name)
         with self._controller.lock:
-            shown = self._shown(self._controller.mesh(network), client)
+            shown = self._shown(mesh_after(self._controller, edit, network, [client]), client)
         return {**shown, "config": asdict(client.issue)}
 
     def _expiry(self, text: object) -> int | None:

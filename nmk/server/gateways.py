@@ -8,10 +8,10 @@ from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import (
     OBSTACLES,
-    OF_RANGES,
     SERVES,
     TOO_OLD,
     gateway_json,
+    hindered,
     parse_role,
 )
 from nmk.core.records import PROTOCOL, ExtClient, Node
@@ -24,6 +24,7 @@ from nmk.server.edits import (
     commit_to,
     flag_of,
     log_edit,
+    mesh_after,
     optional_of,
     text_of,
     texts_of,
@@ -74,7 +75,7 @@ class Gateways:
             ranges=wish.ranges,
         )
         with self._controller.lock:
-            mesh = self._controller.mesh(network)
+            mesh = mesh_after(self._controller, edit, network, [node])
             nodes, clients = list(mesh.nodes.values()), list(mesh.clients.values())
         [made] = self._gateways_json([(cast(Node, node), wish.role)], nodes, clients)
         return made
@@ -129,7 +130,7 @@ class Gateways:
         leads = role == "ingress" and any(client.routes for client in clients)
         ranges = options.get("ranges", [])
         serves = self._controller.presence.serves(node.identity)
-        if serves in OF_RANGES and role != "egress":
+        if serves and role not in hindered(serves, node.gateway):
             serves = SERVES
         is_old = node.facts.protocol < PROTOCOL and (options.get("mapped") or leads)
         return {

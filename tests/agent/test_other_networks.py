@@ -48,6 +48,30 @@ def test_a_range_in_another_network_of_the_gateways_machine_is_named(
     assert "network" in OBSTACLES
 
 
+@pytest.mark.usefixtures("state_dir")
+def test_a_gateway_says_that_its_owner_took_it_down_and_which_interface_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tick, "has_tool", lambda _: True)
+    monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
+    monkeypatch.setattr(sysctl, "read", lambda _: "1")
+    me = playing(joined(peer(2)), "192.168.50.0/24")
+    assert tick.serves(replace(me, down=True)) == "down"
+    assert me.known
+    for egress, exit_, said in (
+        ("lo", None, "yes"),
+        ("eth7", None, "interface"),
+        ("eth7", "eth8", "interface"),
+        ("eth7", "lo", "egress-interface"),
+        ("lo", "eth8", "exit-interface"),
+    ):
+        gateway = Gateway(
+            egress=Egress(("192.168.50.0/24",), interface=egress), exit=Exit("auto", exit_)
+        )
+        view = replace(me.known.view, gateway=gateway)
+        assert tick.serves(replace(me, known=replace(me.known, view=view))) == said
+
+
 def offering(number: int, gateway: Gateway) -> dict[str, Any]:
     return {**peer(number), "gateway": gateway_json(gateway)}
 

@@ -10,6 +10,7 @@ from nmk.agent.lock import locked
 from nmk.agent.membership import encode
 from nmk.errors import Ambiguous, Locked, NotJoined, StateDamaged, StateUnwritable
 from tests.agent.memberships import joined, joining
+from tests.cli.inprocess import nmk
 
 
 def test_saved_found_and_removed(state_dir: Path) -> None:
@@ -77,3 +78,29 @@ def test_one_run_at_a_time(state_dir: Path) -> None:
 def test_no_lock_on_a_directory_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(NotJoined), locked(tmp_path / "nothing"):
         raise AssertionError
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_network_that_is_mistyped_is_told_from_none_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NMK_NETWORK", "hmoe")
+    commands = (
+        "status",
+        "doctor",
+        "log",
+        "show",
+        "showconf",
+        "ping web",
+        "checkin",
+        "leave --dry-run",
+    )
+    monkeypatch.setattr("nmk.system.facts.os.geteuid", lambda: 0)
+    for known, hint in (((), "nmk join -"), (("home", "lab"), "with -n: home, lab\n")):
+        for network in known:
+            state.save(replace(joining(), network=network))
+        for command in commands:
+            done = nmk(*command.split())
+            assert done.code == 1
+            assert "not in a network named 'hmoe'" in done.err
+            assert hint in done.err, command

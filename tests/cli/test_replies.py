@@ -110,8 +110,8 @@ def evil_client() -> Json:
 @pytest.mark.parametrize(
     ("args", "answer", "lines"),
     [
-        ("extclient list", [evil_client()], (2, 1)),
-        ("extclient list -o name", [evil_client()], (1, 1)),
+        ("extclient list", [evil_client()], (2, 2)),
+        ("extclient list -o name", [evil_client()], (1, 2)),
         ("extclient show phone", evil_client(), (14, 0)),
         ("extclient set phone name=x", evil_client(), (14, 3)),
         ("extclient disable phone", evil_client(), (14, 1)),

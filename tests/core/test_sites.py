@@ -174,6 +174,28 @@ def test_a_second_gateway_for_a_lan_is_taken_where_it_is_said(gateway: Gateway) 
     assert not unsaid({n.name: n.gateway for n in mesh.gateways.values()})
 
 
+def test_a_group_is_mapped_as_a_whole_before_a_router_or_another_site_gets_its_range() -> None:
+    """Each line that is proposed is taken, and the last leaves the range free."""
+    mesh = mesh_of(NO_GATEWAY, NO_GATEWAY, Gateway(ingress=Ingress("192.0.2.7:51821")))
+    for node in ("n1", "n2"):
+        add(mesh, node, LAN, same_lan=True)
+    router = NewClient("c1", "r2", key32(77), routes=LAN)
+    with pytest.raises(RangeOverlaps) as caught:
+        create_client(mesh, router, NOW)
+    hint = caught.value.hint
+    head, _, commands = hint.partition(": ")
+    assert head == "map that of n1 and n2"
+    assert "map all: nmk gateway add -n home n1" in refusal(mesh, "n3", LAN).hint
+    for command in commands.split(", and "):
+        words = command.split()
+        assert words[:5] == ["nmk", "gateway", "add", "-n", "home"]
+        assert words[6:9:2] == ["egress", "--as"]
+        assert words[10:] == ["--same-lan"]
+        add(mesh, words[5], words[7], seen_as=words[9], same_lan=True)
+    create_client(mesh, router, NOW)
+    assert not unsaid({n.name: n.gateway for n in mesh.gateways.values()})
+
+
 def test_a_wider_range_of_the_same_lan_is_taken() -> None:
     assert add(mesh_of(PLAIN), "n2", "192.168.0.0/16", same_lan=True).ranges == ("192.168.0.0/16",)
     wide = add(mesh_of(MAPPED), "n2", "192.168.0.0/23", seen_as="10.201.0.0/23", same_lan=True)

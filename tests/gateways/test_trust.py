@@ -90,8 +90,8 @@ def test_an_interface_that_is_not_there_is_told_by_the_gateway(mesh: Mesh, gatew
     for _ in range(2):
         gateway.run("nmk", "checkin")
     obstacle = "the interface that it shall route by is not there"
-    assert serving(mesh) == {("no", obstacle)}
-    assert status(gateway)["obstacle"] == obstacle
+    assert serving(mesh) == {("yes", "-"), ("no", obstacle)}
+    assert status(gateway)["obstacle"] == f"egress does not serve: {obstacle}"
     found = told(gateway, "gateway")
     assert found["level"] == "broken"
     assert found["reason"] == "there is no interface eth7, so egress forwards nothing"

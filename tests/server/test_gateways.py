@@ -266,7 +266,8 @@ def test_of_two_admins_who_change_a_role_one_is_told_that_he_was_late(net: Net) 
         ("yes", True, None),
         ("accept-roles", False, "its owner has accept-roles=off"),
         ("nft", False, "nft is not installed there"),
-        ("interface", False, "the interface that it shall route by is not there"),
+        ("down", False, "its owner took the interface down"),
+        ("interface", True, None),  # which is in the way of the roles that have one alone
         ("network", True, None),  # which is in the way of an egress gateway alone
         ("a word of later versions", False, None),
         ("", None, None),

@@ -1,0 +1,109 @@
+"""What the admin's commands say besides: what is amiss, what goes with it, what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nmk.store.engine import open_engine
+from tests.cli.inprocess import nmk
+from tests.server.inside import Inside, Time, inside
+from tests.server.net import Net
+
+
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    engine = open_engine(f"sqlite://{tmp_path_factory.mktemp('telling')}/nmk.db")
+    with inside(engine, Time()) as made:
+        yield made
+    engine.close()
+
+
+@pytest.fixture
+def net(controller: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
+    """The only network there is, of this test's own."""
+    monkeypatch.setenv("NMK_SERVER", f"http://127.0.0.1:{controller._admin_port}")
+    made = Net.made(controller, "home", "10.20.0.0/16")
+    yield made
+    assert made.call("DELETE").status == 204
+
+
+def test_what_contradicts_itself_is_refused(net: Net) -> None:
+    with net.unchanged():
+        for uses in ("1", "5"):
+            done = nmk("key", "create", "--uses", uses, "--unlimited")
+            assert done.code == 2
+            assert "--uses and --unlimited" in done.err
+    assert "lets any number of machines join" in nmk("key", "create", "--unlimited").err
+    assert "lets one machine join" in nmk("key", "create").err
+
+
+def test_a_gateway_that_its_owner_took_down_is_named(net: Net) -> None:
+    gate = net.join("officea")
+    net.add_gateway("officea", "egress", ranges=["192.168.50.0/24"])
+    gate.check_in(serves="down")
+    line = "officea does not serve as egress gateway: its owner took the interface down\n"
+    for noun in ("gateway", "node"):
+        assert line in nmk(noun, "list").err
+    gate.check_in(serves="yes")
+    for noun in ("gateway", "node"):
+        assert nmk(noun, "list").err == ""
+
+
+def test_an_interface_that_is_missing_is_in_the_way_of_its_own_role(net: Net) -> None:
+    gate = net.join("gate")
+    net.add_gateway("gate", "egress", ranges=["192.168.50.0/24"], interface="eth7")
+    net.add_gateway("gate", "exit")
+    gate.check_in(serves="interface")
+    assert {g["role"]: g["serves"] for g in net.get("/gateways")} == {"egress": False, "exit": True}
+    net.add_gateway("gate", "exit", interface="eth8")
+    for said, egress, exit_ in (
+        ("interface", False, False),
+        ("egress-interface", False, True),
+        ("exit-interface", True, False),
+    ):
+        gate.check_in(serves=said)
+        rows = {g["role"]: g for g in net.get("/gateways")}
+        assert (rows["egress"]["serves"], rows["exit"]["serves"]) == (egress, exit_)
+        for row in rows.values():
+            why = "the interface that it shall route by is not there"
+            assert row["obstacle"] == (None if row["serves"] else why)
+
+
+def test_a_mapping_that_takes_a_gateway_out_of_its_group_says_who_is_left(net: Net) -> None:
+    for name in ("a", "b"):
+        net.join(name)
+        net.add_gateway(name, "egress", ranges=["192.168.50.0/24"], same_lan=True)
+    map_a = ("gateway", "add", "a", "egress", "192.168.50.0/24", "--as", "10.201.0.0/24")
+    for done in (nmk(*map_a, "--dry-run"), nmk(*map_a)):
+        assert "b goes on to route 192.168.50.0/24, and a stands in for it no more" in done.err
+    map_b = "gateway add -n home b egress 192.168.50.0/24 --as 10.201.0.0/24 --same-lan"
+    assert f"to map it too: nmk {map_b}\n" in done.err
+    assert "no more" not in nmk(*map_b.split()).err
+    assert {tuple(row["ranges"]) for row in net.get("/gateways")} == {("10.201.0.0/24",)}
+
+
+def without_revision(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("revision"))
+
+
+def test_a_dry_run_says_what_the_real_one_does(net: Net) -> None:
+    """It looks at the network as it would be, not as it is."""
+    net.ingress("gate", endpoint="192.0.2.7:51821")
+    net.join("office")
+    net.add_client("shop", routes="192.168.60.0/24")
+    for command in (
+        "extclient set shop routes=",
+        "extclient set shop routes=192.168.61.0/24",
+        "extclient set shop address=10.20.9.9",
+        "extclient disable shop",
+        "gateway add office egress 192.168.62.0/24",
+    ):
+        with net.unchanged():
+            dry = nmk(*command.split(), "--dry-run")
+        real = nmk(*command.split())
+        assert (dry.code, real.code) == (0, 0)
+        assert without_revision(dry.out) == without_revision(real.out)
+        if command.startswith("extclient set"):
+            assert dry.err == real.err
