@@ -22,10 +22,10 @@ from nmk.agent.mend import mend_network
 from nmk.agent.settings import local_settings
 from nmk.agent.surroundings import table_name
 from nmk.agent.tick import (
+    RESTORE,
     check_in_network,
     newest_handshake,
     put_right,
-    restore_network,
     watch_gateways,
 )
 from nmk.agent.wake import WakeUps
@@ -94,7 +94,7 @@ class Agent:
         try:
             with self._signals() as wake:
                 for network in state.networks():
-                    self._try(network, "restore", lambda n: restore_network(n, self._run))
+                    self._try(network, "restore", lambda n: put_right(n, self._run, RESTORE))
                 notify("READY=1", "STATUS=keeping this machine in its mesh")
                 self._loop(monitor, calls, wake)
         finally:

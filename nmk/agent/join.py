@@ -17,6 +17,7 @@ from nmk.agent.api import NodeApi
 from nmk.agent.attempts import Attempts
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
+from nmk.agent.exchange import check_in
 from nmk.agent.fitness import check_ranges
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
@@ -25,7 +26,6 @@ from nmk.agent.places import forget_runtime, state_directory
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import (
     adopt,
-    check_in,
     check_in_network,
     collect_facts,
     keep,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from nmk.agent import interface, state
+from collections.abc import Sequence
+
+from nmk.agent import interface
 from nmk.agent.history import Reason
-from nmk.agent.lock import machine_lock
-from nmk.agent.settings import local_settings
-from nmk.agent.tick import collect_facts, keep
+from nmk.agent.tick import put_right
+from nmk.core.tunnel import Command
 from nmk.system.runner import Runner
 
 UNDONE = "another program had changed this"
@@ -22,6 +23,16 @@ class _Watched(Runner):
 
         super().__init__(show, run.warn, run.note)
         self.changed = False
+        self._run = run
+
+    def read(self, argv: Sequence[str]) -> str:
+        """As of the runner inside."""
+        return self._run.read(argv)
+
+    def change(self, command: Command) -> None:
+        """As of the runner inside."""
+        self.changed = True
+        self._run.change(command)
 
 
 def mend_network(network: str, run: Runner) -> bool:
@@ -29,15 +40,8 @@ def mend_network(network: str, run: Runner) -> bool:
 
     Raises Locked, NotJoined, and whatever `interface.apply` does.
     """
-    with machine_lock(run, 0):
-        me = state.load(network)
-        if me.phase != "joined":
-            return False
-        watched = _Watched(run)
-        local = local_settings(network, me)
-        lan = collect_facts(me, local).lan
-        after = interface.apply(me, watched, local, lan, Reason("mended", news=(UNDONE,)))
-        keep(me, after, run)
-        if watched.changed:
-            interface.complain(after)
-        return watched.changed
+    watched = _Watched(run)
+    after = put_right(network, watched, Reason("mended", news=(UNDONE,)))
+    if watched.changed and after.phase == "joined":
+        interface.complain(after)
+    return watched.changed

@@ -7,35 +7,33 @@ changes anything and writes no file.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 
 from nmk.agent import interface, last_check_in, liveness, state, surroundings
-from nmk.agent.api import Answer, NodeApi
+from nmk.agent.api import NodeApi
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Local, desired_when_down, listen_port
+from nmk.agent.exchange import Told, check_in
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
-from nmk.agent.membership import Membership, take_in
+from nmk.agent.membership import Membership
 from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES, lacking
-from nmk.core.parse import parse_address, parse_endpoint, with_port
-from nmk.core.peers import Reply, View
+from nmk.core.parse import parse_endpoint, with_port
+from nmk.core.peers import View
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
 from nmk.errors import (
-    BadInput,
-    BadView,
     Locked,
     NmkError,
     NodeDeleted,
     NotJoined,
     Overtaken,
-    RateLimited,
-    StaleSequence,
     Unreadable,
 )
 from nmk.system import sysctl, wireguard
@@ -44,31 +42,17 @@ from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
-from nmk.wire.envelope import NO_EPOCH
-from nmk.wire.messages import CheckIn
 
-MOST_COPIES = 8
+CHANGE, RESTORE = Reason("change"), Reason("restore")
 _STILL_TRUE = 1.0  # seconds that what was looked at is taken to be so
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a check-in tells besides facts, as in `wire.messages`."""
-
-    traffic: str = ""
-    callers: str = ""
-    serves: str = ""
-    health: str = ""
-
-
-NOTHING_TOLD = Told()
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
     """What a check-in has to begin with: the machine as it was `at` that time, and what it tells.
 
-    `dump`: what WireGuard said; `news`: of gateways, a line each; `at`: monotonic.
+    `dump`: what WireGuard said; `news`: of gateways, a line each; `at`: monotonic; `is_laid`: what
+    is on disk was put in place, all that lies beside the interface too.
     """
 
     me: Membership
@@ -78,6 +62,7 @@ class Asking:
     dump: Dump | None
     news: tuple[str, ...]
     at: float
+    is_laid: bool
 
 
 def check_in_network(
@@ -85,19 +70,50 @@ def check_in_network(
 ) -> Membership:
     """One tick of a network that this machine is in: one check-in, and what follows from it here.
 
-    The lock is held before and after, not while the controller is waited for: whatever was done to
-    the machine meanwhile stays done. `seconds`: as `locked`. `dry_me`: what a dry run goes by in
-    the place of what is on disk. How it went is noted, but for Locked and NotJoined.
-
-    Raises these; NodeDeleted, which only ever comes under seal and takes the interface down for
-    good; and any other NmkError, where the interface has been put in place from disk.
+    It is `begin`, `ask` and `end`: the lock is held before and after, not while the controller is
+    waited for, and whatever was done to the machine meanwhile stays done. `seconds`, `dry_me`: as
+    `begin`. Raises what these do.
     """
+    asking = begin(network, run, seconds, dry_me=dry_me)
+    return end(asking, ask(asking, run), run)
+
+
+def begin(
+    network: str, run: Runner, seconds: float = 0.0, *, dry_me: Membership | None = None
+) -> Asking:
+    """What is on disk is put in place, and what there is to tell the controller gathered.
+
+    `seconds`: as `locked`. `dry_me`: what a dry run goes by in the place of what is on disk.
+    Raises Locked, NotJoined; NodeDeleted once the controller has said so; what else goes wrong is
+    noted as the check-in's.
+    """
+    with _noting(network, run), machine_lock(run, seconds):
+        return _begin(dry_me or _member(network, run), run)
+
+
+def ask(asking: Asking, run: Runner) -> Membership | NmkError:
+    """What the controller says. It takes time, and so no lock; nothing here is touched."""
     try:
-        with machine_lock(run, seconds):
-            asking = _begin(dry_me or _member(network, run), run)
-        outcome = _outcome(asking, run)
-        with machine_lock(run, RETURN_SECONDS):
-            return _end(asking, outcome, run)
+        return check_in(asking.me, api_of(asking.me), asking.facts, asking.told, dry=run.dry)
+    except NmkError as error:
+        return error
+
+
+def end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Membership:
+    """Take in what the controller said, make the machine so, and note how it went.
+
+    Raises Locked, Overtaken; NodeDeleted, which only ever comes under seal and takes the interface
+    down for good; and any other NmkError, where the machine is as the state on disk has it.
+    """
+    with _noting(asking.me.network, run), machine_lock(run, RETURN_SECONDS):
+        return _end(asking, outcome, run)
+
+
+@contextmanager
+def _noting(network: str, run: Runner) -> Iterator[None]:
+    """Note a check-in that fails, but for one that cannot begin or has been overtaken."""
+    try:
+        yield
     except (Locked, NotJoined):
         raise
     except NmkError as error:
@@ -162,10 +178,10 @@ def watch_gateways(network: str, run: Runner) -> bool:
         return True
 
 
-def put_right(network: str, run: Runner) -> None:
+def put_right(network: str, run: Runner, reason: Reason = CHANGE) -> Membership:
     """Make the machine so once more, by what is known: something else on it has changed."""
     with machine_lock(run, 0):
-        _make_so(state.load(network), run)
+        return make_so(state.load(network), run, reason)
 
 
 def put_others_right(network: str, run: Runner) -> None:
@@ -175,8 +191,7 @@ def put_others_right(network: str, run: Runner) -> None:
     """
     for other in state.others(network):
         try:
-            if not other.down:
-                _make_so(other, run)
+            make_so(other, run, CHANGE)
         except NmkError as error:
             run.warn(f"{other.network}: {error.message}")
 
@@ -186,33 +201,22 @@ def wants_exit(me: Membership) -> bool:
     return me.phase == "joined" and not me.down and route_wishes(me).exit_node is not None
 
 
-def _make_so(me: Membership, run: Runner) -> None:
-    if me.phase == "joined":
+def make_so(me: Membership, run: Runner, reason: Reason) -> Membership:
+    """Put in place what is on disk; while the interface is down, what stays then. Hold the lock."""
+    after = me
+    if me.phase == "deleted":
+        after = interface.remove(me, run, reason, desired_when_down(me))
+    elif me.phase == "joined":
         local = local_settings(me.network, me)
-        lan = collect_facts(me, local).lan
-        keep(me, interface.apply(me, run, local, lan, Reason("change")), run)
+        after = interface.apply(me, run, local, collect_facts(me, local).lan, reason)
+    keep(me, after, run)
+    return after
 
 
 def newest_handshake(network: str, run: Runner) -> float:
     """When any peer was heard last, in seconds since 1970; 0 where none was."""
     dump = interface.look(state.load(network), run)
     return max((peer.handshake for peer in dump.peers.values()), default=0) if dump else 0
-
-
-def restore_network(network: str, run: Runner) -> None:
-    """After a reboot: what is on disk is put in place, before any controller is asked."""
-    with machine_lock(run, 0):
-        me = state.load(network)
-        local = local_settings(network, me)
-        if me.phase == "joined":
-            keep(me, restore(me, run, local, collect_facts(me, local)), run)
-
-
-def restore(me: Membership, run: Runner, local: Local, facts: Facts) -> Membership:
-    """Make the interface from the view on disk, if there is none."""
-    if run.dry or me.down or wireguard.exists(me.interface):
-        return me
-    return interface.apply(me, run, local, facts.lan, Reason("restore"))
 
 
 def api_of(me: Membership) -> NodeApi:
@@ -230,7 +234,7 @@ def _member(network: str, run: Runner) -> Membership:
     if me.phase == "joining":
         raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
     if me.phase == "deleted":
-        keep(me, interface.remove(me, run, keep=desired_when_down(me)), run)
+        make_so(me, run, RESTORE)
         raise NodeDeleted(
             f"this machine's node in {network} was deleted on the controller",
             f"nmk leave -n {network}, then join again with a new token",
@@ -239,16 +243,20 @@ def _member(network: str, run: Runner) -> Membership:
 
 
 def _begin(me: Membership, run: Runner) -> Asking:
-    """What is on disk put in place (after a reboot nothing is up), and all that is to be told."""
+    """What is on disk put in place, before any controller is asked; and all that is to be told."""
     local = local_settings(me.network, me)
-    facts = collect_facts(me, local)
-    up = me
-    with suppress(NmkError):  # it is tried again in the end, and the controller may know better
-        up = restore(me, run, local, facts)
-        keep(me, up, run)
-    facts = replace(facts, listen_port=listen_port(up, local))
-    dump = interface.look(up, run)
-    news = liveness.look(up, dump)
+    dump = interface.look(me, run)
+    news = liveness.look(me, dump)
+    up, is_laid = me, False
+    if not run.dry and (_is_guarded(me) or not wireguard.exists(me.interface)):
+        lan = collect_facts(me, local).lan
+        reason = Reason("gateway", news=news) if news else RESTORE
+        with suppress(NmkError):  # it is tried again in the end, the controller may know better
+            up = interface.apply(me, run, local, lan, reason, dump)
+            keep(me, up, run)
+            is_laid = True
+        dump = dump or interface.look(up, run)
+    facts = replace(collect_facts(up, local), listen_port=listen_port(up, local))
     now = time.time()
     told = Told(
         interface.traffic(up, dump, now),
@@ -256,15 +264,12 @@ def _begin(me: Membership, run: Runner) -> Asking:
         serves(up),
         last_check_in.told(up, now),
     )
-    return Asking(up, local, facts, told, dump, news, time.monotonic())
+    return Asking(up, local, facts, told, dump, news, time.monotonic(), is_laid)
 
 
-def _outcome(asking: Asking, run: Runner) -> Membership | NmkError:
-    """What the controller says. No lock is held."""
-    try:
-        return check_in(asking.me, api_of(asking.me), asking.facts, asking.told, dry=run.dry)
-    except NmkError as error:
-        return error
+def _is_guarded(me: Membership) -> bool:
+    """Whether what is missing beside the interface may let out what must not leave."""
+    return me.down or bool(me.laid) or route_wishes(me).exit_node is not None
 
 
 def _end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Membership:
@@ -273,24 +278,25 @@ def _end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Members
     if isinstance(outcome, NodeDeleted):
         gone = replace(me, phase="deleted")
         keep(me, gone, run)
-        kept = desired_when_down(gone)
-        keep(gone, interface.remove(gone, run, Reason("deleted"), kept), run)
+        make_so(gone, run, Reason("deleted"))
         raise outcome
-    local, lan, dump = asking.local, asking.facts.lan, asking.dump
-    if me != asking.me or time.monotonic() - asking.at > _STILL_TRUE:
-        local = local_settings(me.network, me)
-        lan, dump = collect_facts(me, local).lan, interface.look(me, run)
-    before = me.known.view if me.known else None
-    if isinstance(outcome, NmkError):
-        reason = Reason("failed-check-in", before, asking.news)
-        keep(me, interface.apply(me, run, local, lan, reason, dump), run)
-        raise outcome
-    after = adopt(me, asking.me, outcome)
+    is_old = me != asking.me or time.monotonic() - asking.at > _STILL_TRUE
+    failed = isinstance(outcome, NmkError)
+    after = me if isinstance(outcome, NmkError) else adopt(me, asking.me, outcome)
     keep(me, after, run)
-    reason = Reason("check-in", before, asking.news)
-    applied = interface.apply(after, run, local, lan, reason, dump)
-    noted = applied if run.dry else last_check_in.worked(applied)
+    applied = after
+    if is_old or after != asking.me or not asking.is_laid:
+        local, lan, dump = asking.local, asking.facts.lan, asking.dump
+        if is_old or asking.is_laid:
+            local = local_settings(me.network, me)
+            lan, dump = collect_facts(me, local).lan, interface.look(me, run)
+        before = me.known.view if me.known else None
+        reason = Reason("failed-check-in" if failed else "check-in", before, asking.news)
+        applied = interface.apply(after, run, local, lan, reason, dump)
+    noted = applied if run.dry or failed else last_check_in.worked(applied)
     keep(after, noted, run)
+    if isinstance(outcome, NmkError):
+        raise outcome
     return noted
 
 
@@ -307,44 +313,6 @@ def collect_facts(me: Membership, local: Local) -> Facts:
         instance=machine_instance(runtime_directory()),
         protocol=PROTOCOL,
     )
-
-
-def check_in(
-    me: Membership, api: NodeApi, facts: Facts, told: Told = NOTHING_TOLD, *, dry: bool = False
-) -> Membership:
-    """The membership after one check-in, which reports the facts where they are news.
-
-    The controller may have taken in other reports than we know of, because its disk or ours was
-    rolled back; then ours is repeated, with the number after its last. One that it takes in no more
-    for the moment is left for the next check-in. `dry` reports nothing.
-    """
-    if dry:
-        facts, told = me.reported or facts, NOTHING_TOLD
-    news = facts != me.reported and not dry
-    answer = _ask(me, api, facts if news else None, told)
-    if isinstance(answer.error, StaleSequence):
-        me = replace(me, seq=answer.stored_seq(me.seq))
-        answer = _ask(me, api, facts, told)
-    held_back = news and isinstance(answer.error, RateLimited)
-    if held_back:
-        answer = _ask(me, api, None, told)
-    after = _take_in(me, api, answer, told)
-    asked = answer.reply.head.get("report") is True
-    if (asked or after.seq != me.seq) and not news and not dry:
-        answer = _ask(after, api, facts, told)
-        held_back = isinstance(answer.error, RateLimited)
-        if not held_back:
-            after = _take_in(after, api, answer, told)
-    reported = None if held_back else facts
-    return replace(after, reported=reported, urls=api.urls, copies=_copies(answer.reply))
-
-
-def _copies(reply: Reply) -> tuple[str, ...]:
-    """Where machines with this identity are, if there are several."""
-    told = reply.head.get("copies")
-    with suppress(BadInput, TypeError):
-        return tuple(str(parse_address(str(a))) for a in told or ())[:MOST_COPIES]
-    return ()
 
 
 def serves(me: Membership) -> str:
@@ -373,31 +341,3 @@ def keep(before: Membership, after: Membership, run: Runner) -> None:
     """Write the state file where it changed."""
     if after != before and not run.dry:
         state.save(after)
-
-
-def _ask(me: Membership, api: NodeApi, facts: Facts | None, told: Told) -> Answer:
-    known = me.known
-    return api.check_in(
-        known.epoch if known else NO_EPOCH,
-        CheckIn(
-            revision=known.revision if known else 0,
-            commit_id=known.commit_id if known else "",
-            seq=me.seq + 1,
-            facts=facts,
-            traffic=told.traffic,
-            callers=told.callers,
-            serves=told.serves,
-            health=told.health,
-        ),
-    )
-
-
-def _take_in(me: Membership, api: NodeApi, answer: Answer, told: Told) -> Membership:
-    """The membership with the answer; a delta that does not fit is replaced by a full view."""
-    reply = answer.result()
-    try:
-        return take_in(me, reply)
-    except BadView:
-        if reply.head.get("full") is True:
-            raise
-        return take_in(me, _ask(replace(me, known=None), api, None, told).result())

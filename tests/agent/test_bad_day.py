@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nmk.agent import state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
-from nmk.agent.tick import check_in_network, put_right, restore_network, watch_gateways
+from nmk.agent.mend import mend_network
+from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
 from nmk.core.route_table import NO_TABLE
 from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, CommandFailed, NmkError
+from nmk.system.keys import public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
+from tests.hostile.door import Asked, Door
 
 RULESET = "table inet nmk-home { }"
 
@@ -67,9 +72,7 @@ def spoil(state_dir: Path) -> Path:
 
 
 @pytest.mark.parametrize("as_read", [None, {}], ids=["of 0.2.0", "noted"])
-@pytest.mark.parametrize(
-    "action", [restore_network, put_right, check_in_network], ids=lambda a: a.__name__
-)
+@pytest.mark.parametrize("action", [put_right, check_in_network], ids=lambda a: a.__name__)
 def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
     state_dir: Path,
     action: Callable[[str, Runner], object],
@@ -160,3 +163,63 @@ def test_a_route_that_went_with_its_interface_is_not_deleted(is_gone: bool) -> N
         run.table = []
     surroundings.lay(me, work, run, tried)
     assert any(line.startswith("route del") for line in run.lines) != is_gone
+
+
+IDLE: dict[str, dict[str, Any]] = {"down": {"down": True}, "deleted": {"phase": "deleted"}}
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize(
+    "action", [put_right, check_in_network, mend_network], ids=lambda a: a.__name__
+)
+def test_a_kill_switch_is_laid_while_the_interface_is_down(
+    action: Callable[[str, Runner], object], idle: str
+) -> None:
+    """After a reboot, and when another program has removed it; before a controller is asked."""
+    run, seen = Noting(), list[str]()
+
+    def answer(_: Asked) -> bytes:
+        seen.append(run.filter)
+        return b"no HTTP"
+
+    with Door(answer) as door:
+        state.save(replace(guarded(as_read={}), urls=(door.url,), **IDLE[idle]))
+        for renewed in (1, 2):  # the second time, all but the filter is as it was
+            with suppress(NmkError):  # no controller is there, the node deleted
+                action("home", run)
+            assert run.filter.rstrip().endswith("drop\n\t}\n}")
+            assert run.renewed == renewed
+            run.filter = ""
+    assert all(seen)
+    assert bool(seen) == (action is check_in_network and idle == "down")
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_check_in_lays_what_is_missing_beside_an_interface_before_it_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another program has removed the filter; the controller takes its time."""
+    me = replace(guarded(as_read={}), laid=frozenset({"filter"}))
+    seen = list[str]()
+
+    class Up(Noting):
+        def read(self, argv: Sequence[str]) -> str:
+            if argv[0] == "wg":
+                return f"{me.private_key}\t{public_key(me.private_key)}\t51821\toff\n"
+            if argv[:3] == ["ip", "-json", "address"]:
+                return '[{"ifname": "nmk-none", "flags": [], "mtu": 1420, "addr_info": []}]'
+            return super().read(argv)
+
+    def answer(_: Asked) -> bytes:
+        seen.append(run.filter)
+        return b"no HTTP"
+
+    run = Up()
+    monkeypatch.setattr("nmk.system.wireguard.exists", lambda _: True)
+    with Door(answer) as door:
+        state.save(replace(me, urls=(door.url,)))
+        with suppress(NmkError):
+            check_in_network("home", run)
+    assert seen
+    assert all(seen)

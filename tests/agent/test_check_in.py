@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from nmk.agent.api import Answer, NodeApi
+from nmk.agent.exchange import check_in
 from nmk.agent.membership import Membership, decode, encode, take_in
-from nmk.agent.tick import api_of, check_in, collect_facts
+from nmk.agent.tick import api_of, collect_facts
 from nmk.core.peers import read_reply
 from nmk.core.records import Facts, JoinRequest
 from nmk.errors import BadView, NodeDeleted

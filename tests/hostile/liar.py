@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nmk.agent import state
+from nmk.agent.exchange import check_in
 from nmk.agent.membership import Membership, take_in
-from nmk.agent.tick import api_of, check_in, collect_facts
+from nmk.agent.tick import api_of, collect_facts
 from nmk.core.records import Facts, JoinRequest
 from nmk.core.view import pack
 from nmk.errors import NmkError

@@ -14,7 +14,8 @@ import click  # noqa: F401  # as `nmk checkin` has it
 
 from nmk.agent import state
 from nmk.agent.desired import desired
-from nmk.agent.tick import api_of, check_in, collect_facts
+from nmk.agent.exchange import check_in
+from nmk.agent.tick import api_of, collect_facts
 from nmk.core.tunnel import diff_tunnel, plan_changes
 from nmk.errors import NmkError
 
