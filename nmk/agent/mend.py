@@ -23,16 +23,16 @@ class _Watched(Runner):
 
         super().__init__(show, run.warn, run.note)
         self.changed = False
-        self._run = run
+        self._inner = run
 
     def read(self, argv: Sequence[str]) -> str:
         """As of the runner inside."""
-        return self._run.read(argv)
+        return self._inner.read(argv)
 
     def change(self, command: Command) -> None:
         """As of the runner inside."""
         self.changed = True
-        self._run.change(command)
+        self._inner.change(command)
 
 
 def mend_network(network: str, run: Runner) -> bool:
