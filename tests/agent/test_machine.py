@@ -376,6 +376,7 @@ def test_a_state_directory_that_does_not_last(place: Place) -> None:
     assert "NMK_STATE_DIR" in done.stderr
 
 
+@pytest.mark.full  # tests/e2e/test_state_files.py has it, and more
 def test_a_state_file_cut_off_or_from_the_future(place: Place) -> None:
     host = place.member("damaged")
     content = host.read(STATE)
