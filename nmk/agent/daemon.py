@@ -18,7 +18,7 @@ from math import inf
 from nmk.agent import last_check_in, state
 from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
-from nmk.agent.mend import mend_network
+from nmk.agent.mend import mend_network, shut_network
 from nmk.agent.settings import local_settings
 from nmk.agent.surroundings import table_name
 from nmk.agent.tick import (
@@ -93,6 +93,8 @@ class Agent:
         calls = WakeUps()
         try:
             with self._signals() as wake:
+                for network in state.networks():
+                    self._try(network, "restore", lambda n: shut_network(n, self._run))
                 for network in state.networks():
                     self._try(network, "restore", lambda n: put_right(n, self._run, RESTORE))
                 notify("READY=1", "STATUS=keeping this machine in its mesh")

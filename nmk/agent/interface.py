@@ -10,7 +10,7 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
-from nmk.agent.settings import local_settings, take_note
+from nmk.agent.settings import local_settings, route_wishes, take_note
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.route_table import table_of
@@ -54,30 +54,32 @@ def apply(
 ) -> Membership:
     """Make the interface what the view says; `lan` are the machine's own addresses.
 
-    Repeat-safe, and no command at all where nothing differs. Where the owner wants the interface
-    down it is removed. `dump`: what `look` gave. One that must be made gets another port if its
-    own has been taken. What is independent of a part that cannot be done is done; what was not is
-    in the membership's problems. Raises InterfaceTaken when the one of that name is not ours,
-    PortTaken when the port that its owner asked for is in use, CommandFailed when there is no
-    interface then.
+    A kill switch comes first, whatever then fails or hangs. Repeat-safe, and no command at all
+    where nothing differs. Where the owner wants the interface down it is removed. `dump`: what
+    `look` gave. One that must be made gets another port if its own has been taken. What is
+    independent of a part that cannot be done is done; what was not is in the membership's problems.
+    Raises InterfaceTaken when the one of that name is not ours, PortTaken when the port that its
+    owner asked for is in use, CommandFailed when there is no interface then.
     """
     me, unread = take_note(me)
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
-    called = _name_again(me, run)
-    live = wireguard.probe(run, me.interface, dump)
-    if not is_ours(me, live):
-        raise InterfaceTaken(
-            f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
-            f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
-        )
-    me = with_usable_port(me, local, live)
     wish = desired(me, local, lan)
-    want = wish.tunnel
-    changes = diff_tunnel(want, live, me.endpoints)
-    work = surroundings.plan(me, wish.surroundings, run)
-    tried = Attempts()
-    with history.recording(me, reason, [*called, *changes, *work.changes], run, tried):
+    tried, told = Attempts(), list[Change]()
+    with history.recording(me, reason, told, run, tried):
+        is_shut = route_wishes(me).kill_switch and _shut(me, wish.surroundings, run, tried, told)
+        told += _name_again(me, run)
+        live = wireguard.probe(run, me.interface, dump)
+        if not is_ours(me, live):
+            raise InterfaceTaken(
+                f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
+                f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
+            )
+        me = with_usable_port(me, local, live)
+        want = replace(wish.tunnel, listen_port=listen_port(me, local))
+        changes = diff_tunnel(want, live, me.endpoints)
+        work = surroundings.plan(me, wish.surroundings, run, is_shut=is_shut)
+        told += [*changes, *work.changes]
         is_noted = False
         with tried.step():
             me, work = surroundings.begin(me, work, run, tried)
@@ -89,6 +91,29 @@ def apply(
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     return replace(me, problems=(*unread, *wish.problems, *tried.problems))
+
+
+def shut(me: Membership, run: Runner) -> None:
+    """Lay the kill switch if it is wanted, and nothing else: before all that may fail or hang.
+
+    Where it cannot be laid, what comes next tries it again, and says why.
+    """
+    if me.known is None or me.phase == "joining" or not route_wishes(me).kill_switch:
+        return
+    is_up = me.phase == "joined" and not me.down
+    want = desired(me, {}, ()).surroundings if is_up else desired_when_down(me)
+    tried, told = Attempts(), list[Change]()
+    with history.recording(me, Reason("restore"), told, run, tried):
+        _shut(me, want, run, tried, told)
+
+
+def _shut(
+    me: Membership, want: Surroundings, run: Runner, tried: Attempts, told: list[Change]
+) -> bool:
+    """Lay the packet filter; whether it is there. `told`: what is done is added to it."""
+    done = surroundings.shut(me, want, run, tried)
+    told += done or ()
+    return done is not None
 
 
 def complain(me: Membership) -> None:
@@ -199,13 +224,14 @@ def remove(
     One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed,
     CommandUnanswered where nobody tells whose the interface is, ToolMissing.
     """
-    called = _name_again(me, run)
-    work = surroundings.plan(me, keep, run)
-    tried = Attempts()
-    live = _find_ours(me, run, tried)
-    changes = [Change("remove", f"remove {me.interface}")] if live else []
-    noted = [*called, *changes, *work.changes] if reason else []
-    with history.recording(me, reason or Reason("down"), noted, run, tried):
+    tried, told = Attempts(), list[Change]()
+    with history.recording(me, reason or Reason("down"), told if reason else (), run, tried):
+        is_shut = _shut(me, keep, run, tried, told)
+        told += _name_again(me, run)
+        work = surroundings.plan(me, keep, run, is_shut=is_shut)
+        live = _find_ours(me, run, tried)
+        told += [Change("remove", f"remove {me.interface}")] if live else []
+        told += work.changes
         me, work = surroundings.begin(me, work, run, tried)
         # Routes go with the interface: they are not to be deleted then.
         surroundings.lay(me, work, run, tried)

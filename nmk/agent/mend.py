@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nmk.agent import interface
+from nmk.agent import interface, state
 from nmk.agent.history import Reason
+from nmk.agent.lock import machine_lock
 from nmk.agent.tick import put_right
 from nmk.core.tunnel import Command
 from nmk.system.runner import Runner
@@ -33,6 +34,12 @@ class _Watched(Runner):
         """As of the runner inside."""
         self.changed = True
         self._inner.change(command)
+
+
+def shut_network(network: str, run: Runner) -> None:
+    """After a reboot: a kill switch that is wanted is laid, and nothing else. Raises Locked."""
+    with machine_lock(run, 0):
+        interface.shut(state.load(network), run)
 
 
 def mend_network(network: str, run: Runner) -> bool:

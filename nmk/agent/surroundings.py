@@ -54,6 +54,7 @@ _WITH_FORWARDING = (
     (IPV6_FORWARDING, "net/ipv6/conf/*/accept_ra"),
 )
 _unwritten: dict[Path, bytes] = {}  # digests that could not be written to their files
+_RENEW = "renew the packet filter"
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -79,10 +80,38 @@ class Work:
     stays: tuple[str, ...] = ()
 
 
-def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None = None) -> Work:
+def shut(
+    me: Membership, want: Surroundings, run: Runner, tried: Attempts
+) -> tuple[Change, ...] | None:
+    """Put the filter in place before anything else is looked at; None where it is not there then.
+
+    Also where it cannot be noted on disk: a way that is open is worse than a table that is left.
+    """
+    if run.dry or want.ruleset is None or not has_tool("nft"):
+        return None
+    if not _is_filter_other(me, want.ruleset, run):
+        return ()
+    if "filter" not in me.laid:
+        with suppress(StateUnwritable):
+            state.save(replace(me, laid=me.laid | {"filter"}))
+    with suppress(CommandFailed):  # which is tried again in its turn, and said
+        _renew_filter(me, want.ruleset, run, tried)
+        return (Change("surroundings", _RENEW),)
+    return None
+
+
+def plan(
+    me: Membership,
+    want: Surroundings,
+    run: Runner,
+    lacks: NmkError | None = None,
+    *,
+    is_shut: bool = False,
+) -> Work:
     """What turns the machine as it is into what is wanted; nothing where they agree.
 
-    `lacks`: why the filter cannot be put in place, where that has been tried.
+    `lacks`: why the filter cannot be put in place, where that has been tried; `is_shut`: it is in
+    place, as `shut` has found.
     """
     wanted = {
         "filter": want.ruleset is not None,
@@ -97,13 +126,14 @@ def plan(me: Membership, want: Surroundings, run: Runner, lacks: NmkError | None
     if want.ruleset is not None and lacks is None and not has_tool("nft"):
         lacks = packet_filter.no_nft()
     do = _without_filter(me, want, live) if lacks else want
-    renew = lacks is None and "filter" in looks and _is_filter_other(me, want.ruleset, run)
+    renew = lacks is None and "filter" in looks and not is_shut
+    renew = renew and _is_filter_other(me, want.ruleset, run)
     sysctls, found = _plan_sysctls(me, do.sysctls, run)
     back = [path for path in sysctls if path in me.found and path not in found]
     kept = _needed_by_others(back, run)
     sysctls = {path: value for path, value in sysctls.items() if path not in kept}
     commands: list[Command] = []
-    lines = ["renew the packet filter" if want.ruleset else "remove the packet filter"] * renew
+    lines = [_RENEW if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {_dotted(path)} to {value}" for path, value in sysctls.items()]
     stays = [
         f"{_dotted(path)} stays {sysctl.read(path)}: {user}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from nmk.agent import state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
-from nmk.agent.mend import mend_network
+from nmk.agent.mend import mend_network, shut_network
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
 from nmk.core.route_table import NO_TABLE
@@ -87,6 +88,44 @@ def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
     assert run.filter.rstrip().endswith("drop\n\t}\n}")
 
 
+@pytest.mark.parametrize("trouble", ["port", "name", "wg", "down", "deleted", "state"])
+@pytest.mark.parametrize("action", [shut_network, put_right, mend_network, check_in_network])
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_comes_before_all_that_may_fail_or_hang(
+    monkeypatch: pytest.MonkeyPatch,
+    action: Callable[[str, Runner], object],
+    trouble: str,
+) -> None:
+    """Its port held by another user, its name by another interface, a `wg` that does not answer."""
+
+    class Shut(Noting):
+        def read(self, argv: Sequence[str]) -> str:
+            assert argv[0] == "nft" or self.filter, f"{argv} comes before the filter"
+            if trouble == "wg" and argv[0] == "wg":
+                raise CommandFailed("wg took more than 60 s")
+            return super().read(argv)
+
+    me = guarded(as_read={})
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as squatter:
+        squatter.bind(("::", 0))
+        wishes = replace(me.wishes, listen_port=squatter.getsockname()[1])
+        me = replace(me, wishes=wishes if trouble == "port" else me.wishes)
+        me = replace(me, interface="lo" if trouble == "name" else "nmk-none")
+        me = replace(me, down=trouble == "down")
+        me = replace(me, phase="deleted" if trouble == "deleted" else "joined")
+        state.save(me)
+        run = Shut()
+        if trouble == "state":
+            monkeypatch.setattr("nmk.agent.state.write_private", full_disk)
+        with suppress(NmkError):
+            action("home", run)
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_gateways_are_watched_whatever_a_settings_file_says(state_dir: Path) -> None:
     spoil(state_dir)
     state.save(guarded(as_read=None))
@@ -108,9 +147,6 @@ def test_a_wish_that_is_refused_is_not_noted(
 def test_a_run_that_is_full_is_told_of_and_is_no_quarrel(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     me, run = joined(peer(2)), Noting()
     want = Surroundings(ruleset=RULESET)
 
@@ -121,7 +157,7 @@ def test_a_run_that_is_full_is_told_of_and_is_no_quarrel(
 
     said = f"{state_dir.parent}/run/home.ruleset cannot be written: No space left on device"
     with monkeypatch.context() as now:
-        now.setattr("nmk.agent.surroundings.write_private", full)
+        now.setattr("nmk.agent.surroundings.write_private", full_disk)
         for _ in range(3):
             me, errors = tick(me)
             assert errors == [said]
