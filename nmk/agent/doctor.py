@@ -66,7 +66,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
         checks |= gateways
     if me.phase == "joined":
         checks |= {
-            "applied": lambda: network.check_applied(me),
+            "applied": lambda: network.check_applied(me, run),
             "changed": lambda: network.check_undone(me, clock()),
             "check-ins": lambda: network.check_check_ins(me, clock(), local),
             "identity": lambda: network.check_identity(me),

@@ -46,8 +46,8 @@ class Match:
     """A condition: the field is one of the values, or with `negated` none of them.
 
     Fields: protocol, port (as (low, high)), comes_by, goes_by (names; a trailing * stands for any
-    end), state (of the connection), source, target (as "10.8.0.0/24"), family (4 or 6). Any other
-    cannot be judged.
+    end), state and status (of the connection), source, target (as "10.8.0.0/24"), family (4 or 6).
+    Any other cannot be judged.
     """
 
     field: str
@@ -194,6 +194,10 @@ class _Walk:
                 found = _is_within(packet.source, match.values)
             case "target":
                 found = _is_within(packet.target, match.values)
+            # What arrives for this machine as the first of its flow has been through nothing yet:
+            # neither translated (dnat) nor answered. What is forwarded may be.
+            case "status" if packet.state == "new" and packet.goes_by is None:
+                found = False
             case "family" if packet.source:
                 found = packet.source.version in match.values
             case "comes_by":

@@ -101,8 +101,8 @@ def _parse_match(match: Json, sets: Sets) -> list[Match]:
         return [Match(_META[key["key"]], values, negated)]
     if kind == "meta" and key["key"] == "nfproto":
         return [Match("family", tuple(_PROTOCOLS.get(v) for v in values), negated)]
-    if kind == "ct" and key["key"] == "state":
-        return [Match("state", values, negated)]
+    if kind == "ct" and key["key"] in {"state", "status"}:
+        return [Match(key["key"], values, negated)]
     if kind == "payload" and "field" in key:
         return _parse_payload(key["protocol"], key["field"], values, negated=negated)
     return [Match("?")]

@@ -28,6 +28,7 @@ _LIMITS = {"wg": 8.0}  # seconds
 _AGAIN = 1.0  # seconds, for a program that did not answer the last time
 _NOT_RUN = {126, 127}  # exit statuses of what could not be started, or lacks a library
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
+_FRAMES = ("\u2502", "\u2503", "\u2551", "|")
 _POLL = 0.02  # seconds between two looks
 
 Show = Callable[[str], None]
@@ -162,10 +163,11 @@ def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
         if returncode < 0:
             raise CommandUnanswered(f"{shown} was killed by signal {-returncode}")
         if returncode != 0:
+            out.seek(0)
             err.seek(0)
-            said = err.read().decode(errors="replace")
+            printed, said = (file.read().decode(errors="replace") for file in (out, err))
             kind = CommandUnanswered if returncode in _NOT_RUN else CommandFailed
-            failure = kind(f"{shown} ended with {returncode}: {_last_line(said)}")
+            failure = kind(f"{shown} ended with {returncode}: {_last_line(printed, said)}")
             failure.said = said
             raise failure
         out.seek(0)
@@ -203,7 +205,13 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": search_path(), "LC_ALL": "C", "WG_SUDO": "1"}
 
 
-def _last_line(text: str) -> str:
-    """The last with letters in it: some programs draw a frame around what they say."""
-    lines = [line.strip() for line in text.splitlines() if any(map(str.isalpha, line))]
-    return lines[-1].strip("\u2502\u2503\u2551| ") if lines else "it does not say why"
+def _last_line(printed: str, said: str) -> str:
+    """The last with letters in it, of standard error if it has any.
+
+    Some programs draw a frame around what they say: wireguard-go around advice, while the reason is
+    on standard output. What is framed is only taken where there is nothing else.
+    """
+    lines = [line.strip() for text in (printed, said) for line in text.splitlines()]
+    lines = [line for line in lines if any(map(str.isalpha, line))]
+    plain = [line for line in lines if not line.startswith(_FRAMES)]
+    return (plain or lines or ["it does not say why"])[-1].strip(f"{''.join(_FRAMES)} ")

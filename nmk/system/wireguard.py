@@ -27,6 +27,7 @@ from nmk.tools import has_tool, install_hint
 USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
 _DEVICE = re.compile(r"^iff:\s*(\S+)$", re.MULTILINE)
+_TUN = Path("/dev/net/tun")
 _LOADED = Path("/sys/module/wireguard")
 _MODULES = Path("/lib/modules")
 _MOST_MODULES = 32 * 1024 * 1024  # bytes of a list of modules; Debian's has less than one
@@ -168,6 +169,17 @@ def userspace_program() -> str | None:
     wished = os.environ.get("WG_QUICK_USERSPACE_IMPLEMENTATION")
     names = (wished,) if wished else USERSPACE
     return next((name for name in names if has_tool(name)), None)
+
+
+def tun_fault() -> str | None:
+    """Why a userspace WireGuard can make no interface here; None where it can."""
+    try:
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError as error:
+        return error.strerror if os.geteuid() == 0 else None
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def is_kernels(interface: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +11,14 @@ import pytest
 
 from nmk import tools
 from nmk.agent import interface, state
-from nmk.agent.checks.network import check_interface
+from nmk.agent.checks.machine import check_wireguard
+from nmk.agent.checks.network import check_applied, check_interface
 from nmk.agent.leave import leave
 from nmk.agent.membership import Membership
 from nmk.agent.status import live
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, NmkError, ToolMissing
-from nmk.system import runner
+from nmk.system import runner, wireguard
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
 
@@ -123,6 +126,24 @@ def test_a_program_that_hangs_is_not_waited_for_as_long_again(
     machine.has("wg", HANGS)
     with pytest.raises(NmkError, match=r"in 0\.2 s"):
         machine.read(["wg"])
+
+
+@pytest.mark.parametrize("device", ["gone", "no device"])
+def test_a_machine_without_tun_is_named(
+    device: str, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.has("wireguard-go", "echo wireguard-go v0.0.1")
+    monkeypatch.setattr(wireguard, "kernel_has_wireguard", lambda: False)
+    [found] = check_wireguard(machine)
+    assert found.level == "ok"
+    path = tmp_path / "tun"
+    if device == "no device":
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(10, 201))
+    monkeypatch.setattr(wireguard, "_TUN", path)
+    [found] = check_wireguard(machine)
+    assert (found.level, "/dev/net/tun: No such" in found.reason) == ("broken", True)
+    me = replace(member(), interface="nmk-none", phase="joined")
+    assert [one.level for one in check_applied(me, machine)] == ["warn"]
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -13,6 +13,7 @@ from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.errors import BadInput
 from nmk.files import MOST_SETTINGS
+from nmk.system.runner import Runner
 from tests.agent.memberships import joining
 
 
@@ -161,7 +162,7 @@ def test_the_line_to_correct_is_named(config: Path) -> None:
     [problem] = unread(me)
     assert f"{config}/home.toml is not valid TOML: " in problem.message
     assert problem.hint == f"correct line 2 of {config}/home.toml"
-    assert network_checks.check_applied(me)[0].mend == problem.hint
+    assert network_checks.check_applied(me, Runner())[0].mend == problem.hint
 
 
 def test_a_file_that_is_gone_holds_nothing(config: Path) -> None:

@@ -6,11 +6,13 @@ from ipaddress import ip_network
 
 import pytest
 
+from nmk.agent.checks.firewall import check_firewall
 from nmk.core.firewall import OUTSIDE, Packet, Stopped, find_stops
 from nmk.core.hub_ways import Machine, Way, forward_stops, input_stops, led_ways
 from nmk.errors import CommandFailed
 from nmk.system.iptables_rules import parse_rules
 from nmk.system.nft_rules import parse_ruleset
+from tests.agent.memberships import joined
 from tests.lab import Host, Lab
 
 CALL = Packet("udp", 51821, inside=frozenset({"lo", "nmk-home"}))
@@ -85,6 +87,14 @@ STOPS = {
         "drop", "goto more", "udp dport 51821 accept", before="chain more {\ntcp dport 22 accept\n}"
     ),
     "everything but": input_chain("drop", "udp dport != 51821 accept"),
+    "what is translated, as of firewalld": input_chain(
+        "accept",
+        "ct state { established, related } accept",
+        "ct status dnat accept",
+        'iifname "lo" accept',
+        "ct state invalid drop",
+        "reject with icmpx admin-prohibited",
+    ),
 }
 
 
@@ -103,6 +113,35 @@ def test_what_nft_keeps_out(host: Host, name: str) -> None:
 def test_what_cannot_be_judged_is_a_maybe(host: Host) -> None:
     tables = parse_ruleset(nft(host, PASSES["a maybe"]))
     assert find_stops(tables, "input", CALL) == [Stopped("inet t", "in", "maybe")]
+
+
+def hooked(hook: str, policy: str, *rules: str) -> str:
+    return input_chain(policy, *rules).replace("hook input", f"hook {hook}")
+
+
+FINDINGS = {
+    "nothing drops UDP port 51821": input_chain("accept"),
+    "inet t in drops UDP port 51821": hooked("prerouting", "accept", "udp dport 51821 drop"),
+    "could not tell whether inet t in lets UDP port 51821 in": PASSES["a maybe"],
+    "could not tell whether inet t in lets out what WireGuard sends": hooked("output", "drop"),
+    "nothing drops UDP port 51821: a kill switch": hooked(
+        "output", "drop", "meta mark 0x6e6d6b accept"
+    ).replace("inet t", "inet nmk-home").replace("table t", "table inet nmk-home"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", FINDINGS)
+def test_what_the_doctor_says_of_the_packet_filter(host: Host, said: str) -> None:
+    found = check_firewall(joined(), 51821, parse_ruleset(nft(host, FINDINGS[said])))
+    reason = said.removesuffix(": a kill switch")
+    assert [one.reason.startswith(reason) for one in found] == [True]
+
+
+def test_what_is_forwarded_may_have_been_translated(host: Host) -> None:
+    rules = hooked("forward", "drop", "ct status dnat accept")
+    assert find_stops(parse_ruleset(nft(host, rules)), "forward", FORWARDED) == [
+        Stopped("inet t", "in", "maybe")
+    ]
 
 
 def test_every_chain_has_a_say(host: Host) -> None:

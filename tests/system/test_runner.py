@@ -50,6 +50,15 @@ def test_the_last_words_are_words(frame: str) -> None:
     assert raised.value.message.endswith(" ended with 1: not so")
 
 
+def test_the_reason_is_taken_and_not_framed_advice() -> None:
+    """As of wireguard-go without /dev/net/tun: the advice is on standard error."""
+    framed = "printf '\u250c\u2500\u2510\n\u2502 see https://x/ \u2502\n' >&2"
+    script = f"echo 'ERROR: no device'; {framed}; exit 1"
+    with pytest.raises(CommandFailed) as raised:
+        Runner().read(["sh", "-c", script])
+    assert raised.value.message.endswith(" ended with 1: ERROR: no device")
+
+
 def test_a_missing_tool_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nmk.agent.membership import Membership
+from nmk.agent.surroundings import table_name
 from nmk.core.findings import Finding
 from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
 from nmk.tools import has_tool, install_hint
 
 _DOCKER = "DOCKER-USER"
+_OURS = f"inet {table_name('')}"
 
 
 def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) -> list[Finding]:
@@ -21,8 +23,13 @@ def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) ->
         reason = "neither nft nor iptables is installed to look with"
         return [Finding("firewall", "warn", reason, install_hint("nft"), me.network)]
     call = Packet("udp", port, inside=_inside(me))
+    theirs = [table for table in tables if not table.name.startswith(_OURS)]
+    incoming = [s for hook in ("prerouting", "input") for s in find_stops(theirs, hook, call)]
+    outgoing = find_stops(theirs, "output", Packet("udp", port, None, OUTSIDE, _inside(me)))
     found = [
-        *(_input(me, port, s) for s in _drops(tables, "input", call)),
+        *(_input(me, port, s) for s in incoming if s.outcome == "drop"),
+        *(_untold(me, s, f"lets UDP port {port} in") for s in incoming if s.outcome == "maybe"),
+        *(_untold(me, s, "lets out what WireGuard sends") for s in outgoing),
         *(_forward(me, tables, s) for s in _forward_drops(me, tables)),
     ]
     if found:
@@ -52,6 +59,14 @@ def _input(me: Membership, port: int, stop: Stopped) -> Finding:
         f"{_named(stop)} drops UDP port {port}: peers cannot call this machine, it has to call them"
     )
     return Finding("firewall", "warn", reason, open_port(port, stop), me.network)
+
+
+def _untold(me: Membership, stop: Stopped, what: str) -> Finding:
+    """A chain that lets some through and not all, by what cannot be judged here."""
+    reason = f"could not tell whether {_named(stop)} {what}: it lets some through, and not all"
+    is_nft = has_tool("nft") and not _is_legacy(stop)
+    look = f"nft list chain {stop.table} {stop.chain}" if is_nft else f"{_iptables(stop)} -S"
+    return Finding("firewall", "warn", reason, f"look at its rules: {look}", me.network)
 
 
 def open_port(port: int, stop: Stopped) -> str:

@@ -44,6 +44,10 @@ def check_wireguard(run: Runner) -> list[Finding]:
                 install_hint("wireguard-go"),
             )
         ]
+    if fault := wireguard.tun_fault():
+        mend = "modprobe tun; a container is to be given it: docker run --device /dev/net/tun"
+        reason = f"{program} can make no interface: /dev/net/tun: {fault}"
+        return [Finding("wireguard", "broken", reason, mend)]
     version = _version(run, (program, "--version"))
     reason = f"{program} {version} in userspace: it works, slower than a kernel's would"
     return [Finding("wireguard", "ok", reason)]

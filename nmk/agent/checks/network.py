@@ -64,12 +64,15 @@ def _what_wg_said(me: Membership, run: Runner) -> tuple[str, str]:
     return TROUBLES["unanswered"]  # it answers again
 
 
-def check_applied(me: Membership) -> list[Finding]:
+def check_applied(me: Membership, run: Runner) -> list[Finding]:
     """What of the last view, or of its owner's wishes, could not be applied here."""
     found = [
         Finding("applied", "warn", problem.message, problem.hint, me.network)
         for problem in dict.fromkeys((*unread(me), *me.problems))
     ]
+    if not found and live(me, run)[0] not in {"up", "down"}:
+        reason = f"nothing: {me.interface} is not as it should be"
+        return [Finding("applied", "warn", reason, f"nmk checkin -n {me.network}", me.network)]
     return found or [Finding("applied", "ok", "all that the controller said", network=me.network)]
 
 
