@@ -28,6 +28,13 @@ COLUMNS = {
     "EXPIRES": "expires_at",
     "CONFIG": "stale",
 }
+EXAMPLES = {
+    "name": "phone",
+    "address": "10.20.0.80",
+    "gateway": "NODE",
+    "routes": "192.168.60.0/24,192.168.61.0/24",
+    "expires": "7d",
+}
 _ROUTER = "it must forward, and hosts there send to it what is for the network"
 
 
@@ -93,7 +100,8 @@ def create(
         api.delete(f"{path}/{segment(name)}")
         return f"the ext client {name} was deleted again"
 
-    _issue(ask, undo, handing, output, dry_run=dry_run, what="create")
+    made = _issue(ask, undo, handing, output, dry_run=dry_run, what="create")
+    _say_who_is_in_it(api, made)
 
 
 @extclient.command(epilog="Example: nmk extclient rotate phone --qr-file phone.png")
@@ -177,9 +185,11 @@ def set_(
     """Change an ext client; its gateway follows at its next check-in."""
     path = _path(api, network, name)
     seen = api.call("GET", path)
-    body = parse_pairs(settings)
+    body = parse_pairs(settings, EXAMPLES)
     changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
     _show(changed, output)
+    if "routes" in body:
+        _say_who_is_in_it(api, changed)
     if changed["stale"]:
         say(
             *(f"its config is stale: {reason}" for reason in changed["stale"]),
@@ -240,8 +250,8 @@ def _issue(
     *,
     dry_run: bool,
     what: str,
-) -> None:
-    """Make a key, have it taken in, and hand out the config.
+) -> Json:
+    """Make a key, have it taken in, and hand out the config; the ext client as it is then.
 
     `undo` makes good that it was taken in for nothing, and says how.
     """
@@ -260,7 +270,7 @@ def _issue(
         if dry_run:
             _show(made, output)
             say(f"would {what} ext client {made['name']}")
-            return
+            return made
         config_text = render_client_config(parsed, private_key)
         with made_good(undo, f"nmk extclient {what} again, with --config-file FILE"):
             hand_out(made, config_text, handing, drafts, output)
@@ -287,6 +297,21 @@ def _issue(
             "its private key is in that config alone; to replace one that was lost: "
             f"nmk extclient rotate {named}"
         )
+    return made
+
+
+def _say_who_is_in_it(api: AdminApi, client: Json) -> None:
+    """Which nodes do not reach what is behind a router, as they are in such a LAN themselves."""
+    if not client["routes"]:
+        return
+    from nmk.core.claims import find_declined
+
+    nodes = api.call_list(f"/networks/{segment(client['network'])}/nodes")
+    found = find_declined(client["routes"], ((node["name"], node["lan"]) for node in nodes))
+    for cidr, rows in found.items():
+        for node, subnet in sorted(rows):
+            left = f"{node} leaves out {cidr} of {client['name']}"
+            say(f"{left}: it is in {subnet} itself")
 
 
 def _path(api: AdminApi, network: str | None, name: str) -> str:

@@ -130,7 +130,7 @@ def list_(api: AdminApi, network: str | None, every: bool, output: str) -> None:
     show(api.call_list(path), output, COLUMNS, "id")
 
 
-@key.command("show", epilog="Example: nmk key show 4f2a91c3")
+@key.command("show", epilog="Example: nmk key show 4f2a91c3d07be856")
 @click.argument("key_id", metavar="ID")
 @network_option
 @output_option
@@ -141,7 +141,7 @@ def show_(api: AdminApi, network: str | None, key_id: str, output: str) -> None:
     show(api.call("GET", path), output, COLUMNS, "id")
 
 
-@key.command(epilog="Example: nmk key delete 4f2a91c3")
+@key.command(epilog="Example: nmk key delete 4f2a91c3d07be856")
 @click.argument("key_id", metavar="ID")
 @network_option
 @dry_run_option

@@ -24,6 +24,8 @@ SETTINGS = {
     for s in NETWORK_SETTINGS.values()
 }
 
+EXAMPLES = {s.name: str(s.default) for s in NETWORK_SETTINGS.values()}
+
 
 @click.group(cls=Noun, epilog="Example: nmk network create home")
 def network() -> None:
@@ -86,7 +88,7 @@ def show_(api: AdminApi, name: str, output: str) -> None:
 def set_(api: AdminApi, name: str, settings: tuple[str, ...], dry_run: bool, output: str) -> None:
     """Change settings of a network; agents follow at their next check-in."""
     path = f"/networks/{segment(name)}"
-    body = {"settings": parse_pairs(settings)}
+    body = {"settings": parse_pairs(settings, EXAMPLES)}
     seen = api.call("GET", path)
     changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
     show(changed, output, COLUMNS, "name")

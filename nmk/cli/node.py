@@ -20,6 +20,8 @@ COLUMNS = {
     "PORT": "listen_port",
 }
 
+EXAMPLES = {"name": "www", "address": "10.20.0.80", "endpoint": "198.51.100.7:51821"}
+
 
 @click.group(cls=Noun, epilog="Example: nmk node list")
 def node() -> None:
@@ -54,8 +56,9 @@ def list_(api: AdminApi, network: str | None, output: str) -> None:
         say_obstacle(row)
     for stranger in api.call("GET", path).get("unknown_nodes", []):
         say(
-            f"a machine at {stranger['address']} checks in as node {stranger['id']}, which is not "
-            "known here (a database put back?); on that machine: nmk join -"
+            f"a machine at {stranger['address']} checks in as node {stranger['id']}, last at "
+            f"{stranger['last_seen']}, which is not known here (a database put back?); "
+            "on that machine: nmk join -"
         )
 
 
@@ -100,7 +103,7 @@ def set_(
 ) -> None:
     """Change a node; machines follow at their next check-in."""
     path = f"/networks/{segment(api.network(network))}/nodes/{segment(name)}"
-    body = parse_pairs(settings)
+    body = parse_pairs(settings, EXAMPLES)
     seen = api.call("GET", path)
     try:
         changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import click
@@ -58,15 +58,35 @@ class Noun(Commands):
         return next(filter(None, found), None)
 
 
-def parse_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`KEY=VALUE` arguments. Raises BadInput that quotes the one that is none."""
-    found = {}
-    for pair in pairs:
+def parse_pairs(pairs: Sequence[str], examples: Mapping[str, str]) -> dict[str, str]:
+    """`KEY=VALUE` arguments. Raises BadInput that quotes the one that is none.
+
+    `examples`: a value of each setting that there is, for what is to be typed instead.
+    """
+    found: dict[str, str] = {}
+    for number, pair in enumerate(pairs):
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise BadInput(f"{quote(pair)} is no setting", "write it like mtu=1380")
+            raise _no_pair(pair, pairs[:number], pairs[number + 1 :], examples)
         found[key] = value
     return found
+
+
+def _no_pair(
+    word: str, before: Sequence[str], after: Sequence[str], examples: Mapping[str, str]
+) -> BadInput:
+    """What to type where a word is no pair: most often a space has got into one."""
+    if word in examples:
+        meant = next((text.lstrip("=") for text in after if text != "="), "")
+        is_value = meant and "=" not in meant and meant not in examples
+        value = meant if is_value else examples[word]
+        return BadInput(f"{quote(word)} has no value", f"write {word}={value}")
+    hint = "write it like " + " or ".join(f"{k}={v}" for k, v in list(examples.items())[:2])
+    if before and before[-1].endswith("="):
+        hint = f"write {before[-1]}{word}, without a space"
+    elif before and "," in examples.get(before[-1].partition("=")[0], ""):
+        hint = f"write {before[-1]},{word}, with commas between"
+    return BadInput(f"{quote(word)} is no setting", hint)
 
 
 def confirm(question: str, *, yes: bool) -> None:

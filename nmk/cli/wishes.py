@@ -9,10 +9,14 @@ from nmk.cli.machine import runner, talk_options, tell_cut_off
 from nmk.cli.nouns import Setter, dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
-from nmk.core.settings import WISHES
+from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.system.facts import check_root
 
 COLUMNS = {"SETTING": "name", "VALUE": "value", "FROM": "from"}
+EXAMPLES = {
+    **{w.name: next((c for c in w.choices if c != w.default), "NODE") for w in WISHES.values()},
+    **{s.name: str(s.default) for s in NETWORK_SETTINGS.values()},
+}
 
 
 @click.command(
@@ -37,7 +41,7 @@ def set_(
     from nmk.agent.wishes import note
 
     check_root("nmk set")
-    pairs = parse_pairs(settings)
+    pairs = parse_pairs(settings, EXAMPLES)
     me = note(state.choose(network), pairs, runner(dry_run, verbose))
     if not dry_run:
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)

@@ -17,7 +17,9 @@ def find_key(mesh: Mesh, key_id: str, *, revoked: bool = False) -> AccessKey:
     """An access key by its id; one that was revoked only if asked for. Raises NotFound."""
     key = mesh.keys.get(key_id)
     if key is None or (key.deleted_at is not None and not revoked):
-        raise NotFound(f"there is no access key {quote(key_id)}", "nmk key list --all")
+        raise NotFound(
+            f"there is no access key {quote(key_id)}", f"nmk key list -n {mesh.name} --all"
+        )
     return key
 
 

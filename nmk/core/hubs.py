@@ -52,7 +52,9 @@ def take_over_hub(
     own = _by_family("the hub", hub_addresses, "its Address")
     owner = mesh.by_wg_key.get(parse_key(hub_key))
     if hub_key in mesh.client_by_key or (owner and owner.identity != node.identity):
-        raise BadInput("the hub's key is somebody else's in this network", "nmk node list")
+        raise BadInput(
+            "the hub's key is somebody else's in this network", f"nmk node list -n {mesh.name}"
+        )
     moved = node
     for family, address in own.items():
         if family in mesh.pools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from shlex import quote as quote_word
 
 from nmk.core.gateways import (
     Egress,
@@ -111,8 +112,14 @@ def _with_ranges(mesh: Mesh, node: Node, wish: RoleWish) -> Egress:
             if new.range != new.lan:
                 check_own_lan(node, new.range)
                 check_routers(mesh, node, new.lan)
-            check_carrier(mesh, new)
+            check_carrier(mesh, replace(new, typed=_typed(wish)))
     return egress
+
+
+def _typed(wish: RoleWish) -> str:
+    """The options of a wish as `nmk gateway add` takes them, but for where its range lies."""
+    given = {"nat": wish.nat, "interface": wish.interface, "metric": wish.metric}
+    return "".join(f" --{name} {quote_word(str(v))}" for name, v in given.items() if v is not None)
 
 
 def _placed(lans: dict[str, str], lan: str, seen_as: str | None) -> str:

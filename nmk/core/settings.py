@@ -56,8 +56,8 @@ class Wish:
     def parse(self, value: object) -> str:
         """The value, or BadInput that quotes it. TOML's true and false are on and off."""
         text = value
-        if isinstance(value, bool) and self.choices:
-            text = "on" if value else "off"
+        if self.choices and (isinstance(value, bool) or value in ("true", "false")):
+            text = "on" if value in (True, "true") else "off"
         if isinstance(text, str) and (text in self.choices or (not self.choices and not text)):
             return text
         if self.choices or not isinstance(text, str):

@@ -28,13 +28,17 @@ _TRIED = 256
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A range, as the network sees it and as its LAN has it. `kind`: node or ext client."""
+    """A range, as the network sees it and as its LAN has it. `kind`: node or ext client.
+
+    `typed`: the options that an admin gave with it, for a command that is proposed instead.
+    """
 
     kind: str
     name: str
     range: str
     lan: str
     same_lan: bool = False
+    typed: str = ""
 
     def agrees(self, other: Carrier) -> bool:
         """Whether addresses that both carry are the same addresses of a LAN."""
@@ -219,13 +223,13 @@ def ways_to_say(network: str, first: str, second: Carrier) -> list[str]:
 
 def _add(network: str, new: Carrier) -> str:
     as_ = f" --as {new.range}" if new.lan != new.range else ""
-    return f"nmk gateway add -n {network} {new.name} egress {new.lan}{as_}"
+    return f"nmk gateway add -n {network} {new.name} egress {new.lan}{as_}{new.typed}"
 
 
 def _map(network: str, new: Carrier, to: Range | None) -> str:
     """The way out for a LAN of its own: its range under another one."""
     seen_as = to or "ANOTHER-RANGE"
-    return f"nmk gateway add -n {network} {new.name} egress {new.lan} --as {seen_as}"
+    return f"nmk gateway add -n {network} {new.name} egress {new.lan} --as {seen_as}{new.typed}"
 
 
 def _map_group(mesh: Mesh, one: Carrier, to: Range | None) -> tuple[str, str]:

@@ -90,7 +90,7 @@ class Admin:
         with self._controller.lock:
             mesh = self._controller.mesh(name)
             network, nodes = networks.live_network(mesh), len(mesh.nodes)
-        strangers = self._controller.presence.strangers(name)
+            strangers = self._controller.presence.strangers(name, mesh.nodes)
         return _network_json(network, nodes) | {
             "unknown_nodes": list(map(_stranger_json, strangers))
         }

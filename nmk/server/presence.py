@@ -7,7 +7,7 @@ an outage of its own nor a jump of the clock makes nodes look lost.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from math import inf
 from typing import Any, Literal, NamedTuple
 
@@ -94,12 +94,19 @@ class Presence:
                 self._strangers.pop(next(iter(self._strangers)))
             self._strangers[network, identity] = stranger
 
-    def strangers(self, network: str) -> list[Stranger]:
-        """Those that have checked in lately, the latest last."""
+    def strangers(self, network: str, nodes: Container[str] = ()) -> list[Stranger]:
+        """Those that have checked in lately, the latest last.
+
+        `nodes`: the identities that are known by now, as where such a machine has joined anew.
+        """
         since = self._wall() - STRANGER_SECONDS
         with self._strangers_lock:
             found = list(self._strangers.items())
-        return [s for (name, _), s in found if name == network and s.seen >= since]
+        return [
+            stranger
+            for (name, identity), stranger in found
+            if name == network and stranger.seen >= since and identity not in nodes
+        ]
 
     def hear(self, identity: str, traffic: str = "", callers: str = "", serves: str = "") -> None:
         """One of whatever kind. `traffic`, `callers`, `serves`: as in `wire.messages`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -107,3 +108,67 @@ def test_a_dry_run_says_what_the_real_one_does(net: Net) -> None:
         assert without_revision(dry.out) == without_revision(real.out)
         if command.startswith("extclient set"):
             assert dry.err == real.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "hint"),
+    [
+        ("network set home mtu = 1380", "'mtu' has no value", "write mtu=1380"),
+        ("network set home mtu =1380", "'mtu' has no value", "write mtu=1380"),
+        ("network set home mtu= 1380", "'1380' is no setting", "write mtu=1380, without a space"),
+        ("network set home mtu", "'mtu' has no value", "write mtu=1420"),
+        ("network set home mtu interval=5", "'mtu' has no value", "write mtu=1420"),
+        ("network set home xy", "'xy' is no setting", "write it like mtu=1420 or keepalive=25"),
+        ("set kill-switch", "'kill-switch' has no value", "write kill-switch=on"),
+        ("set exit-node north", "'exit-node' has no value", "write exit-node=north"),
+        ("set accept-routes", "'accept-routes' has no value", "write accept-routes=off"),
+        ("node set web x", "'x' is no setting", "write it like name=www or address=10.20.0.80"),
+        (
+            "extclient set r1 routes=192.168.1.0/24 192.168.2.0/24",
+            "'192.168.2.0/24' is no setting",
+            "write routes=192.168.1.0/24,192.168.2.0/24, with commas between",
+        ),
+        ("extclient set r1 expires", "'expires' has no value", "write expires=7d"),
+    ],
+)
+def test_a_setting_with_a_space_in_it_is_written_right(
+    net: Net, command: str, told: str, hint: str
+) -> None:
+    net.ingress("web", endpoint="192.0.2.7:51821")
+    net.add_client("r1")
+    with net.unchanged():
+        done = nmk(*command.split())
+    assert (done.code, done.err) == (2, f"nmk: {told}\n  try: {hint}\n")
+
+
+@pytest.mark.usefixtures("net")
+def test_a_key_that_is_not_there_is_looked_for_in_its_network(controller: Inside) -> None:
+    other = Net.made(controller, "office", "10.21.0.0/16")
+    done = nmk("key", "delete", "4f2a91c3d07be856", "-n", "home")
+    [hint] = [line for line in done.err.splitlines() if line.startswith("  try: nmk ")]
+    assert nmk(*hint.removeprefix("  try: nmk ").split()).code == 0
+    assert other.call("DELETE").status == 204
+
+
+def test_a_machine_that_was_unknown_is_named_until_it_is_a_node(
+    controller: Inside, net: Net
+) -> None:
+    presence = controller.controller.presence
+    web = net.join("web")
+    presence.hear_stranger("home", "AAAA", "192.0.2.1")
+    presence.hear_stranger("home", b64encode(web.identity.public).decode(), "192.0.2.2")
+    told = nmk("node", "list").err
+    assert "a machine at 192.0.2.1 checks in as node" in told
+    assert "last at 2023-11-14T22:13:20Z" in told
+    assert "192.0.2.2" not in told
+
+
+def test_who_is_in_the_range_behind_a_router_is_named(net: Net) -> None:
+    net.ingress("gate", endpoint="192.0.2.7:51821")
+    net.join("laptop", lan=("192.168.60.9/24",))
+    line = "laptop leaves out 192.168.60.0/24 of shop: it is in 192.168.60.0/24 itself\n"
+    create = ("extclient", "create", "shop", "--routes", "192.168.60.0/24")
+    assert line in nmk(*create, "--dry-run").err
+    assert line in nmk(*create).err
+    assert "leaves out" not in nmk("extclient", "set", "shop", "routes=192.168.61.0/24").err
+    assert line in nmk("extclient", "set", "shop", "routes=192.168.60.0/24", "--dry-run").err

@@ -59,8 +59,9 @@ def test_what_an_owner_has_not_set_is_a_wish_as_well(wish: Wish) -> None:
 
 @pytest.mark.parametrize("wish", SWITCHES, ids=lambda w: w.name)
 def test_a_switch_is_on_or_off_and_so_it_is_in_toml(wish: Wish) -> None:
-    assert [wish.parse(value) for value in ("on", "off", True, False)] == ["on", "off"] * 2
-    for bad in ("", "yes", "ON", "on ", "true", 1, 0, None, ["on"]):
+    values = ("on", "off", True, False, "true", "false")
+    assert [wish.parse(value) for value in values] == ["on", "off"] * 3
+    for bad in ("", "yes", "ON", "on ", "True", "TRUE", 1, 0, None, ["on"]):
         with pytest.raises(BadInput, match=wish.name) as refusal:
             wish.parse(bad)
         assert "on, off" in refusal.value.hint

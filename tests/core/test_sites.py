@@ -196,6 +196,16 @@ def test_a_group_is_mapped_as_a_whole_before_a_router_or_another_site_gets_its_r
     assert not unsaid({n.name: n.gateway for n in mesh.gateways.values()})
 
 
+def test_what_was_typed_with_a_range_is_repeated_in_what_is_proposed() -> None:
+    mesh = mesh_of(PLAIN)
+    hint = refusal(mesh, "n2", LAN, metric=200, nat="off", interface="eth1").hint
+    same, _, other = hint.partition("; else ")
+    options = "--nat off --interface eth1 --metric 200"
+    assert f"egress {LAN} {options} --same-lan" in same
+    assert other.endswith(f"n2 egress {LAN} --as 10.201.0.0/24 {options}")
+    assert f"n1 egress {LAN} --as ANOTHER-RANGE, and" in other
+
+
 def test_a_wider_range_of_the_same_lan_is_taken() -> None:
     assert add(mesh_of(PLAIN), "n2", "192.168.0.0/16", same_lan=True).ranges == ("192.168.0.0/16",)
     wide = add(mesh_of(MAPPED), "n2", "192.168.0.0/23", seen_as="10.201.0.0/23", same_lan=True)
