@@ -296,6 +296,13 @@ class StateUnwritable(NmkError):
     default_hint = "make room or make it writable, or choose another place with NMK_STATE_DIR"
 
 
+class MachineUnfit(NmkError):
+    """The machine lacks what any program needs: memory, threads, a clock that can be read."""
+
+    code, status, exit_code = "machine-unfit", 503, EXIT_TEMPORARY
+    default_hint = "look for what uses it up, and for a limit: ulimit -a, MemoryMax=, TasksMax="
+
+
 class OutputFailed(NmkError):
     """What was to be printed could not be: closed, full, or nobody reads it.
 

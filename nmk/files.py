@@ -80,6 +80,15 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
         keep(data)
 
 
+def sync_directory(path: Path) -> None:
+    """See to it that names in it survive a crash (fsync(2)). Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 @contextmanager
 def draft(path: Path, mode: int) -> Iterator[Keep]:
     """A file that is going to be: open beside its place, gone at the end unless it was kept.
@@ -100,11 +109,7 @@ def draft(path: Path, mode: int) -> Iterator[Keep]:
             file.flush()
             os.fsync(handle)
         temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
 
     try:
         yield keep

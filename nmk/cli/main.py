@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 import click
@@ -13,7 +14,7 @@ import click
 from nmk.archive import own_command
 from nmk.cli import output
 from nmk.cli.nouns import Commands
-from nmk.errors import EXIT_FAILED, EXIT_USAGE, NmkError, OutputFailed
+from nmk.errors import EXIT_FAILED, EXIT_USAGE, MachineUnfit, NmkError, OutputFailed
 from nmk.tools import search_path
 
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
@@ -135,11 +136,31 @@ def run(args: list[str]) -> int:
     except Exception as error:
         if os.environ.get("NMK_DEBUG"):
             raise
-        output.fail(
-            "internal-error", f"internal error: {error!r}", "NMK_DEBUG=1 with the same command"
-        )
-        return EXIT_FAILED
+        return _fail(error)
     return _exit_code(result)
+
+
+def _fail(error: Exception) -> int:
+    """Print what no code of ours has foreseen; the exit code."""
+    if unfit := _unfit(error):
+        output.fail(unfit.code, unfit.message, unfit.hint)
+        return unfit.exit_code
+    output.fail("internal-error", f"internal error: {error!r}", "NMK_DEBUG=1 with the same command")
+    return EXIT_FAILED
+
+
+def _unfit(error: Exception) -> MachineUnfit | None:
+    """What the machine lacks, where an error that may come from anywhere says so."""
+    if isinstance(error, MemoryError):
+        return MachineUnfit("no memory is left")
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return MachineUnfit("no more threads can be started")
+    if isinstance(error, OverflowError):
+        try:
+            time.time()
+        except OverflowError:
+            return MachineUnfit("the clock is beyond the year 2262", "set the clock: date -s")
+    return None
 
 
 def _tell_usage(error: click.ClickException, ctx: click.Context | None) -> None:

@@ -13,7 +13,7 @@ from typing import IO
 
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusable
-from nmk.files import read_file, write_private
+from nmk.files import read_file, sync_directory, write_private
 from nmk.locks import holder, open_lock, take
 from nmk.server.log import log_trouble
 from nmk.wire.envelope import KEY_BYTES, Identity
@@ -68,12 +68,13 @@ class DataDir:
             self._close()
             self._lock = self._take_lock()
             self.is_new = not self.key_file.exists()
-            if self.is_new and self.database.exists():
+            if self.is_new and self.database.exists() and not self._new_key.exists():
                 raise StoreUnusable(
                     f"{self.database} is there and {self.key_file} is not",
                     "restore the key file from a backup: the nodes know the controller by it",
                 )
-            self.identity = Identity.from_secret(self._secret(self.key_file))
+            key = self._new_key if self.is_new else self.key_file
+            self.identity = Identity.from_secret(self._secret(key))
             self.admin_key = self._secret(self.admin_key_file).hex()
         except OSError as error:
             raise StoreUnavailable(
@@ -100,19 +101,47 @@ class DataDir:
         """The admin API for root on this host."""
         return self.path / "admin.sock"
 
+    @property
+    def _new_key(self) -> Path:
+        """Where the key of a first start is until the database is made and bound to it."""
+        return self.path / ".controller.key.new"
+
+    def check_database(self, database: Path) -> None:
+        """Raises StoreUnusable where there is a key and not the database that it was used with.
+
+        An empty one in its place would forget the nodes without a word.
+        """
+        if self.is_new or (database.exists() and database.stat().st_size):
+            return
+        what = "is empty" if database.exists() else "is not there"
+        raise StoreUnusable(
+            f"{self.key_file} is there and its database {database} {what}",
+            f"restore the database from a backup; to begin anew, move {self.key_file} away",
+        )
+
     @contextmanager
-    def new_key_undone_on_error(self) -> Iterator[None]:
-        """A key that was made at this start does not stay when the block fails."""
+    def first_start(self) -> Iterator[None]:
+        """A key that was made at this start is the controller's only when the block succeeds.
+
+        One that was cut short begins again with the same key. Raises StoreUnavailable.
+        """
         try:
             yield
         except NmkError:
             if self.is_new:
-                self.key_file.unlink()
+                self._new_key.unlink(missing_ok=True)
             raise
+        if self.is_new:
+            try:
+                self._new_key.replace(self.key_file)
+                sync_directory(self.path)
+            except OSError as error:
+                message = f"{self.key_file} cannot be made: {error.strerror}"
+                raise StoreUnavailable(message) from None
 
     def _close(self) -> None:
         """Take from other users what they may not have: with a key they are the controller."""
-        for file in (self.key_file, self.admin_key_file):
+        for file in (self.key_file, self._new_key, self.admin_key_file):
             if os.path.lexists(file):
                 close_to_others(file)
         mode = self.path.stat().st_mode

@@ -73,8 +73,9 @@ def run_server(
     database = options.db or f"sqlite://{data.database}"
     if database.startswith(_SQLITE):
         close_database(Path(database.removeprefix(_SQLITE)))
-    store = Store(open_engine(database))
-    with data.new_key_undone_on_error():
+        data.check_database(Path(database.removeprefix(_SQLITE)))
+    with data.first_start():
+        store = Store(open_engine(database))
         store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)
     downloads = Downloads()

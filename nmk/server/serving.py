@@ -58,14 +58,21 @@ def open_tcp(listen: str) -> list[socket.socket]:
 
 
 def open_unix(path: Path) -> socket.socket:
-    """A socket file that only this user can connect to; one that is left over is replaced."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """A socket file that only this user can connect to; one that is left over is replaced.
+
+    Raises ListenFailed.
+    """
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         _bound_buffers(listener)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
+    except OSError as error:
+        raise ListenFailed(
+            f"cannot listen on {path}: {error.strerror}", f"remove or move away {path}"
+        ) from None
     finally:
         os.umask(before)
     return listener

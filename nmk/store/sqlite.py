@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from nmk.store.engine import Collision, Statement
 
 BUSY_SECONDS = 5
 _STARTER_SECONDS = 60  # that one starter waits for another to copy the database
+LEAST_FREE = 64 * 1024  # bytes; the index of the write-ahead log has 32 KiB at least
+IO_ERROR = "disk I/O error"
 COLLISIONS = ("already exists", "duplicate column name")
 WRONG = ("no such ", "syntax error")
 """What only SQLite's words tell: it has one error code for these."""
@@ -102,9 +104,20 @@ class SqliteEngine:
                 raise Collision(str(error)) from None
             if any(words in str(error) for words in WRONG):
                 raise StoreUnusable(f"the database {self.path}: {error}") from None
-            raise StoreUnavailable(f"the database {self.path}: {error}") from None
+            raise StoreUnavailable(f"the database {self.path}: {self._why(error)}") from None
         except (DatabaseError, PeeweeException) as error:
             raise StoreUnusable(f"the database {self.path}: {error}") from None
+
+    def _why(self, error: OperationalError) -> str:
+        """What SQLite says; a disk without room for what it keeps in memory is no I/O error."""
+        if IO_ERROR not in str(error):
+            return str(error)
+        with suppress(OSError):
+            disk = os.statvfs(Path(self.path).parent)
+            free = disk.f_bavail * disk.f_frsize
+            if free < LEAST_FREE:
+                return f"its disk is full: {free // 1024} KiB are free ({error})"
+        return str(error)
 
 
 def _sync(path: Path) -> None:

@@ -169,6 +169,32 @@ def test_a_database_without_its_key_is_not_served(controller: Controller) -> Non
     assert not (controller.data / "controller.key").exists()
 
 
+@pytest.mark.parametrize("what", ["is not there", "is empty"])
+def test_a_key_without_its_database_is_not_served(tmp_path: Path, what: str) -> None:
+    with started(tmp_path / "data") as controller:
+        controller.stop()
+        for path in controller.data.glob("nmk.db*"):
+            path.unlink()
+        if what == "is empty":
+            (controller.data / "nmk.db").touch()
+        ended = run(controller)
+        assert ended.returncode == 1
+        assert f"its database {controller.data}/nmk.db {what}" in ended.stderr
+        assert f"to begin anew, move {controller.data}/controller.key away" in ended.stderr
+        (controller.data / "controller.key").rename(tmp_path / "old.key")
+        (controller.data / "nmk.db").unlink(missing_ok=True)
+        controller.start()
+
+
+def test_a_directory_in_the_place_of_the_socket_is_named(controller: Controller) -> None:
+    controller.stop()
+    (controller.data / "admin.sock").mkdir()
+    ended = run(controller)
+    assert ended.returncode == 1
+    assert f"cannot listen on {controller.data}/admin.sock: Is a directory" in ended.stderr
+    assert "internal error" not in ended.stderr
+
+
 @pytest.mark.parametrize("name", ["controller.key", "admin.key"])
 @pytest.mark.parametrize("content", ["", "00", "not hex", "00" * 33])
 def test_a_damaged_key_file_is_named(controller: Controller, name: str, content: str) -> None:

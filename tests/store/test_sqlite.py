@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from peewee import OperationalError
 
 from nmk.core.records import Network, Node, Record, hash_secret
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import open_engine
+from nmk.store.sqlite import IO_ERROR, SqliteEngine
 from nmk.store.store import Commit, Store, describe_change
 from tests.core.made import NOW, SECRET, made_facts, made_key, made_node
 
@@ -44,6 +47,22 @@ def test_a_database_cut_short_is_told(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises((StoreUnusable, StoreUnavailable), match=str(path)):
         open_store(path)
+
+
+@pytest.mark.parametrize(("free", "said"), [(16, "full: 16 KiB are free"), (900, "I/O error")])
+def test_a_disk_without_room_for_the_index_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str
+) -> None:
+    engine = SqliteEngine(str(path))
+
+    def fail(*_: object) -> None:
+        raise OperationalError(IO_ERROR)  # as SQLite says where it can make no -shm
+
+    sizes = (1024, 1024, 1000, free, free, 0, 0, 0, 0, 255)
+    monkeypatch.setattr(engine.dialect, "execute_sql", fail)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(sizes))
+    with pytest.raises(StoreUnavailable, match=said):
+        engine.write([])
 
 
 @pytest.mark.parametrize(
