@@ -14,27 +14,28 @@ _STEM = _LONGEST_LABEL - len(f"-{MOST_CLIENTS}")  # of a name that gets a number
 _NAMELESS = "client"
 _APOSTROPHES = "'\u2019"
 
-_KEY = re.compile(r"[A-Za-z0-9+/]{43,}=*")
-# The ways in which a comment says a peer's name, the most deliberate first.
+_KEY = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}=*")
+# The ways in which a comment says a peer's name, the most deliberate first. In what is written with
+# single spaces; none of them reads a comment more often than a few times, whatever is in it.
 _WAYS = tuple(
     tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
     for patterns in (
         # prometheus_wireguard_exporter, wg-gen-web; wireguard-ui
-        (r"#+\s*(?:friendly_)?name\s*[=:]\s*(.+)",),
+        (r"#+ ?(?:friendly_)?name ?[=:] ?(.+)",),
         (
-            r"#+\s*client:\s*(.*?)\s*(?:\([0-9a-f-]+\))?",  # wg-easy, with an id
-            r"###\s*client\s+(.+)",  # angristan/wireguard-install
-            r"###\s*begin\s+(.+?)\s*###",  # PiVPN
-            r"#\s*begin_peer\s+(.+)",  # Nyr/wireguard-install
-            r"#\s*(.+?) / .*updated:.*",  # wg-gen-web, with a mail address and times
-            r"#\s*peer_(.+)",  # linuxserver/wireguard
+            r"#+ ?client: ?(.*?) ?(?:\([0-9a-f-]+\))?",  # wg-easy, with an id
+            r"### ?client (.+)",  # angristan/wireguard-install
+            r"### ?begin (.+?) ?###",  # PiVPN
+            r"# ?begin_peer (.+)",  # Nyr/wireguard-install
+            r"# ?((?:(?! / ).)+) / .*updated:.*",  # wg-gen-web, with a mail address and times
+            r"# ?peer_(.+)",  # linuxserver/wireguard
         ),
         # What is longer than a label is prose; what has a = or : was a setting, or is a note.
-        (r"[#\s]+(?!end\b|end_peer\b)([^=:#\s][^=:]{0,62})",),
+        (r"[# ]+(?!end\b|end_peer\b)([^=:# ][^=:]{0,62})",),
     )
 )
 _TOOLS = _WAYS[1]
-_TAKEN_OUT = re.compile(r"[#\s]*\[(?:interface|peer|disabled)\]", re.IGNORECASE)  # last: PiVPN
+_TAKEN_OUT = re.compile(r"[# ]*\[(?:interface|peer|disabled)\]", re.IGNORECASE)  # last: PiVPN
 
 
 def in_use(run: list[str]) -> list[str]:

@@ -69,7 +69,8 @@ class Reader:
         if "\0" in line:
             raise bad(number, "there is a NUL byte", "is it a text file, in UTF-8?")
         body, mark, comment = line.partition("#")
-        body, comment = body.strip(_SPACE), f"{mark}{comment[:_LONGEST_COMMENT]}".strip()
+        body = body.strip(_SPACE)
+        comment = " ".join(f"{mark}{comment[:_LONGEST_COMMENT]}".split())
         if comment and not body:
             self._run.append(comment)
             return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -476,6 +477,32 @@ def test_files_are_bounded() -> None:
     assert len(hub_of(head + "\n".join(many[:MOST_CLIENTS])).clients) == MOST_CLIENTS
     with pytest.raises(BadInput, match=r"^line 12005: there are over 4000 peers"):
         parse_quick(head + "\n".join(many))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "### begin" + " " * 185 + "x",
+        "# client:" + " " * 185 + "x(",
+        "# client: " + "(a" * 90,
+        "### client" + " " * 185 + "=",
+        "# name" + " " * 190 + "x",
+        "#" + " / " * 66,
+        "# x / " + "updated" * 27,
+        "# " + "a" * 198,
+        "# " + f"{'a' * 42} " * 4,
+        "#" * 199,
+        "# " * 99,
+        "### begin " + "#" * 188 + "x",
+    ],
+    ids=lambda comment: f"{comment[:6]}{comment[-9:]}".replace(" ", "_"),
+)
+def test_no_comment_costs_more_than_it_is_long(comment: str) -> None:
+    peer = [*[comment] * 32, "[Peer]", f"PublicKey = {key32(9)}", ""]
+    text = "\n".join([*LINES[:4], "", *peer * 20])
+    before = process_time()
+    parse_quick(text)
+    assert process_time() - before < 0.5
 
 
 def test_bytes_are_counted_and_a_file_that_is_too_long_is_never_cut() -> None:
