@@ -103,7 +103,8 @@ class Agents:
                 self._long.admit(f"join {node.identity}", header.nonce, "", DELTA)
                 view = pack_welcome(mesh, node, self._controller.epoch, again=again)
             self._controller.presence.hear(node.identity)
-            log_event("joined", network=mesh.name, node=node.name, remote=remote, again=again)
+            log, event = (log_seldom, "joined-again") if again else (log_event, "joined")
+            log(event, network=mesh.name, node=node.name, remote=remote)
             return view
 
         return self._reply(keys, header, answer)

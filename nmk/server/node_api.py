@@ -6,14 +6,15 @@ routes.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from traceback import format_exc
 from typing import Any
 
 from nmk.errors import NmkError, NotFound, TooLarge
 from nmk.server.agents import Agents
 from nmk.server.downloads import Downloads
+from nmk.server.log import log_seldom
 from nmk.server.problem import CONTENT_TYPE as PROBLEM
 from nmk.server.problem import MethodNotAllowed, problem
 from nmk.wire.envelope import MAX_REQUEST
@@ -42,8 +43,8 @@ class NodeApi:
         except NmkError as error:
             content_type = PROBLEM
             status, body = problem(error)
-        except Exception:
-            logging.getLogger("nmk").exception("internal-error")
+        except Exception as error:  # noqa: BLE001  # which is said in the log
+            log_seldom("internal-error", reason=type(error).__name__, traceback=format_exc())
             content_type = PROBLEM
             status, body = problem(NmkError("internal error; see the controller's log"))
         headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]

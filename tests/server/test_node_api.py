@@ -63,6 +63,16 @@ def test_the_same_join_again_is_the_same_node(
     assert uses(shared, network) == [1]
 
 
+def test_a_member_that_joins_again_and_again_is_not_told_of_each_time(
+    shared: Controller, agent: Agent, network: str
+) -> None:
+    for _ in range(8):
+        agent.join()
+    events = [e["event"] for e in shared.events() if e.get("network") == network]
+    assert events.count("joined") == 1
+    assert events.count("joined-again") <= 2  # one a minute, of all
+
+
 def test_who_is_up_to_date_is_told_so_in_a_few_bytes(shared: Controller, agent: Agent) -> None:
     assert agent.join()["peers"] == []  # they come with the first check-in
     assert agent.check_in()["full"]
