@@ -68,7 +68,9 @@ def apply(
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason, told, run, tried):
         is_shut = route_wishes(me).kill_switch and _shut(me, wish.surroundings, run, tried, told)
-        told += _name_again(me, run)
+        if renamed := _name_again(me, run):
+            told += renamed
+            wish, is_shut = desired(me, local, lan), False  # its subnets were another's until now
         live = wireguard.probe(run, me.interface, dump)
         if not is_ours(me, live):
             raise InterfaceTaken(
