@@ -296,6 +296,12 @@ class StateUnwritable(NmkError):
     default_hint = "make room or make it writable, or choose another place with NMK_STATE_DIR"
 
 
+class NoteUnwritable(StateUnwritable):
+    """What need not outlive a reboot cannot be noted; all that was asked for is done."""
+
+    code = "note-unwritable"
+
+
 class MachineUnfit(NmkError):
     """The machine lacks what any program needs: memory, threads, a clock that can be read."""
 

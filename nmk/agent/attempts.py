@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nmk.core.problems import Problem, problem_of
-from nmk.errors import CommandFailed, NmkError, StateUnwritable, ToolMissing
+from nmk.errors import CommandFailed, NmkError, NoteUnwritable, StateUnwritable, ToolMissing
 
 
 class Attempts:
@@ -29,6 +29,7 @@ class Attempts:
         return tuple(dict.fromkeys(map(problem_of, self.errors)))
 
     def complain(self) -> None:
-        """Raise the first of them, if there is one."""
-        if self.errors:
-            raise self.errors[0]
+        """Raise the first of them, if there is one, but for a note that could not be written."""
+        for error in self.errors:
+            if not isinstance(error, NoteUnwritable):
+                raise error

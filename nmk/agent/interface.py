@@ -33,6 +33,7 @@ from nmk.errors import (
     FamilyOff,
     InterfaceTaken,
     NmkError,
+    NoteUnwritable,
     PortTaken,
     ToolMissing,
     from_code,
@@ -119,9 +120,12 @@ def _shut(
 
 
 def complain(me: Membership) -> None:
-    """Raise the first thing that could not be done, but for what is as the owner wants it."""
+    """Raise the first thing that could not be done.
+
+    But for what is as the owner wants it, and a note that could not be written, which was said.
+    """
     for problem in me.problems:
-        if problem.code != FamilyOff.code:
+        if problem.code not in {FamilyOff.code, NoteUnwritable.code}:
             raise from_code(problem.code, problem.message, problem.hint)
 
 

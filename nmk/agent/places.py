@@ -36,10 +36,14 @@ def runtime_directory() -> Path:
 
 
 def make_runtime_directory() -> Path:
-    """The same, made, and ours closed to others. Raises OSError."""
+    """The same, made, and ours closed to others and open to us, whatever the umask was.
+
+    Raises OSError.
+    """
     directory = runtime_directory()
+    is_new = not directory.exists()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory == _RUNTIME and directory.stat().st_mode & 0o077:
+    if is_new or (directory == _RUNTIME and directory.stat().st_mode & 0o777 != 0o700):
         directory.chmod(0o700)
     return directory
 

@@ -119,9 +119,12 @@ def remove(network: str) -> None:
     try:
         history.forget(network)
         temporary_of(path).unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()  # only an empty one: what is in it is not ours
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise StateUnwritable(f"{path} cannot be removed: {error.strerror}") from None
+        mend = f"move it away: mv {path} /root/" if path.is_dir() else None
+        raise StateUnwritable(f"{path} cannot be removed: {error.strerror}", mend) from None
     with suppress(OSError):  # another network's state is in there, or a controller's
         path.parent.rmdir()
 
@@ -130,7 +133,9 @@ def make_directory() -> Path:
     """The state directory, made where it is absent. Raises StateUnwritable."""
     directory = state_directory()
     try:
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            directory.chmod(0o711)  # whatever the umask is
     except OSError as error:
         raise StateUnwritable(f"{directory} cannot be made: {error.strerror}") from None
     return directory

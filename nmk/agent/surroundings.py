@@ -35,7 +35,7 @@ from nmk.core.surroundings import (
     without_exit,
 )
 from nmk.core.tunnel import Change, Command
-from nmk.errors import CommandFailed, NmkError, StateUnwritable
+from nmk.errors import CommandFailed, NmkError, NoteUnwritable, StateUnwritable
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import needs, routes, sysctl
@@ -355,6 +355,8 @@ def _renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) ->
         return
     there = packet_filter.listing(run, table_name(me.network))
     _note_settled(me, _digest(ruleset, there).encode(), tried)
+    if _settled_file(me) in _unwritten:
+        run.warn(tried.errors[-1].message)
 
 
 def _note_settled(me: Membership, digest: bytes, tried: Attempts) -> None:
@@ -367,7 +369,7 @@ def _note_settled(me: Membership, digest: bytes, tried: Attempts) -> None:
     except OSError as error:
         _unwritten[path] = digest
         message = f"{path} cannot be written: {error.strerror}"
-        tried.errors.append(StateUnwritable(message, f"make room: df -hi {path.parent}"))
+        tried.errors.append(NoteUnwritable(message, f"make room: df -hi {path.parent}"))
 
 
 def _unsettle(me: Membership) -> None:

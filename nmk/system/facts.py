@@ -53,14 +53,21 @@ def machine_instance(directory: Path) -> str:
 def _life(directory: Path) -> str:
     """A text that all processes find until the next boot; "" where there is no place for one."""
     path = directory / INSTANCE
+    for place, mode in ((directory, 0o700), (path, 0o600)):
+        with suppress(OSError):  # a umask may have closed them to us
+            if place.stat().st_mode & mode != mode:
+                place.chmod(mode)
     found = _read(path)
     if found or not is_volatile(directory):
         return found
     draft = directory / f".{INSTANCE}.{os.getpid()}"
     with suppress(OSError):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)  # whatever the umask is
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w") as file:
+            os.fchmod(handle, 0o600)
             file.write(secrets.token_hex(16))
         with suppress(FileExistsError):  # another process was faster
             os.link(draft, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,16 +14,18 @@ from typing import Any
 
 import pytest
 
-from nmk.agent import state, surroundings
+from nmk.agent import interface, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.places import make_runtime_directory
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
 from nmk.core.route_table import NO_TABLE
 from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.tunnel import Command
-from nmk.errors import BadInput, CommandFailed, NmkError
+from nmk.errors import BadInput, CommandFailed, NmkError, StateUnwritable
+from nmk.system import facts
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -169,6 +172,60 @@ def test_a_run_that_is_full_is_told_of_and_is_no_quarrel(
     assert tick(me)[1] == []
     surroundings._unwritten.clear()
     assert (tick(me)[1], run.renewed) == ([], 2)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_note_that_could_not_be_written_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    run, tried = Noting(), Attempts()
+    monkeypatch.setattr(run, "warn", heard.append)
+    monkeypatch.setattr("nmk.agent.surroundings.write_private", full_disk)
+    me, want = joined(peer(2)), Surroundings(ruleset=RULESET)
+    surroundings.begin(me, surroundings.plan(me, want, run), run, tried)
+    assert [line.rpartition(": ")[2] for line in heard] == ["No space left on device"]
+    tried.complain()
+    interface.complain(replace(me, problems=tried.problems))
+    assert [problem.code for problem in tried.problems] == ["note-unwritable"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o277, 0o777])
+def test_no_umask_closes_what_is_ours_to_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    monkeypatch.setenv("NMK_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path / "made"))
+    monkeypatch.setattr(facts, "is_volatile", lambda _: True)
+    before = os.umask(umask)
+    try:
+        state.make_directory()
+        make_runtime_directory()
+        facts.machine_instance(tmp_path / "run")
+    finally:
+        os.umask(before)
+    names = ("state", "made", "run", "run/instance")
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in names]
+    assert modes == [0o711, 0o700, 0o700, 0o600]
+    (tmp_path / "run/instance").chmod(0)
+    (tmp_path / "run").chmod(0o500)
+    facts.machine_instance(tmp_path / "run")
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in names[2:]]
+    assert modes == [0o700, 0o600]
+
+
+@pytest.mark.parametrize("content", [(), ("kept",)])
+def test_a_directory_in_a_states_place(state_dir: Path, content: tuple[str, ...]) -> None:
+    place = state_dir / "home.json"
+    place.mkdir()
+    for name in content:
+        (place / name).touch()
+    if content:
+        with pytest.raises(StateUnwritable) as raised:
+            state.remove("home")
+        assert raised.value.hint == f"move it away: mv {place} /root/"
+        assert [path.name for path in place.iterdir()] == ["kept"]
+    else:
+        state.remove("home")
+        assert not place.exists()
 
 
 class Emptied(Runner):

@@ -109,6 +109,9 @@ def test_each_silent_url_has_its_own_hint(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(warned.mend).startswith(f"curl {other}/healthz;")
     assert (fine.level, fine.mend) == ("ok", None)
     assert fine.reason == f"{six} is not for this machine, which has no IPv6 address"
+    for why in ("Cannot assign requested address", "Address family not supported by protocol"):
+        off = Visit(six, f"cannot be reached: {why}")
+        assert controller.check_controller(joined(), [Visit(URL, None), off])[1] == fine
     [broken] = controller.check_controller(joined(), [Visit(six, away)])
     assert broken.level == "broken"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from errno import ENETUNREACH
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT, ENETUNREACH
 from ipaddress import ip_address, ip_interface
 from os import strerror
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ from nmk.system.facts import own_addresses
 from nmk.system.runner import Runner
 from nmk.tools import clock_hint, fetch_hint
 
+# What connect(2) says of a family that leads nowhere, or is switched off.
+_NO_WAY = tuple(map(strerror, (ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT)))
 _TOLERANCE = 60  # seconds between two clocks, or between two looks at one
 
 
@@ -47,7 +49,7 @@ def check_claimed(me: Membership, visits: Sequence[Visit], run: Runner) -> list[
 def _find_silent(me: Membership, visit: Visit, families: Collection[int]) -> Finding:
     """One URL that does not answer, while another does."""
     family = _family(visit.url)
-    if family and family not in families and f"{visit.problem}".endswith(strerror(ENETUNREACH)):
+    if family and family not in families and f"{visit.problem}".endswith(_NO_WAY):
         reason = f"{visit.url} is not for this machine, which has no IPv{family} address"
         return Finding("controller", "ok", reason, network=me.network)
     reason = f"{visit.url} {visit.problem}"
