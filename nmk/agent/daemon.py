@@ -1,6 +1,6 @@
 """`nmk agent`: check-ins at the hinted interval, at once when the machine's addresses change.
 
-One thread and one loop. Whatever ends it leaves the tunnels as they are.
+One loop, and a thread for its owner's hooks. Whatever ends it leaves the tunnels as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 
-from nmk.agent import last_check_in, state
+from nmk.agent import hooks, last_check_in, state
 from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
 from nmk.agent.mend import mend_network, shut_network
@@ -92,7 +92,7 @@ class Agent:
         monitor = Monitor(self._interfaces, self._tables, table_of(0))
         calls = WakeUps()
         try:
-            with self._signals() as wake:
+            with self._signals() as wake, hooks.in_background():
                 for network in state.networks():
                     self._try(network, "restore", lambda n: shut_network(n, self._run))
                 for network in state.networks():

@@ -3,14 +3,19 @@
 One file an event, named for it: up, down, peer-added, peer-removed. Nothing that a controller
 says is ever executed; what a hook is told of it comes in its environment. A hook can fail, hang
 or be refused, which is said, and the mesh goes on. They run when the machine's lock has been given
-back, so none keeps another run from its work, and in the order in which things happened.
+back, so none keeps another run from its work, and in the order in which things happened. The agent
+has a thread for them: whatever they do, and however often a controller has them called, it goes on.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nmk.agent.lock import after_release
@@ -23,7 +28,10 @@ from nmk.system.runner import Runner
 from nmk.system.script import TimeIsUp, find_fault, run_script
 
 SECONDS = 30.0  # that a hook may take
+ALL_SECONDS = 60.0  # after which none more of those begins that one change calls
 TURN_SECONDS = 30.0  # that hooks wait for those of the run before
+MOST_WAITING = 8  # changes whose hooks the agent lets wait for those before
+_MOST_RARE = 64  # the same of what no controller causes often: that an interface comes or goes
 _Call = tuple[Path, Mapping[str, str]]
 _PASSED_ON = (
     "NMK_STATE_DIR",
@@ -52,8 +60,20 @@ def call(events: Sequence[Event], me: Membership, names: Mapping[str, str], run:
         if os.path.lexists(directory / event.name)
     ]
     if calls:
-        turn = None if run.dry else _line_up()
-        after_release(lambda: _call_all(calls, turn, run))
+        job = _Job(calls, None if run.dry else _line_up(), run)
+        after_release(lambda: _threads[-1].add(job) if _threads else job.do())
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Have hooks run beside what is done inside; in the end the one that runs is waited for."""
+    thread = _Thread()
+    _threads.append(thread)
+    try:
+        yield
+    finally:
+        _threads.remove(thread)
+        thread.close()
 
 
 def hooks_directory() -> Path:
@@ -67,19 +87,78 @@ def _line_up() -> tuple[int | None, int] | None:
     return None
 
 
-def _call_all(calls: list[_Call], turn: tuple[int | None, int] | None, run: Runner) -> None:
-    before, mine = turn or (None, None)
-    try:
-        if before is not None and not take(before, TURN_SECONDS):
-            run.warn(f"hooks of another run go on for longer than {TURN_SECONDS:.0f} s")
-        given_up = set()
-        for program, variables in calls:
-            if program not in given_up and not _call(program, variables, run):
-                given_up.add(program)
-    finally:
-        for handle in (before, mine):
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The hooks of one change; `turn`: what is held until they have run, and waited for before."""
+
+    calls: Sequence[_Call]
+    turn: tuple[int | None, int] | None
+    run: Runner
+
+    @property
+    def is_rare(self) -> bool:
+        return any(program.name in {"up", "down"} for program, _ in self.calls)
+
+    def do(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Call them in their order, within their time and until it `is_over`."""
+        before, _ = self.turn or (None, None)
+        try:
+            if before is not None and not take(before, TURN_SECONDS):
+                self.run.warn(f"hooks of another run go on for longer than {TURN_SECONDS:.0f} s")
+            deadline = time.monotonic() + ALL_SECONDS
+            given_up = set()
+            for number, (program, variables) in enumerate(self.calls):
+                if is_over() or time.monotonic() >= deadline:
+                    reason = "nmk agent ends" if is_over() else f"{ALL_SECONDS:.0f} s are over"
+                    self._leave_out(len(self.calls) - number, reason)
+                    break
+                if program not in given_up and not _call(program, variables, self.run):
+                    given_up.add(program)
+        finally:
+            self._end()
+
+    def drop(self) -> None:
+        """Call none of them."""
+        self._leave_out(len(self.calls), "those of earlier changes still run")
+        self._end()
+
+    def _leave_out(self, count: int, reason: str) -> None:
+        self.run.warn(f"hooks: {reason}; calls left out: {count}")
+
+    def _end(self) -> None:
+        for handle in self.turn or ():
             if handle is not None:
                 os.close(handle)
+
+
+class _Thread:
+    """Does jobs one after the other, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hooks")
+        self._thread.start()
+
+    def add(self, job: _Job) -> None:
+        """Do it after those before; not at all where too many wait."""
+        if self._jobs.qsize() < (_MOST_RARE if job.is_rare else MOST_WAITING):
+            self._jobs.put(job)
+        else:
+            job.drop()
+
+    def close(self) -> None:
+        """Wait for the hook that runs; of the others is said that they do not."""
+        self._is_over.set()
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.do(self._is_over.is_set)
+
+
+_threads: list[_Thread] = []  # the one of `in_background`
 
 
 def _call(program: Path, variables: Mapping[str, str], run: Runner) -> bool:
@@ -93,7 +172,11 @@ def _call(program: Path, variables: Mapping[str, str], run: Runner) -> bool:
     if reason:
         run.warn(f"{name} is not run: {reason}")
         return False
-    run.show(f"[#] {program} {variables.get('NMK_PEER', '')}".rstrip())
+    more = variables.get("NMK_MORE")
+    whom = f"{more} more" if more else variables.get("NMK_PEER", "")
+    if more:
+        run.warn(f"{name}: {more} more peers are one call")
+    run.show(f"[#] {program} {whom}".rstrip())
     if run.dry:
         return True
     try:
@@ -101,4 +184,6 @@ def _call(program: Path, variables: Mapping[str, str], run: Runner) -> bool:
     except CommandFailed as error:
         run.warn(f"{name}: {error.message}")
         return not isinstance(error, TimeIsUp)
+    except OSError as error:  # of files or memory; the thread goes on
+        run.warn(f"{name}: it cannot be run: {error.strerror}")
     return True

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from nmk.core.hooks import Event, environment_of, events_of
+from nmk.core.hooks import MOST_PEERS, Event, environment_of, events_of
 from nmk.core.tunnel import Tunnel, diff_tunnel
 from tests.core.made import key32
 from tests.core.test_tunnel import endpoints, peer, tunnel, tunnels, view
@@ -25,6 +25,17 @@ def test_peers_that_go_and_come_are_events_in_that_order() -> None:
         Event("peer-removed", peer(1)),
         Event("peer-added", peer(3)),
     ]
+
+
+def test_of_many_peers_some_are_named_and_the_others_counted() -> None:
+    many = tunnel(*range(1, 301))
+    come, gone = events(many, tunnel()), events(tunnel(), many)
+    assert [e.peer is None for e in come] == [False] * MOST_PEERS + [True]
+    assert come[-1] == Event("peer-added", more=300 - MOST_PEERS)
+    assert gone[-1] == Event("peer-removed", more=300 - MOST_PEERS)
+    told = environment_of(come[-1], "office", "nmk-office", view(), {})
+    assert (told["NMK_PEER"], told["NMK_MORE"]) == ("", str(300 - MOST_PEERS))
+    assert len(events(tunnel(*range(1, 1 + MOST_PEERS)), tunnel())) == MOST_PEERS
 
 
 @given(tunnels())

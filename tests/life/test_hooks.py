@@ -141,6 +141,23 @@ def test_a_hook_that_hangs_keeps_nobody_from_his_work(quiet_web: Host) -> None:
     assert events(quiet_web) == ["down", "up"]
 
 
+def test_the_agent_mends_while_a_hook_hangs(quiet_web: Host) -> None:
+    wait = "[ -p /root/gate ] || mkfifo /root/gate; read -r _ < /root/gate"
+    hook(quiet_web, "up", f"{TELL}; {wait}")
+    agent = quiet_web.start("nmk", "agent")
+    agent.wait_for("keeping")
+    for _ in range(2):
+        quiet_web.run("ip", "link", "delete", "nmk-home")
+        poll(lambda: has_interface(quiet_web), 10, "the interface is back")
+        poll(lambda: quiet_web.run("test", "-p", "/root/gate", check=False).returncode == 0, 10,
+             "the hook")  # fmt: skip
+    agent.terminate()
+    quiet_web.run("sh", "-c", "timeout 20 sh -c 'echo > /root/gate'; rm /root/gate")
+    agent.wait()
+    assert events(quiet_web) == ["up"]  # the other one was left out, and said
+    assert "hooks: nmk agent ends; calls left out: 1" in agent.output
+
+
 def test_a_hook_that_fails_is_said_and_stops_nothing(mesh: Mesh, quiet_web: Host) -> None:
     hook(quiet_web, "up", "echo no luck >&2; exit 7")
     quiet_web.run("nmk", "down")

@@ -1,0 +1,130 @@
+"""Hooks run beside the agent, in order, within bounds; what is left out is said."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import hooks
+from nmk.core.hooks import MOST_PEERS, Event
+from nmk.core.tunnel import TunnelPeer
+from nmk.system.runner import Runner
+from tests.agent.memberships import joined
+from tests.core.made import key32
+from tests.lab.polling import poll
+
+
+class Told:
+    """A hook that writes what it is called for, and may be made to wait for `go`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file, self._gate = directory / "told", directory / "gate"
+        self.said: list[str] = []
+        self.run = Runner(warn=self.said.append)
+        self.hooks = directory / "config" / "hooks"
+        self.hooks.mkdir(parents=True)
+
+    def hook(self, event: str, more: str = "") -> None:
+        wait = f"[ ! -p {self._gate} ] || read -r _ < {self._gate}"
+        path = self.hooks / event
+        tell = f'echo "$NMK_EVENT $NMK_PEER$NMK_MORE" >> {self.file}'
+        path.write_text(f"#!/bin/sh\n{tell}\n{wait}\n{more}\n")
+        path.chmod(0o755)
+
+    def shut(self) -> None:
+        os.mkfifo(self._gate)
+
+    def go(self) -> None:
+        handle = os.open(self._gate, os.O_RDWR)
+        self._gate.unlink()
+        os.write(handle, b"\n" * 1000)
+        poll(lambda: not self.waits, 10, "the hooks have run")
+        os.close(handle)
+
+    def call(self, *events: Event) -> None:
+        hooks.call(events, joined(), {}, self.run)
+
+    @property
+    def waits(self) -> bool:
+        return bool(hooks._threads and hooks._threads[0]._jobs.qsize())
+
+    @property
+    def events(self) -> list[str]:
+        return self.file.read_text().split("\n")[:-1] if self.file.exists() else []
+
+
+@pytest.fixture
+def told(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.setattr(hooks, "find_fault", lambda _: None)  # others can write to /tmp
+    assert state_dir.parent == tmp_path
+    return Told(tmp_path)
+
+
+def peers(count: int) -> list[Event]:
+    come = (TunnelPeer(key32(n + 1), (f"10.77.0.{n + 1}/32",)) for n in range(count))
+    return [Event("peer-added", peer) for peer in come]
+
+
+def test_the_agent_goes_on_while_hooks_run_and_they_keep_their_order(told: Told) -> None:
+    for event in ("up", "down", "peer-added"):
+        told.hook(event)
+    told.shut()
+    with hooks.in_background():
+        before = time.monotonic()
+        for name in ("up", "down", "up"):
+            told.call(Event(name))
+        assert time.monotonic() - before < 5  # a hook has 30 s
+        poll(lambda: told.events == ["up "], 10, "the first hook")
+        told.go()
+        poll(lambda: told.events == ["up ", "down ", "up "], 10, "all hooks")
+    assert told.said == []
+
+
+def test_changes_that_come_faster_than_their_hooks_are_left_out_and_up_and_down_are_not(
+    told: Told,
+) -> None:
+    for event in ("up", "down", "peer-added"):
+        told.hook(event)
+    told.shut()
+    with hooks.in_background():
+        told.call(Event("up"))
+        poll(lambda: told.events == ["up "], 10, "the first hook")
+        for _ in range(hooks.MOST_WAITING + 2):
+            told.call(*peers(3))
+        told.call(Event("down"))
+        left_out = "hooks: those of earlier changes still run; calls left out: 3"
+        assert told.said == [left_out] * 2
+        told.go()
+        poll(lambda: told.events[-1] == "down ", 20, "the last hook")
+    assert told.events.count("peer-added ") == 3 * hooks.MOST_WAITING
+
+
+def test_an_agent_that_ends_waits_for_the_hook_that_runs_and_names_the_others(told: Told) -> None:
+    told.hook("up", "sleep 0.3; echo done >> ${0%/*}/../../told")
+    with hooks.in_background():
+        told.call(Event("up"))
+        poll(lambda: told.events == ["up "], 10, "the first hook")
+        told.call(Event("up"))
+    assert told.events == ["up ", "done"]
+    assert told.said == ["hooks: nmk agent ends; calls left out: 1"]
+
+
+def test_all_hooks_of_a_change_have_a_time_together(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.hook("peer-added", "sleep 0.2")
+    monkeypatch.setattr(hooks, "ALL_SECONDS", 0.3)
+    told.call(*peers(10))
+    assert 1 <= len(told.events) < 10
+    assert told.said == [f"hooks: 0 s are over; calls left out: {10 - len(told.events)}"]
+
+
+def test_of_more_peers_than_it_is_called_for_a_hook_is_told_the_number(told: Told) -> None:
+    told.hook("peer-added")
+    told.call(*peers(2), Event("peer-added", more=300))
+    assert told.events == ["peer-added ", "peer-added ", "peer-added 300"]
+    assert told.said == ["hook peer-added: 300 more peers are one call"]
+    assert MOST_PEERS * hooks.SECONDS > hooks.ALL_SECONDS
