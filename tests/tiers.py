@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 _SAMPLED = "tried a sample"
 _NOT_QUICK = "needs namespaces"
@@ -34,6 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: a test that only --full runs")
+    if config.pluginmanager.has_plugin("hypothesispytest"):
+        _say_how_many_examples("full" if config.getoption("full") else "default")
+
+
+def _say_how_many_examples(profile: str) -> None:
+    from hypothesis import HealthCheck, settings
+
     for name, examples in (("default", 40), ("full", 1000)):
         settings.register_profile(
             name,
@@ -41,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
             deadline=None,  # a machine that other work shares: a slow example proves nothing
             suppress_health_check=[HealthCheck.too_slow],
         )
-    settings.load_profile("full" if config.getoption("full") else "default")
+    settings.load_profile(profile)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

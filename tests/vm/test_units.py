@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Host, Lab, poll
-from tests.mesh import INTERFACE, NMK, has_interface, reaches
+from tests.mesh import CACHE, INTERFACE, NMK, has_interface, reaches, unpacked
 
 ADDRESS, PEER = "192.0.2.1", "192.0.2.2"
 PROGRAM = Path("/usr/local/bin/nmk")
@@ -46,7 +46,7 @@ def interface() -> int:
 def peer() -> Iterator[Host]:
     """A host of the lab at the other end of a cable."""
     with Lab() as lab:
-        host = lab.host("peer")
+        host = lab.host("peer", linked={CACHE: unpacked()})
         cable = ("ip", "link", "add", "cable", "type", "veth", "peer", "name", "eth0", "netns")
         run(*cable, str(host.pid))
         run("ip", "address", "add", f"{ADDRESS}/24", "dev", "cable")
