@@ -113,7 +113,7 @@ def add(
     name = api.network(network)
     body = {"node": node, "role": role, "ranges": list(ranges), "same_lan": same_lan, **options}
     path = f"/networks/{segment(name)}/gateways"
-    before = api.call_list(path) if options["as"] is not None else []
+    before = api.call_list(path)
     made = api.call("POST", path, body, dry_run=dry_run)
     told = {"serves", "obstacle", "left_out", "shares"}  # by the machines, or in words below
     readable = {k: v for k, v in _readable(made).items() if k not in told}
@@ -121,13 +121,19 @@ def add(
     _say_what_is_amiss(made)
     _say_who_is_left(before, made)
     show(shown, output, COLUMNS, "node")
+    if options["as"] and options["as"] in ranges:
+        say(f"note: {options['as']} stands for itself, so it is routed as it is")
+    if made in before:
+        say(f"nothing to change: {node} is that gateway of {name} already")
+        return
     if dry_run:
         say(f"would make {node} an {role} gateway of {name}")
         return
     say(f"{node} is an {role} gateway of {name}", f"  next: {next_step(made)}")
     clients = api.call_list(f"/networks/{segment(name)}/extclients")
     if role == "egress":
-        for line in ways_back(api, made, clients):
+        had = {cidr for row in before if row["node"] == node for cidr in row["ranges"]}
+        for line in ways_back(api, made, had, clients):
             say(line)
     if role == "ingress":
         _say_where_it_is_called(api, made)
@@ -161,8 +167,12 @@ def remove(
     if ranges:
         path += "?" + urlencode([("range", cidr) for cidr in ranges])
     what = f"{', '.join(ranges)} from {node}" if ranges else f"the role {role} from {node}"
-    if role == "ingress" and (clients := _clients_by(api, name, node)):
-        what += f", by which {clients} ext clients come"
+    rows = api.call_list(f"/networks/{segment(name)}/gateways")
+    clients = api.call_list(f"/networks/{segment(name)}/extclients")
+    if role == "ingress" and (come := sum(client["gateway"] == node for client in clients)):
+        what += f", by which {come} ext clients come"
+    if not ranges:
+        what += what_goes([row for row in rows if row["role"] == role], clients, node)
     if not dry_run:
         confirm(f"Take {what}?", yes=yes)
     api.delete(path, dry_run=dry_run)
@@ -241,10 +251,21 @@ def _say_where_it_is_called(api: AdminApi, made: Json) -> None:
     )
 
 
-def _clients_by(api: AdminApi, network: str, node: str) -> int:
-    """How many ext clients come by a gateway."""
-    rows = api.call_list(f"/networks/{segment(network)}/gateways")
-    return sum(row["clients"] or 0 for row in rows if row["node"] == node)
+def what_goes(rows: list[Json], clients: list[Json], node: str) -> str:
+    """What leads nowhere once a node has none of the roles in these rows any more; "" for nothing.
+
+    `rows`: those of other gateways, too, which may stand in for it.
+    """
+    routed = {cidr for row in rows if row["node"] != node for cidr in row["ranges"]}
+    found = []
+    for row in (row for row in rows if row["node"] == node):
+        if alone := [cidr for cidr in row["ranges"] if cidr not in routed]:
+            found.append(f"nobody else routes {', '.join(alone)}")
+        if row["role"] == "exit":
+            full = sum(c["gateway"] == node and c["full_tunnel"] for c in clients)
+            who = f" and {full} full-tunnel ext clients" if full else ""
+            found.append(f"machines with exit-node={node}{who} lose their way out")
+    return "".join(f"; {line}" for line in found)
 
 
 def next_step(made: Json) -> str:
@@ -257,10 +278,11 @@ def next_step(made: Json) -> str:
     }[made["role"]]
 
 
-def ways_back(api: AdminApi, made: Json, clients: list[Json]) -> list[str]:
+def ways_back(api: AdminApi, made: Json, had: set[str], clients: list[Json]) -> list[str]:
     """The routes that hosts behind gateways without NAT need, so that answers find their way.
 
-    Those of this gateway's hosts, and at other such gateways those to the ranges of this one.
+    Those of this gateway's hosts, and at other such gateways those to the ranges that are new with
+    this one, which `had` the others before.
     """
     path = f"/networks/{segment(made['network'])}"
     network = api.call("GET", path)
@@ -268,17 +290,18 @@ def ways_back(api: AdminApi, made: Json, clients: list[Json]) -> list[str]:
     mesh = [c for c in (network["cidr4"], network["cidr6"]) if c]
     others = {r for row in gateways for r in row["ranges"]} - set(made["ranges"])
     others |= {r for client in clients for r in client["routes"]}
+    new = [cidr for cidr in made["ranges"] if cidr not in had]
     lines = []
     for gateway in gateways:
         if gateway["nat"] == "off":
             is_this = gateway["node"] == made["node"]
-            targets = [*mesh, *sorted(others)] if is_this else made["ranges"]
             node = api.call("GET", f"{path}/nodes/{segment(gateway['node'])}")
-            lines += _routes(lans_of(gateway), targets, node)
+            routes = _routes(lans_of(gateway), [*mesh, *sorted(others)] if is_this else new, node)
+            if routes:
+                lines += [f"in the LAN of {gateway['node']}:", *dict.fromkeys(routes)]
     if not lines:
         return []
-    head = "without NAT hosts of the ranges need routes back, best on their router:"
-    return [head, *dict.fromkeys(lines)]
+    return ["without NAT hosts of the ranges need routes back, best on their router:", *lines]
 
 
 def _routes(ranges: list[str], targets: list[str], node: Json) -> list[str]:

@@ -15,6 +15,7 @@ import click
 from nmk.cli.api import network_option
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
 from nmk.cli.output import fail, is_watched, put, put_text, say, say_text
+from nmk.core.parse import quote
 from nmk.errors import BadInput, NmkError
 from nmk.system.facts import check_root
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nmk.system.runner import Runner
 
 MOST_TOKEN_BYTES = 16 * 1024
+_PASTE = "nmk join -   (paste the token, then Ctrl-D)"
 
 
 def talk_options(command: Any) -> Any:  # noqa: ANN401  # decorator
@@ -272,10 +274,12 @@ def read_token(argument: str | None, file: str | None) -> str:
         if argument == "-":
             return sys.stdin.buffer.read(MOST_TOKEN_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the token cannot be read: {error}") from None
+        where = f" from {quote(file)}" if file else ""
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadInput(f"the token cannot be read{where}: {why}", _PASTE) from None
     token = argument or os.environ.get("NMK_JOIN_TOKEN")
     if not token:
-        raise BadInput("there is no join token", "nmk join -   (paste the token, then Ctrl-D)")
+        raise BadInput("there is no join token", _PASTE)
     return token
 
 

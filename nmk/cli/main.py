@@ -128,7 +128,7 @@ def run(args: list[str]) -> int:
         output.fail(error.code, error.message, error.hint)
         return error.exit_code
     except click.ClickException as error:
-        _tell_usage(error, getattr(error, "ctx", None))
+        _tell_usage(error, getattr(error, "ctx", None), args)
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         output.fail("interrupted", "interrupted", "run the same command again")
@@ -163,13 +163,26 @@ def _unfit(error: Exception) -> MachineUnfit | None:
     return None
 
 
-def _tell_usage(error: click.ClickException, ctx: click.Context | None) -> None:
+def _tell_usage(error: click.ClickException, ctx: click.Context | None, args: list[str]) -> None:
     if ctx and error.message == ctx.get_help():  # a group without a command
         output.say_text(error.message)
     else:
         message = " ".join(error.format_message().split())  # click lists choices a line each
-        hint = getattr(error, "hint", f"{ctx.command_path if ctx else 'nmk'} --help")
+        hint = getattr(error, "hint", f"{ctx.command_path if ctx else _command_in(args)} --help")
         output.fail("usage", message, hint)
+
+
+def _command_in(args: list[str]) -> str:
+    """The command that is meant; click does not tell where an option's value is missing."""
+    command: click.Command = nmk
+    path = ["nmk"]
+    for word in args:
+        if not isinstance(command, click.Group):
+            break
+        if found := command.get_command(click.Context(command), word):
+            command = found
+            path.append(word)
+    return " ".join(path)
 
 
 def _exit_code(result: Any) -> int:  # noqa: ANN401  # whatever a command returned

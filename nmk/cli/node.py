@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
-from nmk.cli.gateway import say_obstacle
+from nmk.cli.gateway import say_obstacle, what_goes
 from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import Json, output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
@@ -126,8 +126,10 @@ def delete(api: AdminApi, network: str | None, name: str, yes: bool, dry_run: bo
     there = f"/networks/{segment(api.network(network))}"
     path = f"{there}/nodes/{segment(name)}"
     api.call("GET", path)
-    lost = sum(client["gateway"] == name for client in api.call_list(f"{there}/extclients"))
+    clients = api.call_list(f"{there}/extclients")
+    lost = sum(client["gateway"] == name for client in clients)
     what = f"node {name}, the gateway of {lost} ext clients" if lost else f"node {name}"
+    what += what_goes(api.call_list(f"{there}/gateways"), clients, name)
     if dry_run:
         say(f"would delete {what}")
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,9 @@ class _Configured(Commands):
         found: dict[str | None, object] = {}
         for key, value in read_toml(path).items():
             if key not in names:
-                raise BadInput(f"{path}: {quote(key)} is no option of nmk server")
+                close = get_close_matches(key, [name for name in names if name], n=1)
+                hint = f"write {close[0]}" if close else "nmk server --help"
+                raise BadInput(f"{path}: {quote(key)} is no option of nmk server", hint)
             many = names[key].multiple
             texts = value if many and isinstance(value, list) else [value]
             if not all(isinstance(text, str) and "\0" not in text for text in texts):
@@ -130,9 +134,16 @@ def _own_addresses() -> list[str]:
 def _introduce(options: ServerOptions, *, new: bool) -> None:
     """Tell systemd that we serve, and who looks at the terminal what comes next."""
     notify("READY=1", "STATUS=serving agents")
+    has_admin = options.admin_listen != "off"
+    if has_admin and not _is_for_this_host(options.admin_listen):
+        say(
+            f"note: the admin API on {options.admin_listen} is plain HTTP for other machines too: "
+            "who reads along has the admin key"
+        )
     if options.log_format == "json":
         return
-    say(f"nmk controller: node API on {options.listen}, admin API on {options.admin_listen}")
+    admin_api = f"on {options.admin_listen}" if has_admin else "on the socket alone"
+    say(f"nmk controller: node API on {options.listen}, admin API {admin_api}")
     port = options.listen.rpartition(":")[2]
     if new:
         say(
@@ -140,6 +151,14 @@ def _introduce(options: ServerOptions, *, new: bool) -> None:
             f"  open TCP port {port}: every machine must reach it",
             "  next, in another terminal: nmk network create home",
         )
+
+
+def _is_for_this_host(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @server.command(epilog="Example: nmk server & nmk server wait && nmk network create home")

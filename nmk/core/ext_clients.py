@@ -64,7 +64,13 @@ def create_client(mesh: Mesh, new: NewClient, now: int) -> ExtClient:
 
 def parse_routes(text: str) -> tuple[str, ...]:
     """Ranges behind a router, with commas between them. Raises BadInput."""
-    return parse_egress_ranges([part.strip() for part in text.split(",")] if text else [])
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if everything := next((part for part in parts if part in EVERYTHING), None):
+        raise BadInput(
+            f"{quote(everything)} is everything, which is behind no router",
+            "give the ranges of its LAN; all traffic of the device itself: --full-tunnel",
+        )
+    return parse_egress_ranges(parts)
 
 
 def check_routes(
@@ -87,6 +93,10 @@ def check_routes(
 def find_client(mesh: Mesh, name: str) -> ExtClient:
     """A live ext client by its name."""
     client = mesh.client_by_name.get(name)
+    if client is None and name in mesh.by_name:
+        raise NotFound(
+            f"{quote(name)} is a node, and no ext client", f"nmk node show -n {mesh.name} {name}"
+        )
     if client is None:
         raise NotFound(
             f"there is no ext client {quote(name)} in {mesh.name}",
@@ -284,9 +294,9 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
         found += [f"nobody routes {r} any more" for r in had if r not in now]
     said = {"mtu": issue.mtu, "keepalive": issue.keepalive}
     should = {"mtu": mesh.settings["mtu"], "keepalive": _keepalive_of(mesh, client)}
-    whose = "a router" if client.routes else "the network"
     for setting, value in should.items():
         if said[setting] not in {None, value}:
+            whose = "the network" if value == mesh.settings[setting] else "a router"
             found.append(f"{setting} of {whose} is {value} now")
     if client.full_tunnel and node.gateway.exit is None:
         found.append(f"{node.name} is no exit gateway")

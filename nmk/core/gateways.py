@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from nmk.core.parse import (
     Range,
+    check_no_url,
     overlap,
     parse_cidr,
     parse_endpoint,
@@ -304,6 +305,7 @@ def parse_egress_range(text: str) -> Range:
 
 def parse_host_endpoint(text: str) -> str:
     """`HOST:PORT`: as `parse_endpoint`, or with a host's name, in lower case (RFC 1123, 2.1)."""
+    check_no_url(text)
     host, _, port = text.rpartition(":")
     if _HOST.fullmatch(host):
         return f"{host.lower()}:{parse_port(port)}"
@@ -311,4 +313,4 @@ def parse_host_endpoint(text: str) -> str:
         return parse_endpoint(text)
     except BadInput as error:
         hint = "write it like vpn.example.org:51821 or [2001:db8::7]:51821"
-        raise BadInput(error.message, hint) from None
+        raise BadInput(error.message.replace("IP address", "host or IP address"), hint) from None

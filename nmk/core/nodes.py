@@ -38,6 +38,11 @@ def find_node(mesh: Mesh, name: str, revision: int | None = None) -> Node:
     Raises NotFound, Stale.
     """
     node = mesh.by_name.get(name)
+    if node is None and name in mesh.client_by_name:
+        raise NotFound(
+            f"{quote(name)} is an ext client, and no node",
+            f"nmk extclient show -n {mesh.name} {name}",
+        )
     if node is None:
         raise NotFound(
             f"there is no node {quote(name)} in {mesh.name}", f"nmk node list -n {mesh.name}"

@@ -176,16 +176,29 @@ def overlap(one: Range, other: Range) -> bool:
 
 def parse_endpoint(text: str) -> str:
     """`ADDRESS:PORT` or `[ADDRESS6]:PORT`, in canonical form."""
+    check_no_url(text)
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host) != (host.startswith("[") and host.endswith("]")):
         raise BadInput(
             f"{quote(text)} is no endpoint",
             "write it like 198.51.100.7:51821 or [2001:db8::7]:51821",
         )
-    address = parse_address(host[1:-1] if ":" in host else host)
+    try:
+        address = parse_address(host[1:-1] if ":" in host else host)
+    except BadInput as error:
+        hint = "give an address and no name, like 198.51.100.7:51821 or [2001:db8::7]:51821"
+        raise BadInput(error.message, hint) from None
     if address.is_unspecified or address.is_multicast:
         raise BadInput(f"{quote(text)} cannot be reached", "use the machine's own address")
     return join_endpoint(address, parse_port(port))
+
+
+def check_no_url(text: str) -> None:
+    """Raises BadInput where an endpoint is written as a URL."""
+    _, scheme, rest = text.partition("://")
+    if scheme:
+        place = rest.partition("/")[0]
+        raise BadInput(f"{quote(text)} is a URL, and no endpoint", f"without the rest: {place}")
 
 
 def parse_pinned(text: str) -> str:

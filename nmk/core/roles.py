@@ -134,7 +134,8 @@ def _placed(lans: dict[str, str], lan: str, seen_as: str | None) -> str:
         lan = lans.pop(known)
     cidr = str(parse_egress_range(seen_as)) if seen_as else lan
     if cidr in lans:
-        raise RangeOverlaps(f"{cidr} is what {lans[cidr]} is seen as already", "use another range")
+        had = "as it is" if lans[cidr] == cidr else f"in the place of {lans[cidr]}"
+        raise RangeOverlaps(f"this gateway routes {cidr} {had} already", "map to another range")
     lans[cidr] = parse_mapping(lan, cidr)
     return cidr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from nmk.server.controller import EVERYWHERE, Controller, Decide
 from nmk.server.edits import Edit, Json, commit_to, list_of, log_edit, map_of, text_of
 from nmk.server.health import check_in_json
 from nmk.server.log import iso_time
-from nmk.server.presence import Stranger
+from nmk.server.presence import LATE_INTERVALS, Stranger
 from nmk.server.traffic import traffic_json
 from nmk.wire.token import Token, encode_token
 
@@ -235,7 +236,7 @@ class Admin:
             "addresses": list(node.addresses),
             "state": state,
             "copies": presence.copies(node.identity, node.facts.interval),
-            "cure": CURES.get(state),
+            "cure": _cure(state, node.facts.interval),
             "last_seen": iso_time(presence.last_seen(node.identity)),
             "check_in": check_in_json(presence, node.identity, newest),
             "endpoint": node.endpoint or node.facts.endpoint,
@@ -261,6 +262,14 @@ def _network_json(network: Network, nodes: int) -> Json:
         "created_at": iso_time(network.created_at),
         "revision": network.revision,
     }
+
+
+def _cure(state: str, interval: int) -> str | None:
+    """What to do about a node in such a state; `interval`: of its check-ins, in seconds."""
+    if state != "doubled":
+        return CURES.get(state)
+    minutes = ceil(LATE_INTERVALS * interval / 60)
+    return f"{CURES[state]}; shown until one of them has been silent for {minutes} min"
 
 
 def _stranger_json(stranger: Stranger) -> Json:

@@ -49,6 +49,8 @@ def log_edit(event: str, edit: Edit, **fields: object) -> None:
 def text_of(body: Json, name: str, *, empty: bool = False) -> str:
     """A field that is a text. Raises BadInput."""
     value = body.get(name)
+    if value == "" and not empty:
+        raise BadInput(f"the {name} is empty", "give one, or leave it out")
     if not isinstance(value, str) or not (value or empty):
         raise BadInput(f"{quote(value)} cannot be the {name}", f"give {name} as text")
     return value
@@ -77,7 +79,10 @@ def list_of(body: Json, name: str) -> list[object]:
 
 def texts_of(body: Json, name: str) -> list[str]:
     """A field that is a list of texts, [] where it is not there. Raises BadInput."""
-    return [text_of({name: value}, name) for value in list_of(body, name)]
+    values = list_of(body, name)
+    if "" in values:
+        raise BadInput(f"one of the {name} is empty", "give one, or leave it out")
+    return [text_of({name: value}, name) for value in values]
 
 
 def map_of(body: Json, name: str) -> dict[str, str | int]:

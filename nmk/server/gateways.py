@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import (
@@ -14,7 +12,9 @@ from nmk.core.gateways import (
     hindered,
     parse_role,
 )
-from nmk.core.records import PROTOCOL, ExtClient, Node
+from nmk.core.mesh import Mesh
+from nmk.core.nodes import find_node
+from nmk.core.records import PROTOCOL, ExtClient, Node, Record
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.sites import unsaid
 from nmk.server.controller import Controller
@@ -60,24 +60,20 @@ class Gateways:
             seen_as=optional_of(body, "as", empty=True),
             same_lan=flag_of(body, "same_lan"),
         )
-        [node] = commit_to(
-            self._controller,
-            edit,
-            network,
-            lambda mesh: [add_role(mesh, wish, edit.revision)],
-        )
-        log_edit(
-            "gateway-added",
-            edit,
-            network=network,
-            node=wish.node,
-            role=wish.role,
-            ranges=wish.ranges,
-        )
+
+        def decide(mesh: Mesh) -> list[Record]:
+            made = add_role(mesh, wish, edit.revision)
+            return [] if made == mesh.nodes[made.identity] else [made]
+
+        changed = commit_to(self._controller, edit, network, decide)
+        if changed:
+            asked = {"node": wish.node, "role": wish.role, "ranges": wish.ranges}
+            log_edit("gateway-added", edit, network=network, **asked)
         with self._controller.lock:
-            mesh = mesh_after(self._controller, edit, network, [node])
+            mesh = mesh_after(self._controller, edit, network, changed)
+            node = find_node(mesh, wish.node)
             nodes, clients = list(mesh.nodes.values()), list(mesh.clients.values())
-        [made] = self._gateways_json([(cast(Node, node), wish.role)], nodes, clients)
+        [made] = self._gateways_json([(node, wish.role)], nodes, clients)
         return made
 
     def remove_gateway(

@@ -8,12 +8,14 @@ a fresh one when they turn out to have died while nobody looked: a server that w
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
+from shlex import quote as quote_word
 from threading import Timer
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from peewee import PostgresqlDatabase
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
+from nmk.core.parse import quote
 from nmk.errors import BadInput, NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import URLS, Collision, Statement, Uncertain
 
@@ -44,6 +47,10 @@ COLLISIONS = {
 }
 """SQLSTATEs, besides those of integrity (23...), that tell of a faster writer."""
 
+_PARAMETER = re.compile(r'invalid URI query parameter: "([^"]*)"')
+_MISSING = re.compile(r'(role|database) "([^"]+)" does not exist')
+_MAKE = {"role": "createuser", "database": "createdb"}
+
 READ_ONLY = "25006"  # we are still with the old primary of a cluster that has a new one
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -56,8 +63,12 @@ class PostgresEngine:
     def __init__(self, url: str) -> None:
         try:
             given = conninfo_to_dict(url)
-        except psycopg.Error:  # its message may quote the password
-            raise BadInput("libpq cannot read the URL of --db", URLS) from None
+        except psycopg.Error as error:
+            # What stands before an @ may be the password, be it encoded badly.
+            named = _PARAMETER.match(str(error))
+            is_public = named and f"{named[1]}=" in url.rpartition("@")[2]
+            why = f": it knows no parameter {quote(named[1])}" if named and is_public else ""
+            raise BadInput(f"libpq cannot read the URL of --db{why}", URLS) from None
         self._settings: dict[str, Any] = {**DEFAULTS, **given}
         where = f"{given.get('host', 'localhost')}/{given.get('dbname', '')}"
         self._name = f"the PostgreSQL database {where}"
@@ -122,7 +133,9 @@ class PostgresEngine:
         if _is_collision(error):
             return Collision(reason)
         if isinstance(error, psycopg.OperationalError) or error.sqlstate == READ_ONLY:
-            return StoreUnavailable(f"{self._name}: {reason}")
+            missing = _MISSING.search(reason)
+            hint = missing and f"on its host: {_MAKE[missing[1]]} {quote_word(missing[2])}"
+            return StoreUnavailable(f"{self._name}: {reason}", hint)
         return StoreUnusable(f"{self._name}: {reason}")
 
 

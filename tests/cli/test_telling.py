@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from nmk.server.presence import Sighting
 from nmk.store.engine import open_engine
 from tests.cli.inprocess import nmk
 from tests.server.inside import Inside, Time, inside
@@ -172,3 +175,132 @@ def test_who_is_in_the_range_behind_a_router_is_named(net: Net) -> None:
     assert line in nmk(*create).err
     assert "leaves out" not in nmk("extclient", "set", "shop", "routes=192.168.61.0/24").err
     assert line in nmk("extclient", "set", "shop", "routes=192.168.60.0/24", "--dry-run").err
+
+
+def test_what_goes_with_a_gateway_is_said_before(net: Net) -> None:
+    for name in ("door", "spare"):
+        net.ingress(name, endpoint="192.0.2.7:51821")
+    net.add_gateway("door", "egress", ranges=["192.168.50.0/24", "192.168.51.0/24"])
+    net.add_gateway("spare", "egress", ranges=["192.168.51.0/24"], same_lan=True)
+    net.add_gateway("door", "exit")
+    net.add_client("phone", gateway="door", full_tunnel=True)
+    routed = "; nobody else routes 192.168.50.0/24"
+    out = "; machines with exit-node=door and 1 full-tunnel ext clients lose their way out"
+    for command, told in (
+        ("gateway remove door egress", f"the role egress from door{routed}"),
+        ("gateway remove door exit", f"the role exit from door{out}"),
+        ("gateway remove spare egress", "the role egress from spare"),
+        ("node delete door", f"node door, the gateway of 1 ext clients{routed}{out}"),
+        ("node delete spare", "node spare"),
+    ):
+        assert nmk(*command.split(), "--dry-run").err.endswith(f" {told}\n")
+        asked = nmk(*command.split())
+        assert asked.code == 2
+        assert f" {told}? " in asked.err
+
+
+def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
+    net.join("north")
+    command = "gateway add north egress 192.168.50.0/24 --metric 5"
+    assert "is an egress gateway of home" in nmk(*command.split()).err
+    with net.unchanged():
+        for again in (command, "gateway add north egress", f"{command} --dry-run"):
+            done = nmk(*again.split())
+            assert "nothing to change: north is that gateway of home already" in done.err
+    itself = nmk("gateway", "add", "north", "egress", "192.168.9.0/24", "--as", "192.168.9.0/24")
+    assert "192.168.9.0/24 stands for itself" in itself.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "hint"),
+    [
+        ("key create --uses", "Option '--uses' requires an argument.", "nmk key create --help"),
+        ("server --listen", "Option '--listen' requires an argument.", "nmk server --help"),
+        (
+            "join --token-file /nowhere/token",
+            "the token cannot be read from '/nowhere/token': No such file or directory",
+            "nmk join -   (paste the token, then Ctrl-D)",
+        ),
+        ("gateway add web egress ''", "one of the ranges is empty", "give one, or leave it out"),
+        ("extclient set r1 name=", "the name is empty", "give one, or leave it out"),
+        ("extclient set r1 gateway=", "the gateway is empty", "give one, or leave it out"),
+        (
+            "gateway add web ingress --endpoint http://vpn.example.net",
+            "'http://vpn.example.net' is a URL, and no endpoint",
+            "without the rest: vpn.example.net",
+        ),
+        (
+            "gateway add web ingress --endpoint 'vpn example net'",
+            "'vpn example net' is no host or IP address",
+            "write it like vpn.example.org:51821 or [2001:db8::7]:51821",
+        ),
+        (
+            "node set web endpoint=vpn.example.net",
+            "'vpn.example.net' is no IP address",
+            "give an address and no name, like 198.51.100.7:51821 or [2001:db8::7]:51821",
+        ),
+        (
+            "extclient create r2 --routes 0.0.0.0/0",
+            "'0.0.0.0/0' is everything, which is behind no router",
+            "give the ranges of its LAN; all traffic of the device itself: --full-tunnel",
+        ),
+        ("node show r1", "'r1' is an ext client, and no node", "nmk extclient show -n home r1"),
+        ("extclient show web", "'web' is a node, and no ext client", "nmk node show -n home web"),
+    ],
+)
+def test_what_is_refused_comes_with_a_way_out(net: Net, command: str, told: str, hint: str) -> None:
+    net.ingress("web", endpoint="192.0.2.7:51821")
+    net.add_client("r1")
+    with net.unchanged():
+        done = nmk(*shlex.split(command))
+    assert done.err == f"nmk: {told}\n  try: {hint}\n"
+    assert done.code in {1, 2}
+
+
+def test_an_option_that_is_mistyped_in_the_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "server.toml").write_text('public-ulr = "http://192.0.2.1:50051"\n')
+    done = nmk("server")
+    assert (done.code, done.err.splitlines()[-1]) == (2, "  try: write public-url")
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_noted"),
+    [("127.0.0.1:8081", False), ("off", False), ("0.0.0.0:8081", True), ("*:8081", True)],
+)
+def test_an_admin_api_that_others_reach_is_noted(
+    tmp_path: Path, listen: str, is_noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nmk.cli.server import _introduce
+    from nmk.server.run import ServerOptions
+
+    _introduce(ServerOptions(tmp_path, None, "*:50051", listen, (), "text"), new=False)
+    told = capsys.readouterr().err
+    assert ("who reads along has the admin key" in told) == is_noted
+    assert "on off" not in told
+
+
+def test_how_long_a_copy_is_shown_is_said(controller: Inside, net: Net) -> None:
+    web = net.join("web", interval=60)
+    presence, identity = controller.controller.presence, b64encode(web.identity.public).decode()
+    for before, now in (("a", "b"), ("b", "a")):
+        presence.hear_instance(identity, Sighting(before, ""), Sighting(now, ""))
+    assert "shown until one of them has been silent for 10 min" in nmk("node", "list").err
+
+
+def test_routes_back_say_in_which_lan(net: Net) -> None:
+    for name, lan in (("a", "192.168.70"), ("b", "192.168.71")):
+        net.join(name, lan=(f"{lan}.1/24",))
+        told = nmk("gateway", "add", name, "egress", f"{lan}.0/24", "--nat", "off").err
+    assert told.partition("their router:\n")[2] == (
+        "in the LAN of a:\n"
+        "  ip route add 192.168.71.0/24 via 192.168.70.1\n"
+        "in the LAN of b:\n"
+        "  ip route add 10.20.0.0/16 via 192.168.71.1\n"
+        "  ip route add 192.168.70.0/24 via 192.168.71.1\n"
+    )
+    translated = nmk("gateway", "add", "b", "egress", "--nat", "auto")
+    assert "b is an egress gateway of home" in translated.err
+    assert "ip route" not in translated.err

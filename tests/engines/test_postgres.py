@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from nmk.core.records import AccessKey
 from nmk.errors import NmkError, StoreUnavailable
 from nmk.store import postgres as postgres_module
 from nmk.store.engine import Collision, open_engine
+from nmk.store.postgres import PostgresEngine
 from tests.engines.changes import Opener, begin, stored, use_key
 from tests.engines.proxy import AFTER, BEFORE, Proxy
 from tests.engines.starters import Postgres, postgres_server
@@ -54,6 +56,19 @@ def test_a_server_that_says_nothing_is_not_waited_for(
         engine.write([("SELECT pg_sleep(60)", ())])
     assert engine.tables() == set()
     engine.close()
+
+
+def test_what_is_missing_is_made_by_a_command(postgres: Postgres) -> None:
+    there = postgres.new_database().rpartition("/")[0]
+    with closing(PostgresEngine(f"{there}/nowhere")) as engine:
+        with pytest.raises(StoreUnavailable) as caught:
+            engine.tables()
+        assert caught.value.hint == "on its host: createdb nowhere"
+        # So it says where no password is asked for, as this server does.
+        error = psycopg.OperationalError('failed: FATAL:  role "nmk" does not exist')
+        explained = engine._explain(error)
+        assert isinstance(explained, StoreUnavailable)
+        assert explained.hint == "on its host: createuser nmk"
 
 
 def test_two_who_wait_for_each_other_collide(postgres: Postgres) -> None:
