@@ -293,7 +293,8 @@ def test_how_long_a_copy_is_shown_is_said(controller: Inside, net: Net) -> None:
 def test_routes_back_say_in_which_lan(net: Net) -> None:
     for name, lan in (("a", "192.168.70"), ("b", "192.168.71")):
         net.join(name, lan=(f"{lan}.1/24",))
-        told = nmk("gateway", "add", name, "egress", f"{lan}.0/24", "--nat", "off").err
+    net.add_gateway("a", "egress", ranges=["192.168.70.0/24"], nat="off")
+    told = nmk("gateway", "add", "b", "egress", "192.168.71.0/24", "--nat", "off").err
     assert told.partition("their router:\n")[2] == (
         "in the LAN of a:\n"
         "  ip route add 192.168.71.0/24 via 192.168.70.1\n"
