@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_interface
 
 from nmk.agent import interface, state
 from nmk.agent.history import Reason
 from nmk.agent.lock import machine_lock
-from nmk.agent.tick import put_right
+from nmk.agent.tick import CHANGE, put_right
 from nmk.core.tunnel import Command
+from nmk.system.facts import own_addresses, own_subnets
 from nmk.system.runner import Runner
 
 UNDONE = "another program had changed this"
+_last: dict[str, frozenset[str] | None] = {}  # what `_addresses` gave when a network was looked at
 
 
 class _Watched(Runner):
@@ -43,12 +46,30 @@ def shut_network(network: str, run: Runner) -> None:
 
 
 def mend_network(network: str, run: Runner) -> bool:
-    """Look whether all that was laid is there, and lay it again; whether anything was amiss.
+    """Look whether all that was laid is there, and lay it again; whether another had undone it.
 
-    Raises Locked, NotJoined, and whatever `interface.apply` does.
+    Where the machine's own addresses have changed since the last look, something else is wanted:
+    that is nobody's doing. Raises Locked, NotJoined, and whatever `interface.apply` does.
     """
+    before = _addresses()
+    is_moved = _last.get(network, before) != before
     watched = _Watched(run)
-    after = put_right(network, watched, Reason("mended", news=(UNDONE,)))
+    reason = CHANGE if is_moved else Reason("mended", news=(UNDONE,))
+    after = put_right(network, watched, reason)
+    _last[network] = before
+    if _addresses() != before:  # meanwhile: who knows by which of them it was laid
+        is_moved, _last[network] = True, None
     if watched.changed and after.phase == "joined":
         interface.complain(after)
-    return watched.changed
+    return watched.changed and not is_moved
+
+
+def _addresses() -> frozenset[str]:
+    """The machine's own and its subnets, whatever its interfaces are called, but for meshes'."""
+    ours = state.others("")
+    names = [me.interface for me in ours]
+    meshes = {cidr for me in ours if me.known for cidr in me.known.view.cidrs}
+    subnets = {cidr for _, cidr in own_subnets(leave_out=names)}
+    addresses = own_addresses(leave_out=names)
+    near = {a for a in addresses if str(ip_interface(a).network) not in meshes}
+    return frozenset((subnets - meshes) | near)

@@ -21,9 +21,10 @@ def next_look(now: float, last: float, quarrels: int) -> float:
     """When to look at what another program has changed just now.
 
     `last`: when that was done last; `quarrels`: how often in a row something was amiss then. The
-    first time at once; with one who changes it back each time ever more rarely.
+    first time at once, never more often than once a second, as what nmk lays itself is seen too;
+    with one who changes it back each time ever more rarely.
     """
-    return max(now + 0.1, last + min(2.0**quarrels - 1, LONGEST_PEACE))
+    return max(now + 0.1, last + min(max(2.0**quarrels - 1, 1.0), LONGEST_PEACE))
 
 
 def next_delay(interval: int, failures: int, random: float) -> float:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from nmk.agent import interface, state, surroundings
+from nmk.agent import history, interface, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
-from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.mend import UNDONE, mend_network, shut_network
 from nmk.agent.places import make_runtime_directory
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
@@ -123,6 +123,28 @@ def test_a_kill_switch_comes_before_all_that_may_fail_or_hang(
         with suppress(NmkError):
             action("home", run)
     assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_lan_that_changes_is_no_quarrel_with_another_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anybody in a LAN can give this machine another address, by a router advertisement."""
+    lan, run = [("eth0", "192.168.1.5/24")], Noting()
+    monkeypatch.setattr("nmk.system.facts.all_addresses", lambda: [*lan])
+    monkeypatch.setattr("nmk.system.facts.is_outward", lambda _: True)
+    monkeypatch.setattr("nmk.agent.mend._last", {})
+    state.save(replace(guarded(as_read={}), down=True))
+    put_right("home", run)
+    assert not mend_network("home", run)
+    for number in (7, 9, 11):
+        lan.append(("eth0", f"192.168.{number}.5/24"))
+        assert not mend_network("home", run)
+        assert f"192.168.{number}.0/24" in run.filter
+    assert [entry.cause for entry in history.read("home")] == ["change"]
+    run.filter = ""
+    assert mend_network("home", run)
+    assert history.read("home")[-1].changes[0] == UNDONE
 
 
 def full_disk(*_: object) -> None:
