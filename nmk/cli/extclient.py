@@ -14,6 +14,7 @@ from nmk.cli.key import is_private
 from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
+from nmk.errors import BadInput
 
 COLUMNS = {
     "NAME": "name",
@@ -69,9 +70,7 @@ def issue_options(command: Any) -> Any:  # noqa: ANN401  # decorator
 @click.argument("name")
 @click.option("--gateway", metavar="NODE", help="Its ingress gateway; not needed with just one.")
 @click.option("--address", help="Its address in the network; else a free one.")
-@click.option(
-    "--routes", metavar="CIDR[,CIDR...]", default="", help="It is a router: the ranges behind it."
-)
+@click.option("--routes", metavar="CIDR[,CIDR...]", help="It is a router: the ranges behind it.")
 @click.option("--expires", metavar="TIME", default="never", show_default=True, help="24h, 7d...")
 @click.option("--full-tunnel", is_flag=True, help="All its traffic goes through the gateway.")
 @issue_options
@@ -89,6 +88,8 @@ def create(
     The private key is made here and is in that config alone: it is never sent and never stored.
     """
     asked = {key: given.pop(key) for key in ("gateway", "address", "routes", "expires")}
+    if asked["routes"] == "":
+        raise BadInput("--routes is empty", "leave it out, where nothing is behind the device")
     handing = parse_handing(output, **given)
     body = {"name": name, "full_tunnel": full_tunnel, **asked}
     path = f"/networks/{segment(api.network(network))}/extclients"

@@ -54,7 +54,7 @@ def create(
     if unlimited and uses is not None:
         raise BadInput("--uses and --unlimited contradict each other", "leave one of the two out")
     name = api.network(network)
-    body = {"uses": None if unlimited else uses or "1", "expires": expires}
+    body = {"uses": None if unlimited else "1" if uses is None else uses, "expires": expires}
     path = f"/networks/{segment(name)}/keys"
     made = api.call("POST", path, body, dry_run=dry_run)
     if dry_run:

@@ -244,6 +244,16 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
             "'0.0.0.0/0' is everything, which is behind no router",
             "give the ranges of its LAN; all traffic of the device itself: --full-tunnel",
         ),
+        (
+            "extclient create r2 --routes ''",
+            "--routes is empty",
+            "leave it out, where nothing is behind the device",
+        ),
+        (
+            "key create --uses ''",
+            "'' cannot be the number of uses",
+            "use a number from 1 to 1000000",
+        ),
         ("node show r1", "'r1' is an ext client, and no node", "nmk extclient show -n home r1"),
         ("extclient show web", "'web' is a node, and no ext client", "nmk node show -n home web"),
     ],
