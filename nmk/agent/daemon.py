@@ -1,6 +1,7 @@
 """`nmk agent`: check-ins at the hinted interval, at once when the machine's addresses change.
 
-One loop, and a thread for its owner's hooks. Whatever ends it leaves the tunnels as they are.
+One loop does everything, but for a thread a network that does nothing but wait for its controller,
+and one for its owner's hooks. Whatever ends it leaves the tunnels as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from nmk.agent import hooks, last_check_in, state
 from nmk.agent.interface import complain
@@ -23,7 +27,10 @@ from nmk.agent.settings import local_settings
 from nmk.agent.surroundings import table_name
 from nmk.agent.tick import (
     RESTORE,
-    check_in_network,
+    Asking,
+    ask,
+    begin,
+    end,
     newest_handshake,
     put_right,
     watch_gateways,
@@ -47,6 +54,7 @@ _QUARREL = 3  # changes by others in a row that are no chance
 HELD_LONG = 60.0  # seconds; a lock that is held for longer is told of
 
 Say = Callable[[str], None]
+Finish = Callable[[], Membership]  # what is left of a check-in once its answer is there
 
 
 @dataclass(slots=True)
@@ -58,7 +66,8 @@ class _Turn:
     how often in a row something was `amiss`, and when the last time. `said`: what was said to be
     wrong, by what was tried. `failed_at`, `heard`: when a check-in failed last, and the newest
     handshake before that, in seconds since 1970. `locked`: since when another run of nmk has been
-    at work. `around`: the machine's addresses at the last check-in.
+    at work. `around`: the machine's addresses at the last check-in. `asking`: its controller has
+    been asked, and the answer is not there yet.
     """
 
     due: float = 0.0
@@ -74,6 +83,7 @@ class _Turn:
     heard: float = 0.0
     locked: float = inf
     around: tuple[str, ...] = ()
+    asking: bool = False
 
 
 class Agent:
@@ -86,6 +96,8 @@ class Agent:
         self._stopping = False
         self._damper = Damper()
         self._changed = inf
+        self._answers = SimpleQueue[tuple[str, _Turn, Finish]]()
+        self._wake: socket.socket | None = None  # what wakes the loop when an answer is there
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP checks in at once."""
@@ -106,12 +118,16 @@ class Agent:
 
     def _loop(self, monitor: Monitor, calls: WakeUps, wake: socket.socket) -> None:
         self._check_in_due()
-        self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
+        is_new = True
         while not self._stopping:
+            if is_new and not any(turn.asking for turn in self._turns.values()):
+                is_new = False
+                self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
             watched: list[socket.socket | Monitor | WakeUps] = [wake, calls, monitor]
             readable, _, _ = select.select(watched, [], [], self._sleep())
             if wake in readable:
                 wake.recv(64)
+                self._finish_answered()
             if calls in readable:
                 self._follow_people(calls.read())
             if monitor in readable:
@@ -155,24 +171,58 @@ class Agent:
         for network, turn in self._turns.items():
             if turn.look <= time.monotonic() and not self._stopping:
                 self._look_at_ours(network, turn)
-            if turn.due <= time.monotonic() and not self._stopping:
+            if turn.due <= time.monotonic() and not turn.asking and not self._stopping:
                 self._check_in(network, turn)
-                turn.watch = 0.0  # which there may be others of now
             if turn.watch <= time.monotonic() and not self._stopping:
                 self._watch(network, turn)
 
     def _check_in(self, network: str, turn: _Turn) -> None:
+        """Begin it; it ends in `_finish_answered`, or here and now where it cannot begin."""
         notify("WATCHDOG=1")
         turn.around = _around(turn.interface)
+        turn.due = inf  # until what is told is over, but for what happens meanwhile
+        try:
+            asking = begin(network, self._run)
+        except NmkError as error:
+            self._finish(network, turn, partial(_refuse, error))
+            return
+        turn.asking = True
+        fetch = partial(self._fetch, network, turn, asking)
+        try:
+            Thread(target=fetch, daemon=True).start()  # one that waits keeps no process from ending
+        except RuntimeError:  # this machine has no room for another
+            fetch()
+
+    def _fetch(self, network: str, turn: _Turn, asking: Asking) -> None:
+        """In a thread of its own: nothing here but waits."""
+        finish: Finish
+        try:
+            finish = partial(end, asking, ask(asking, self._run), self._run)
+        except Exception as error:  # noqa: BLE001  # the loop ends by it, as by one of its own
+            finish = partial(_refuse, error)
+        self._answers.put((network, turn, finish))
+        if wake := self._wake:
+            with suppress(OSError):  # full: it wakes as it is; or closed: nobody waits any more
+                wake.send(b"\0")
+
+    def _finish_answered(self) -> None:
+        with suppress(Empty):
+            while not self._stopping:
+                network, turn, finish = self._answers.get_nowait()
+                turn.asking = False
+                if self._turns.get(network) is turn:
+                    self._finish(network, turn, finish)
+
+    def _finish(self, network: str, turn: _Turn, finish: Finish) -> None:
+        notify("WATCHDOG=1")
+        turn.watch = 0.0  # of gateways there may be others now
         found: list[Membership] = []
-        error = self._try(
-            network, "check-in", lambda n: found.append(check_in_network(n, self._run))
-        )
+        error = self._try(network, "check-in", lambda _: found.append(finish()))
         if found:  # what could not be done here is no reason to come more rarely
             self._try(network, "apply", lambda _: complain(found[0]))
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
-            turn.due = time.monotonic() + BUSY
+            turn.due = min(turn.due, time.monotonic() + BUSY)
             self._tell_of_lock(network, turn, error)
             return
         turn.locked = inf
@@ -181,7 +231,7 @@ class Agent:
         if error:
             turn.failed_at, turn.heard = time.time(), self._heard(network)
         delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
-        turn.due = time.monotonic() + delay
+        turn.due = min(turn.due, time.monotonic() + delay)
 
     def _look_at_ours(self, network: str, turn: _Turn) -> None:
         now = time.monotonic()
@@ -252,7 +302,8 @@ class Agent:
 
     def _sleep(self) -> float:
         longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
-        dues = [min(t.due, t.watch, t.look) for t in self._turns.values()]
+        turns = self._turns.values()
+        dues = [min(inf if t.asking else t.due, t.watch, t.look) for t in turns]
         due = min((*dues, self._changed), default=time.monotonic() + longest)
         return min(max(due - time.monotonic(), 0), longest)
 
@@ -278,15 +329,20 @@ class Agent:
 
         handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
         before = {number: signal.signal(number, h) for number, h in handlers.items()}
-        previous = signal.set_wakeup_fd(waker.fileno())
+        previous, self._wake = signal.set_wakeup_fd(waker.fileno()), waker
         try:
             yield wake
         finally:
             signal.set_wakeup_fd(previous)
+            self._wake = None
             for number, handler in before.items():
                 signal.signal(number, handler)
             wake.close()
             waker.close()
+
+
+def _refuse(error: Exception) -> Membership:
+    raise error
 
 
 def _around(interface: str) -> tuple[str, ...]:

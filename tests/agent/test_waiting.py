@@ -29,6 +29,7 @@ from nmk.wire.messages import CheckIn
 from tests.agent.memberships import full_view, joined, peer
 from tests.agent.test_damaged import blind
 from tests.hostile.door import Door
+from tests.lab import poll
 
 
 def api_at(*urls: str, seconds: float) -> NodeApi:
@@ -145,3 +146,29 @@ def test_a_lock_that_is_held_for_long_is_told_of_once(
     shown = status("home", blind(), time.time(), reachable=lambda _: False)["check_in"]
     assert shown["failure"]["code"] == "locked", shown
     assert state.file_of("home").read_bytes() == before
+
+
+def test_networks_do_not_wait_for_the_controllers_of_others(state_dir: Path) -> None:
+    """One thread waits for each: the loop goes on, and what comes is taken in one after another."""
+    said = list[str]()
+    assert state_dir.is_dir()
+    with Door(lambda _: b"no HTTP") as quick, Door(lambda _: b"") as slow:
+        slow.script = lambda _: slow.silence
+        for name, door in (("a", slow), ("b", quick)):
+            me = joined(peer(2))
+            state.save(
+                replace(me, network=name, interface=f"none-{name}", urls=(door.url,), down=True)
+            )
+        agent = daemon.Agent(Runner(), said.append)
+
+        def answered() -> list[str]:
+            agent._finish_answered()
+            agent._check_in_due()
+            return said
+
+        poll(answered, 5, "answer to b")
+        assert slow.asked
+        slow.over.set()
+        poll(lambda: len(answered()) > 1, 5, "answer to a")
+        assert [line.partition(":")[0] for line in said] == ["b", "a"]
+        assert len(slow.asked) == 1, "one question at a time"

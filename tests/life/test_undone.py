@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.agent.test_machine import NMK, SOURCE, Place, nmk
+from tests.hostile.door import Door
 from tests.lab import Host, Lab, Process, poll
 
 SOON = 8  # seconds; two on a machine that is not busy
@@ -93,6 +95,21 @@ def test_what_another_program_removed_is_back(home: Home, agent: Process, what: 
     assert log(home.laptop)[-1]["changes"][0] == "another program had changed this"
     agent.wait_for("another program changed what is nmk's")
     assert agent.output.count("another program") == 1
+
+
+def test_nothing_waits_for_a_controller_that_takes_its_time(home: Home, agent: Process) -> None:
+    """It accepts connections, and says nothing: looks go on, and SIGTERM ends the agent at once."""
+    before, said = laid(home.laptop), mended(home.laptop)
+    with home.stopped(), Door(lambda _: silent.silence, home.controller, 50051) as silent:
+        agent.signal(signal.SIGHUP)
+        poll(lambda: silent.asked, SOON, "question")
+        home.laptop.run("sh", "-c", f"{TAKEN['filter']}; {TAKEN['rules']}")
+        poll(lambda: mended(home.laptop) > said, SOON, "word of it")
+        poll(lambda: laid(home.laptop) == before, SOON, f"{before} again")
+        agent.terminate()
+        assert agent.wait() == 0
+    [_, line] = agent.output.splitlines()  # and so none of a check-in that has come to its end
+    assert "another program changed what is nmk's" in line
 
 
 def test_with_one_who_takes_it_away_each_time_it_is_not_followed_for_ever(
