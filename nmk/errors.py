@@ -282,6 +282,12 @@ class FamilyOff(NmkError):
     code = "family-off"
 
 
+class OpenForwarding(NmkError):
+    """The machine forwards, and nothing can be laid that keeps a network from what it reaches."""
+
+    code = "open-forwarding"
+
+
 class StateNewer(StateDamaged):
     """A state file was written by a newer nmk."""
 

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory, TemporaryFile
 import atheris
 
 with atheris.instrument_imports(include=["nmk"]):
+    from nmk.agent.heads import field_of
     from nmk.agent.history import parse_entry
     from nmk.agent.membership import decode
-    from nmk.agent.salvage import field_of
     from nmk.core.mesh import Mesh
     from nmk.core.peers import merge_view
     from nmk.core.quick import parse_quick

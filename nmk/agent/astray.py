@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from nmk.agent import state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import families
+from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING
@@ -56,5 +57,5 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
 
 def other_parts(me: Membership, run: Runner) -> list[str]:
     """The ranges that routes and rules are for which are not nmk's. Raises ToolMissing."""
-    ours = {me.interface, *(other.interface for other in state.others(me.network))}
+    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
     return routes.led_parts(run, ours)

@@ -8,9 +8,10 @@ from ipaddress import ip_interface
 
 from nmk.agent import liveness, state
 from nmk.agent.claims import collect_claims, own_lans
+from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
-from nmk.agent.surroundings import table_name
+from nmk.agent.surroundings import open_forwarding, table_name
 from nmk.core import ruleset
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
@@ -26,9 +27,9 @@ from nmk.core.surroundings import (
     compile_surroundings,
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
-from nmk.errors import BadView, FamilyOff
+from nmk.errors import BadView, FamilyOff, ToolMissing
 from nmk.system import sysctl
-from nmk.tools import has_tool
+from nmk.tools import has_tool, install_hint
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 
@@ -64,9 +65,14 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     alive = (other for other in others if other.phase == "joined" and not other.down)
     any_exit = routing.exit is not None or any(route_wishes(other).exit_node for other in alive)
     names = _filter_names(me, others)
+    if sysctl.forwards(me.interface):
+        names = replace(names, forwards=True)
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
     if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
+        if names.forwards:
+            none = ToolMissing("nft is not installed", install_hint("nft"))
+            problems += (problem_of(open_forwarding(me, none)),)
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
     tunnel = compile_tunnel(view, own, routing.ranges, out, watched(view, wishes))
@@ -114,6 +120,21 @@ def listen_port(me: Membership, local: Local) -> int:
 
 
 def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
-    lans = tuple(claim.range for claim in own_lans(me, others))
-    meshes = tuple(sorted(other.interface for other in others))
-    return ruleset.Own(table_name(me.network), me.interface, lans, meshes)
+    """`others`: those whose state can be read; of the rest nobody knows any roles."""
+    meshes = other_interfaces(me, others)
+    lans = tuple(c.range for c in own_lans(me, others) if c.owner not in meshes)
+    opened = {other.interface for other in others if has_roles(other)}
+    return ruleset.Own(
+        table_name(me.network),
+        me.interface,
+        lans,
+        tuple(sorted(meshes)),
+        tuple(sorted(meshes - opened)),
+    )
+
+
+def has_roles(me: Membership) -> bool:
+    """Whether the network has this machine forward, and its owner agrees."""
+    return bool(
+        me.phase == "joined" and me.known and me.known.view.gateway.roles and route_wishes(me).roles
+    )

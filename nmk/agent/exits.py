@@ -11,6 +11,7 @@ from nmk.agent import state, surroundings
 from nmk.agent.astray import other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
+from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.agent.settings import NOTED, route_wishes, wished
 from nmk.core.claims import holds
@@ -148,7 +149,7 @@ def _parts_past(me: Membership, run: Runner) -> dict[str, list[str]]:
     on = families(me)
     parts = [p for p in other_parts(me, run) if ip_network(p).version in on and not is_lan(p)]
     parts = [p for p in parts if not any(holds(cidr, p) for cidr in (*LINKS, *CLOUDS))]
-    ours = {me.interface, *(other.interface for other in state.others(me.network))}
+    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
     asked = [*samples_in(parts, EVERYTHING, ()).items()][:_MOST_PARTS]
     found = {part: leaves_by(run, address) for address, part in asked}
     return {part: [by] for part, by in found.items() if by and by not in ours}

@@ -34,6 +34,7 @@ from nmk.errors import (
     InterfaceTaken,
     NmkError,
     NoteUnwritable,
+    OpenForwarding,
     PortTaken,
     ToolMissing,
     from_code,
@@ -42,6 +43,7 @@ from nmk.system import ports, routes, wireguard
 from nmk.system.dump import Dump, Link
 from nmk.system.runner import Runner
 
+_NO_FAILURE = {FamilyOff.code, NoteUnwritable.code, OpenForwarding.code}
 _MOST_BAD = 8  # peers that WireGuard refuses; with more of them it is not about peers
 
 
@@ -120,12 +122,9 @@ def _shut(
 
 
 def complain(me: Membership) -> None:
-    """Raise the first thing that could not be done.
-
-    But for what is as the owner wants it, and a note that could not be written, which was said.
-    """
+    """Raise the first thing that could not be done, but for what the tunnel does without."""
     for problem in me.problems:
-        if problem.code not in {FamilyOff.code, NoteUnwritable.code}:
+        if problem.code not in _NO_FAILURE:
             raise from_code(problem.code, problem.message, problem.hint)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 from nmk.agent import interface, last_check_in, state
@@ -19,6 +18,7 @@ from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
 from nmk.agent.exchange import check_in
 from nmk.agent.fitness import check_ranges
+from nmk.agent.heads import interface_for
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
@@ -54,7 +54,6 @@ from nmk.system.runner import Runner, find_tool
 from nmk.wire.envelope import Identity
 from nmk.wire.token import Token
 
-LONGEST_INTERFACE = 15  # bytes: IFNAMSIZ without its final zero
 MOST_URLS = 16  # of one controller
 TOOLS = ("wg", "ip")
 
@@ -119,15 +118,6 @@ def name_here(token: Token, called: str | None) -> str:
                 )
             return me.network
     return called or token.network
-
-
-def interface_for(network: str) -> str:
-    """The interface's name: `nmk-<network>`, shortened with a hash where it is too long."""
-    name = f"nmk-{network}"
-    if len(name) <= LONGEST_INTERFACE:
-        return name
-    digest = blake2b(network.encode(), digest_size=2).hexdigest()
-    return f"{name[: LONGEST_INTERFACE - 5]}-{digest}"
 
 
 def _make_state(run: Runner, say: Say) -> None:

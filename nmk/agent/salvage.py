@@ -6,8 +6,6 @@ is ours is told by its key, else by the mark that WireGuard's packets carry.
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -15,13 +13,13 @@ from typing import get_args
 
 from nmk.agent import interface, state, surroundings
 from nmk.agent.attempts import Attempts
-from nmk.agent.join import interface_for
+from nmk.agent.heads import field_of, head_of, interface_for, interface_of, marked
 from nmk.agent.membership import Kind, Membership, parse_found
-from nmk.core.parse import parse_interface, parse_label
+from nmk.core.parse import parse_label
+from nmk.core.ruleset import is_ours
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, InterfaceTaken, NmkError
-from nmk.files import open_regular
 from nmk.system import filter as packet_filter
 from nmk.system import routes, wireguard
 from nmk.system.keys import generate_private_key, parse_private_key
@@ -31,8 +29,6 @@ from nmk.wire.envelope import Identity
 OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
 NO_ORDER = 0  # before the first one
-_HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
-_FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\{[^{}]*\})'
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +51,9 @@ def leftovers(run: Runner) -> Leftovers:
     """What a state that was lost, or another version of nmk, has left. Changes nothing."""
     known = [salvage(network, run) for network in state.networks()]
     tables = packet_filter.names(run) - {surroundings.table_name(me.network) for me in known}
-    networks = {name for table in tables if (name := _network_of(table))}
-    interfaces = set()
-    with suppress(NmkError):
-        for name in wireguard.names(run) - {me.interface for me in known}:
-            with suppress(NmkError):
-                if wireguard.look(run, name).mark == MARK:
-                    interfaces.add(name)
+    named = {table: name for table in tables if (name := _network_of(table))}
+    networks = {n for table, n in named.items() if is_ours(packet_filter.listing(run, table))}
+    interfaces = marked(run) - {me.interface for me in known}
     usual = {interface_for(network) for network in networks}
     networks |= {name for i in interfaces - usual if (name := _network_of(i))}
     orders = set[int]()
@@ -103,12 +95,8 @@ def _network_of(name: str) -> str | None:
 
 def salvage(network: str, run: Runner) -> Membership:
     """As much as is needed to remove the network's interface and what lies around it."""
-    head = b""
-    with suppress(OSError), open_regular(state.file_of(network)) as file:
-        head = file.read(_HEAD)
-    name = interface_for(network)
-    with suppress(BadInput):
-        name = parse_interface(str(field_of(head, "interface") or name))
+    head = head_of(network)
+    name = interface_of(head) or interface_for(network)
     order = field_of(head, "order")
     me = Membership(
         network=network,
@@ -149,15 +137,6 @@ def take_down(network: str, run: Runner) -> Membership:
         if interface.is_ours(me, wireguard.probe(run, me.interface)):
             wireguard.remove(run, me.interface)
     return me
-
-
-def field_of(head: bytes, name: str) -> object:
-    """The first field of that name, whatever else is wrong with the file; None without one."""
-    match = re.search(_FIELD % name.encode(), head)
-    try:
-        return json.loads(match[1]) if match else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def _private_key(head: bytes, name: str, run: Runner) -> str:

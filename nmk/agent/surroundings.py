@@ -27,6 +27,7 @@ from nmk.core.route_table import (
     rules_of,
     table_of,
 )
+from nmk.core.ruleset import is_ours
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,
@@ -35,7 +36,13 @@ from nmk.core.surroundings import (
     without_exit,
 )
 from nmk.core.tunnel import Change, Command
-from nmk.errors import CommandFailed, NmkError, NoteUnwritable, StateUnwritable
+from nmk.errors import (
+    CommandFailed,
+    NmkError,
+    NoteUnwritable,
+    OpenForwarding,
+    StateUnwritable,
+)
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import needs, routes, sysctl
@@ -48,6 +55,7 @@ _RESET = (  # by which setting, which ones, if they have this value
     (IPV4_FORWARDING, "net/ipv4/conf/all/accept_redirects", "0"),
     (IPV6_FORWARDING, "net/ipv6/conf/*/forwarding", "1"),
 )
+_FORWARDS = (IPV4_FORWARDING, IPV6_FORWARDING)
 _MOST_DIGEST = 256  # bytes
 _WITH_FORWARDING = (
     *((forwarding, pattern) for forwarding, pattern, _ in _RESET),
@@ -87,7 +95,7 @@ def shut(
 
     Also where it cannot be noted on disk: a way that is open is worse than a table that is left.
     """
-    if run.dry or want.ruleset is None or not has_tool("nft"):
+    if run.dry or want.ruleset is None or not has_tool("nft") or _not_ours(me, run):
         return None
     if not _is_filter_other(me, want.ruleset, run):
         return ()
@@ -113,6 +121,8 @@ def plan(
     `lacks`: why the filter cannot be put in place, where that has been tried; `is_shut`: it is in
     place, as `shut` has found.
     """
+    if want.is_wall and _stops_forwarding(me, run):
+        want = replace(want, ruleset=None, is_wall=False)
     wanted = {
         "filter": want.ruleset is not None,
         "routes": want.table != NO_TABLE,
@@ -123,8 +133,10 @@ def plan(
     live = NO_TABLE
     if "routes" in looks:
         live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
-    if want.ruleset is not None and lacks is None and not has_tool("nft"):
-        lacks = packet_filter.no_nft()
+    if want.ruleset is not None and lacks is None:
+        lacks = packet_filter.no_nft() if not has_tool("nft") else _not_ours(me, run)
+    if lacks and "filter" not in me.laid:
+        laid -= {"filter"}
     do = _without_filter(me, want, live) if lacks else want
     renew = lacks is None and "filter" in looks and not is_shut
     renew = renew and _is_filter_other(me, want.ruleset, run)
@@ -180,7 +192,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
     Raises StateUnwritable.
     """
     if work.lacks:
-        tried.errors.append(work.lacks)
+        tried.errors.append(open_forwarding(me, work.lacks) if work.want.is_wall else work.lacks)
     if _settled_file(me) in _unwritten and not (work.renew_filter or run.dry):
         _note_settled(me, _unwritten[_settled_file(me)], tried)
     if not work.changes:
@@ -274,6 +286,22 @@ def _plan_sysctls(
     return settings, found
 
 
+def _stops_forwarding(me: Membership, run: Runner) -> bool:
+    """Whether all forwarding on this machine is nmk's own, and about to be put back."""
+    sysctls, _ = _plan_sysctls(me, {}, run)
+    on = {path for path in _FORWARDS if sysctl.read(path) not in {None, "0"}}
+    ends = {path for path, value in sysctls.items() if path in on and value == "0"}
+    return bool(on) and on == ends and not _needed_by_others([*ends], run)
+
+
+def open_forwarding(me: Membership, why: NmkError) -> OpenForwarding:
+    """What is to be said where this machine forwards, and nothing keeps the network in."""
+    return OpenForwarding(
+        f"this machine forwards, and others of {me.network} get by it where it gets: {why.message}",
+        why.hint,
+    )
+
+
 def _needed_by_others(back: list[str], run: Runner) -> dict[str, str]:
     """Which settings are not put back, and why: others have come to need them as they are.
 
@@ -337,8 +365,10 @@ def _kept_routers(
 def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
     """Whether the table differs from the one that is wanted, or was changed by others since."""
     there = packet_filter.listing(run, table_name(me.network))
-    if ruleset is None or not there:
-        return (ruleset is None) != (not there)
+    if ruleset is None:
+        return is_ours(there)  # one that only has our name stays
+    if not there:
+        return True
     digest = _digest(ruleset, there).encode()
     if _unwritten.get(_settled_file(me)) == digest:
         return False
@@ -346,6 +376,17 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
         return read_file(_settled_file(me), _MOST_DIGEST) != digest
     except OSError:
         return True
+
+
+def _not_ours(me: Membership, run: Runner) -> CommandFailed | None:
+    """Why no first table may be laid: another program has one of that name."""
+    table = table_name(me.network)
+    if "filter" in me.laid or is_ours(there := packet_filter.listing(run, table)) or not there:
+        return None
+    return CommandFailed(
+        f"there is a table inet {table} in nft that is not nmk's",
+        f"nft delete table inet {table}, if nothing needs it",
+    )
 
 
 def _renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from nmk.agent import interface, last_check_in, liveness, state, surroundings
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import inside_others
-from nmk.agent.desired import Local, desired_when_down, listen_port
+from nmk.agent.desired import Local, desired_when_down, has_roles, listen_port
 from nmk.agent.exchange import Told, check_in
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
@@ -185,7 +185,7 @@ def put_right(network: str, run: Runner, reason: Reason = CHANGE) -> Membership:
 
 
 def put_others_right(network: str, run: Runner) -> None:
-    """The same for the other networks of the machine, whose rules depend on this one's exit node.
+    """The same for the other networks, whose rules depend on this one's exit node and roles.
 
     Hold the lock. What cannot be done is said; their own check-ins try it again.
     """
@@ -196,9 +196,10 @@ def put_others_right(network: str, run: Runner) -> None:
             run.warn(f"{other.network}: {error.message}")
 
 
-def wants_exit(me: Membership) -> bool:
-    """Whether other networks of the machine have to see to the exit node of this one."""
-    return me.phase == "joined" and not me.down and route_wishes(me).exit_node is not None
+def seen_by_others(me: Membership) -> tuple[bool, bool]:
+    """What the machine's other networks go by: whether this one has an exit node, and any roles."""
+    exits = me.phase == "joined" and not me.down and route_wishes(me).exit_node is not None
+    return exits, has_roles(me)
 
 
 def make_so(me: Membership, run: Runner, reason: Reason) -> Membership:
@@ -299,6 +300,8 @@ def _end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Members
     keep(after, noted, run)
     if isinstance(outcome, NmkError):
         raise outcome
+    if has_roles(me) != has_roles(noted) and not run.dry:
+        put_others_right(me.network, run)
     return noted
 
 

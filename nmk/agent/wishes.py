@@ -12,7 +12,7 @@ from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import open_way
 from nmk.agent.settings import NOTED, local_settings, unread, wished
-from nmk.agent.tick import collect_facts, keep, put_others_right, wants_exit
+from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
 from nmk.core.routes import why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
@@ -68,7 +68,7 @@ def carry_out(
         keep(before, wanted, run)
         after = interface.apply(wanted, run, local, lan, Reason(cause))
         keep(wanted, after, run)
-        if wants_exit(wanted) != wants_exit(before):
+        if seen_by_others(wanted) != seen_by_others(before):
             put_others_right(network, run)
     if not run.dry:
         wake(network)

@@ -1,7 +1,8 @@
 """The network's own nft table: one text, replaced atomically, gone on leave (nft(8)).
 
-It holds what a gateway forwards and translates, the mark that keeps WireGuard's and the agent's
-own packets out of the tunnel, and what an exit node's user wants to be cut off from.
+It holds what a gateway forwards and translates, and that a machine which forwards for its own
+reasons passes nothing on for the network; the mark that keeps WireGuard's and the agent's own
+packets out of the tunnel, and what an exit node's user wants to be cut off from.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 
-FORWARD = "forward"  # the chain of a gateway; it counts what no role leads on
+FORWARD = "forward"  # the chain of who forwards; it counts what no role leads on
+_SIGNS = ({"links", FORWARD}, {"premark"}, {"guard-output"}, {"kill-output"})  # of each table, one
 _FAMILY = {4: "ip", 6: "ip6"}
 _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
@@ -26,20 +28,23 @@ _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_l
 class Own:
     """What only this machine knows: names of the table and the interface, the LANs that it is in.
 
-    `meshes`: the interfaces of its other networks.
+    `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
+    come to be forwarded; `forwards`: its kernel does, whether or not the network has it so.
     """
 
     table: str
     interface: str
     subnets: tuple[str, ...] = ()
     meshes: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    forwards: bool = False
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
     """The content of the table; None where none is needed."""
     cut_off = wishes.kill_switch and wishes.exit_node is not None
     chains = [
-        *(_gateway_chains(own, view) if view.gateway.roles else ()),
+        *(_forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
         *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
@@ -54,10 +59,19 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
     return f"table inet {own.table} {{\n{body}\n}}\n"
 
 
+def is_ours(listing: str) -> bool:
+    """Whether a table was made by `render_ruleset`, of this version or of 0.2.0, by what is in it.
+
+    A gateway of 0.2.0 has no chain that another program would not have as well.
+    """
+    found = {line.split()[1] for line in listing.splitlines() if line.startswith("\tchain ")}
+    return any(sign <= found for sign in _SIGNS) or "icmpv6 type nd-redirect drop" in listing
+
+
 Chains = Iterator[tuple[str, list[str]]]
 
 
-def _gateway_chains(own: Own, view: View) -> Chains:
+def _forward_chains(own: Own, view: View) -> Chains:
     """What comes out of the tunnel goes where the roles lead, and nowhere else.
 
     Segments are made to fit the tunnel (RFC 4459, 3.2). No redirects: all peers are on one link,
@@ -103,6 +117,7 @@ def _forward_lines(own: Own, view: View) -> list[str]:
 
     What is answered and what the machine itself publishes passes, but nothing to or from its other
     networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind others.
+    What comes by a network that gives this machine no role is not forwarded because this one does.
     """
     tunnel = f'"{own.interface}"'
     near = _near(own, view)
@@ -115,11 +130,12 @@ def _forward_lines(own: Own, view: View) -> list[str]:
             f"{into} {family} saddr {ranges}{near[family]} drop"
             for family, ranges in _by_family(_others(view))
         ),
-        f"iifname != {tunnel} accept",
+        f"iifname != {_names(own.interface, *own.closed) if own.closed else tunnel} accept",
         *([f"oifname {meshes} drop"] if own.meshes else ()),
         *_kept_out(own, view),
         "ct state established,related accept",
         "ct status dnat accept",
+        *([f"iifname {_names(*own.closed)} drop"] if own.closed else ()),
     ]
 
 

@@ -21,13 +21,16 @@ VALID_MARK = "net/ipv4/conf/all/src_valid_mark"
 class Surroundings:
     """`ruleset`: the content of the nft table, None for no table; `forwards`: packets of others.
 
-    `sysctls`: values by their paths below /proc/sys. The default needs nothing.
+    `sysctls`: values by their paths below /proc/sys; `is_wall`: the table is there only because the
+    machine forwards for its own reasons, and the tunnel may be there without it. The default needs
+    nothing.
     """
 
     ruleset: str | None = None
     table: RouteTable = NO_TABLE
     sysctls: Mapping[str, str] = field(default_factory=dict)
     forwards: bool = False
+    is_wall: bool = False
 
 
 NOTHING = Surroundings()
@@ -54,6 +57,7 @@ def compile_surroundings(
         table=compile_table(order, view, routing, any_exit=any_exit),
         sysctls=sysctls,
         forwards=forwards,
+        is_wall=own.forwards and not (forwards or routing.table or wishes.guarded),
     )
 
 

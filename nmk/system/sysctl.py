@@ -18,6 +18,18 @@ def read(path: str) -> str | None:
         return None
 
 
+def forwards(interface: str) -> bool:
+    """Whether the kernel passes on what comes by an interface, also by one that is yet to be made.
+
+    IPv4 asks the interface, which starts with what `default` says; IPv6 asks `all`, and from Linux
+    6.17 on the interface's `force_forwarding` (kernel: ip-sysctl).
+    """
+    conf, six = "net/ipv4/conf/{}/forwarding", "net/ipv6/conf/{}/force_forwarding"
+    places = ("all", "default", interface)
+    asked = ("net/ipv6/conf/all/forwarding", *(p.format(i) for p in (conf, six) for i in places))
+    return any(read(path) not in {None, "0"} for path in asked)
+
+
 def why_no_ipv6(interface: str) -> str | None:
     """What keeps IPv6 off an interface, also one that is yet to be made; None where nothing does.
 

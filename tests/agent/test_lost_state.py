@@ -18,7 +18,9 @@ from nmk.system.runner import Runner
 from tests.agent.test_machine import Place, interfaces, nmk
 from tests.lab import Host, Lab
 
-LAY = "nft add table inet nmk-office; nft add chain inet nmk-office out"
+LAY = "nft add table inet nmk-office; nft add chain inet nmk-office kill-output"
+LAY_THEIRS = "nft add table inet nmk-backup; nft add chain inet nmk-backup forward"
+THEIRS = "table inet nmk-backup\n"
 
 
 def left(host: Host) -> tuple[str, str, bool]:
@@ -38,7 +40,7 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         done = nmk(host, "set", "exit-node=gate", "kill-switch=on")
         assert done.returncode == 0, done.stderr
         assert left(host)[0] == "table inet nmk-home\n"
-        host.run("sh", "-c", f"rm -rf /var/lib/nmk; {LAY}")
+        host.run("sh", "-c", f"rm -rf /var/lib/nmk; {LAY}; {LAY_THEIRS}")
         # What wg-quick lays is no rule of ours.
         host.run(
             "ip", "rule", "add", "priority", "32764", "table", "main", "suppress_prefixlength", "0"
@@ -47,17 +49,19 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         assert "broken  leftovers" in told.stdout, told
         assert "home" in told.stdout
         assert "nmk leave -n office --force" in told.stdout
-        refused = nmk(host, "leave", "-n", "cabin", "--force")
-        assert (refused.returncode, "'cabin'" in refused.stderr) == (1, True)
+        assert "backup" not in told.stdout
+        for other in ("cabin", "backup"):
+            refused = nmk(host, "leave", "-n", other, "--force")
+            assert (refused.returncode, f"'{other}'" in refused.stderr) == (1, True)
         assert nmk(host, "leave", "-n", "home", "--force", "--dry-run").returncode == 0
         assert left(host)[2]
         done = nmk(host, "leave", "-n", "home", "--force")
         assert done.returncode == 0, done.stderr
-        assert left(host)[::2] == ("table inet nmk-office\n", False)
+        assert left(host)[::2] == (f"table inet nmk-office\n{THEIRS}", False)
         assert "31001" in left(host)[1]
         done = nmk(host, "uninstall", "--yes")
         assert done.returncode == 0, done.stderr
-        assert left(host) == ("", "", False)
+        assert left(host) == (THEIRS, "", False)
         assert "32764" in host.run("ip", "rule").stdout
         assert host.run("ls", "-d", "/var/lib/nmk", check=False).returncode != 0
         assert "leftovers" not in nmk(host, "doctor").stdout

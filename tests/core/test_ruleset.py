@@ -16,7 +16,7 @@ from nmk.core.links import is_lan
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
-from nmk.core.ruleset import Own, render_ruleset
+from nmk.core.ruleset import Own, is_ours, render_ruleset
 from nmk.core.tunnel import MARK
 from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, made_view
 
@@ -31,6 +31,7 @@ INBOUND = ("inbound-input", "inbound-forward")
 MARKS = {"premark", "answer", "postmark"}
 GUARDS = {"guard-input", "guard-output"}
 FORWARDS = {"links", "forward", "output"}
+DNAT = "ct status dnat accept"
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 Chains = dict[str, list[str]]
 
@@ -219,6 +220,75 @@ def test_nobody_in_a_lan_speaks_as_one_behind_somebody_else() -> None:
     drop = f'iifname != "nmk-home" oifname "nmk-home" ip saddr {others} drop'
     forward = chains(made_view(mesh))["forward"]
     assert forward.index(drop) < forward.index('iifname != "nmk-home" accept')
+
+
+# --- what a machine forwards for its own reasons, or for another network
+
+
+def test_who_forwards_without_a_role_passes_nothing_on_for_the_network() -> None:
+    own = replace(OWN, forwards=True)
+    found = chains(view_of(), Routing({}), own=own)
+    assert found.keys() == FORWARDS
+    assert found["forward"][4:] == [
+        'iifname != "nmk-home" accept',
+        "ct state established,related accept",
+        "ct status dnat accept",
+        "counter drop",
+    ]
+    assert found["links"] == chains(view_of(INGRESS))["links"]
+    led = chains(view_of(), OUT, LEAVING, own=own)
+    assert led.keys() == {*FORWARDS, *MARKS, *GUARDS, *INBOUND}
+
+
+@pytest.mark.parametrize("gateway", [Gateway(), INGRESS, egress(LAN), EXIT])
+def test_what_comes_by_a_network_without_a_role_is_not_forwarded_for_this_one(
+    gateway: Gateway,
+) -> None:
+    own = replace(OWN, meshes=("nmk-lab", "wg7"), closed=("wg7",), forwards=True)
+    forward = chains(view_of(gateway), Routing({}), own=own)["forward"]
+    passes = forward.index('iifname != { "nmk-home", "wg7" } accept')
+    drop = forward.index('iifname { "wg7" } drop')
+    assert [line for line in forward[:drop] if line.endswith(" accept")] == [
+        forward[passes],
+        "ct state established,related accept",
+        "ct status dnat accept",
+    ]
+
+
+# --- whose a table is
+
+
+@pytest.mark.parametrize(
+    ("gateway", "routing", "wishes"),
+    [
+        (INGRESS, Routing({}), PLAIN),
+        (EXIT, LED, PLAIN),
+        (Gateway(), LED, PLAIN),
+        (Gateway(), Routing({}), LEAVING),
+        (Gateway(), Routing({}), CUT_OFF),
+        (Gateway(), Routing({}), RouteWishes(exit_node="n2", kill_switch=True)),
+    ],
+)
+def test_a_table_of_nmks_is_told_by_its_chains(
+    gateway: Gateway, routing: Routing, wishes: RouteWishes
+) -> None:
+    assert is_ours(render_ruleset(OWN, view_of(gateway), routing, wishes) or "")
+
+
+@pytest.mark.parametrize(
+    "chains",
+    [[], ["forward"], ["forward", "output", "postrouting", "prerouting", "input"], ["links"]],
+)
+def test_a_table_of_others_is_not(chains: list[str]) -> None:
+    rules = "".join(f"\tchain {name} {{\n\t\tdrop\n\t}}\n" for name in chains)
+    assert not is_ours(f"table inet nmk-backup {{\n{rules}}}\n")
+
+
+def test_a_gateways_table_of_nmk_0_2_0_is_ours() -> None:
+    assert is_ours(
+        "table inet nmk-home {\n\tchain forward {\n\t\tdrop\n\t}\n\tchain output {\n"
+        '\t\toifname "nmk-home" icmpv6 type nd-redirect drop\n\t}\n}\n'
+    )
 
 
 # --- what it translates
@@ -458,6 +528,8 @@ owns = st.builds(
     st.sampled_from(["nmk-home", "wg0", "7x", "wl+x", "accept"]),
     ranges | st.just(()),
     st.sampled_from([(), ("nmk-office",), ("wg1", "accept", "7y")]),
+    st.sampled_from([(), ("wg1", "7z")]),
+    st.booleans(),
 )
 wishes_ = st.builds(
     RouteWishes,
@@ -466,6 +538,22 @@ wishes_ = st.builds(
     kill_switch=st.booleans(),
     guarded=st.booleans(),
 )
+
+
+@given(gateways, owns, wishes_)
+def test_where_the_kernel_forwards_nothing_passes_but_by_a_role(
+    gateway: Gateway, own: Own, wishes: RouteWishes
+) -> None:
+    view = view_of(gateway, EXIT)
+    own = replace(own, forwards=True, closed=own.meshes)
+    text = render_ruleset(own, view, compile_routing(view, wishes, [], (), ()), wishes)
+    assert text
+    assert is_ours(text)
+    forward = chains(view, compile_routing(view, wishes, [], (), ()), wishes, own)["forward"]
+    led = [x for x in forward if x.endswith(" accept") and "iifname != " not in x]
+    roles = [x for x in led if x not in {"ct state established,related accept", DNAT}]
+    assert bool(roles) == bool(gateway.roles)
+    assert forward[-1] == "counter drop"
 
 
 @needs_nft

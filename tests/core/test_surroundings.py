@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nmk.core.gateways import Exit, Gateway
@@ -71,6 +73,25 @@ def test_a_gateway_forwards_the_families_that_it_carries(
     )
     assert found.ruleset
     assert found.table == NO_TABLE
+
+
+@pytest.mark.parametrize(
+    ("gateway", "routing", "wishes", "alone"),
+    [
+        (Gateway(), Routing({}), RouteWishes(), True),
+        (EXIT, Routing({}), RouteWishes(), False),
+        (Gateway(), LED, RouteWishes(), False),
+        (Gateway(), Routing({}), CUT_OFF, False),
+    ],
+)
+def test_a_table_that_is_there_for_the_machines_own_forwarding_alone_is_known(
+    gateway: Gateway, routing: Routing, wishes: RouteWishes, alone: bool
+) -> None:
+    own = replace(OWN, forwards=True)
+    found = compile_surroundings(own, 3, view_of(gateway), routing, wishes)
+    assert found.ruleset
+    assert found.is_wall == alone
+    assert not around(view_of(gateway), routing, wishes).is_wall
 
 
 def test_a_gateway_of_ipv6_alone_forwards_no_ipv4() -> None:

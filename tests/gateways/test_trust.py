@@ -142,3 +142,118 @@ def test_ping_tells_what_is_behind_a_gateway_from_nodes(mesh: Mesh, gateway: Hos
         "phone does not answer: it has never called this machine, its gateway",
         f"{look}phone",
     )
+
+
+@pytest.fixture(scope="module")
+def laptop(mesh: Mesh, gateway: Host) -> Host:
+    """A node of both networks of the gateway's machine, for which `other` has no role at first."""
+    found = mesh.lab.hosts["laptop"]
+    mesh.admin("network", "create", "other", "10.99.0.0/24")
+    for host in (gateway, found):
+        mesh.join(host, token=mesh.admin("key", "create", "-n", "other").strip())
+    mesh.lab.hosts["desk"].route("10.99.0.0/24", "192.168.50.2")
+    check_in(gateway, found)
+    return found
+
+
+def lead(host: Host, network: str, gateway: Host, cidr: str) -> None:
+    """Send a range to a peer, whatever the network says: as root of one's own machine may."""
+    key = gateway.run("wg", "show", f"nmk-{network}", "public-key").stdout.strip()
+    lines = host.run("wg", "show", f"nmk-{network}", "allowed-ips").stdout.splitlines()
+    old = [word for line in lines if line.startswith(key) for word in line.split()[1:]]
+    ranges = ",".join({*old, cidr})
+    host.run("wg", "set", f"nmk-{network}", "peer", key, "allowed-ips", ranges)
+    host.run("ip", "route", "replace", cidr, "dev", f"nmk-{network}")
+
+
+def got(laptop: Host, *targets: str) -> set[str]:
+    """Which of the addresses answer the laptop."""
+    return {t for t in targets if laptop.run("ping", "-c1", "-W1", t, check=False).returncode == 0}
+
+
+def test_nothing_is_forwarded_for_a_network_that_gives_the_machine_no_role(
+    mesh: Mesh, gateway: Host, laptop: Host
+) -> None:
+    desk = mesh.lab.hosts["desk"].address
+    lead(laptop, "other", gateway, f"{desk}/32")
+    assert got(laptop, desk) == set()
+    mesh.admin("gateway", "add", "-n", "other", "door", "egress", f"{desk}/32")
+    check_in(gateway)
+    reaches(laptop, desk)
+    mesh.admin("gateway", "remove", "-n", "other", "door", "egress", "--yes")
+    gateway.run("nmk", "checkin", "-n", "other")
+    assert got(laptop, desk) == set()
+
+
+def test_a_network_whose_state_is_damaged_stays_apart(
+    mesh: Mesh, gateway: Host, laptop: Host
+) -> None:
+    file, desk = "/var/lib/nmk/other.json", mesh.lab.hosts["desk"].address
+    whole = gateway.read(file)
+    before = gateway.run("nft", "list", "table", "inet", "nmk-home").stdout
+    for damaged in (whole[:200], "", whole.replace('"version": 1', '"version": 99')):
+        gateway.write(file, damaged, mode=0o600)
+        gateway.run("nmk", "checkin", "-n", "home")
+        assert gateway.run("nft", "list", "table", "inet", "nmk-home").stdout == before
+    lead(laptop, "other", gateway, f"{desk}/32")
+    assert got(laptop, desk) == set()
+    gateway.write(file, whole, mode=0o600)
+    check_in(gateway)
+
+
+def test_a_machine_that_forwards_for_its_own_reasons_does_not_for_the_network(
+    mesh: Mesh, gateway: Host, laptop: Host
+) -> None:
+    desk = mesh.lab.hosts["desk"]
+    cloud = "168.63.129.16"
+    desk.run("ip", "address", "add", f"{cloud}/32", "dev", "lo")
+    gateway.route(f"{cloud}/32", desk.address)
+    gateway.run("nmk", "set", "-n", "home", "accept-roles=off")
+    assert "table inet" not in gateway.run("nft", "list", "tables").stdout
+    gateway.run("sysctl", "net.ipv4.ip_forward=1")
+    check_in(gateway)
+    for network in ("home", "other"):
+        lead(laptop, network, gateway, f"{desk.address}/32")
+        lead(laptop, network, gateway, f"{cloud}/32")
+        assert got(laptop, desk.address, cloud) == set()
+    assert gateway.run("ping", "-c1", "-W1", cloud).returncode == 0
+    reaches(laptop, mesh.address("door"))
+    gateway.run("nmk", "down", "-n", "other")
+    assert gateway.run("nft", "list", "tables").stdout == "table inet nmk-home\n"
+    gateway.run("nmk", "up", "-n", "other")
+    gateway.run("sysctl", "net.ipv4.ip_forward=0")
+    check_in(gateway)
+    assert gateway.run("nft", "list", "tables").stdout == ""
+
+
+def test_who_forwards_and_can_have_no_filter_is_told_and_stays_in(laptop: Host) -> None:
+    laptop.run("nmk", "set", "-n", "home", "accept-routes=off")
+    laptop.run("sysctl", "net.ipv4.ip_forward=1")
+    laptop.run("mv", "/usr/sbin/nft", "/usr/sbin/nft.away")
+    for fails in (None, "#!/bin/sh\necho no such protocol >&2\nexit 1\n"):
+        if fails:
+            laptop.write("/usr/sbin/nft", fails, mode=0o755)
+        check_in(laptop)
+        for found in json.loads(laptop.run("nmk", "status", "-o", "json").stdout):
+            assert [problem["code"] for problem in found["problems"]] == ["open-forwarding"]
+        assert told(laptop, "applied")["level"] == "warn"
+        assert "this machine forwards" in told(laptop, "applied")["reason"]
+    laptop.run("mv", "/usr/sbin/nft.away", "/usr/sbin/nft")
+    check_in(laptop)
+    assert told(laptop, "applied")["level"] == "ok"
+    tables = laptop.run("nft", "list", "tables").stdout.splitlines()
+    assert sorted(tables) == ["table inet nmk-home", "table inet nmk-other"]
+
+
+def test_a_table_that_only_has_a_networks_name_is_left_alone(laptop: Host) -> None:
+    laptop.run("sysctl", "net.ipv4.ip_forward=0")
+    check_in(laptop)
+    laptop.run("sysctl", "net.ipv4.ip_forward=1")
+    theirs = "table inet nmk-other {\n\tchain forward {\n\t}\n}\n"
+    laptop.run("nft", "-f", "-", input=theirs)
+    check_in(laptop)
+    assert laptop.run("nft", "list", "table", "inet", "nmk-other").stdout == theirs
+    assert "is not nmk's" in laptop.run("nmk", "status", "-n", "other").stdout
+    laptop.run("sysctl", "net.ipv4.ip_forward=0")
+    check_in(laptop)
+    assert laptop.run("nft", "list", "table", "inet", "nmk-other").stdout == theirs
