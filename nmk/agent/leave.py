@@ -57,7 +57,8 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
             if not force or interface.is_left(me, run):
                 raise
             stays = error
-            say(f"left as it is: {error.message}")
+            if not isinstance(stays, ToolMissing):
+                say(f"left as it is: {error.message}")
         if not run.dry:
             state.remove(network)
             put_others_right(network, run)
