@@ -67,7 +67,7 @@ An option wins over its variable. An empty variable counts as none.
 """
 
 OTHER_VARIABLES = """\
-| `NMK_DATA_DIR` | an admin's, `nmk service` | where the socket of this host's controller is: in its `--data-dir` |
+| `NMK_DATA_DIR` | an admin's, `nmk service` | where this host's controller has its socket |
 | `NMK_API_KEY` | an admin's | the admin key, where `--server` is not the Unix socket |
 | `NMK_JOIN_TOKEN` | `nmk join`, `install.sh join` | the join token |
 | `NMK_STATE_DIR` | a machine's | its state, instead of `/var/lib/nmk` |
