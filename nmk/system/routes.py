@@ -15,6 +15,10 @@ from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
 _OWN_TYPES = {"local", "broadcast", "multicast", "anycast"}
+_NOT_OURS = (  # what a rule may ask for, and none of ours does (iproute2, iprule.c)
+    *("srclen", "iif", "oif", "tos", "fwmask", "l3mdev", "tun_id", "ipproto"),
+    *("uid_start", "sport", "sport_start", "dport", "dport_start"),
+)
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -175,8 +179,11 @@ def _read_rules(run: Runner, family: int) -> set[str]:
 
 
 def _render_rule(rule: dict[str, Any]) -> str:
-    """The words that make the rule, as far as ours have such."""
+    """The words that make the rule; one that asks for more than ours do is like none of them."""
     words = [f"priority {rule.get('priority')}"]
+    words += [f"{key} {rule[key]}" for key in _NOT_OURS if key in rule]
+    if rule.get("src", "all") != "all":
+        words.append(f"from {rule['src']}")
     if "not" in rule:
         words.append("not")
     if "dst" in rule:

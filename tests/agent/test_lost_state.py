@@ -120,6 +120,15 @@ def test_rules_of_wg_quick_are_no_leftovers_and_stay(priority: int, state_dir: P
     assert not any("rule del" in line for line in machine.changed)
 
 
+@pytest.mark.parametrize("more", [{"src": "10.9.0.1"}, {"iif": "eth0"}, {"ipproto": "udp"}, {}])
+def test_a_rule_that_asks_for_more_is_not_ours(more: dict[str, str]) -> None:
+    machine = BesideWgQuick(20_000)
+    ours = {"priority": 20_003, "not": None, "src": "all", "fwmark": hex(MARK)}
+    ours |= {"table": str(table_of(1)), "suppress_prefixlen": 0}
+    machine.rules.append(ours | more)
+    assert leftovers(machine).orders == (() if more else (1,))
+
+
 def test_a_network_is_never_of_an_order_whose_rule_another_program_has() -> None:
     machine = BesideWgQuick(20_002)
     assert [is_lan_rule_taken(machine, order) for order in (1, 2)] == [True, False]
