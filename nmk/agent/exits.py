@@ -27,6 +27,7 @@ from nmk.system.runner import Runner
 _OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
+NOT_LAID = "the kill switch is not laid, and everything leaves openly"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
 
@@ -98,7 +99,7 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
     if any(peers[key].name == node for key in silent if key in peers):
         cut_off = CutOff("exit node", command(me, "exit-node", ""))
         return WayOut(node, f"{node} does not answer", cut_off, lans=lans)
-    if problem and wishes.kill_switch and surroundings.is_settled(me):
+    if problem and wishes.kill_switch:
         ends = command(me, "kill-switch", "off")
         taker = next((one for one in lans if one.shut == OF_THE_MESH), None)
         if problem == NOT_UP and me.phase == "joined":
@@ -122,7 +123,10 @@ def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
 
 
 def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
-    """The same with what the kernel does: another program's routes may go before ours."""
+    """The same with what is there: others' routes may go before ours, a filter be gone."""
+    if out.cut_off and out.cut_off.by == "kill switch" and not surroundings.is_shut(me, run):
+        lays = f"nmk checkin -n {me.network}"
+        return replace(out, problem=f"{out.problem}; {NOT_LAID}: {lays}", cut_off=None)
     if out.node is None:
         return out
     leaves = []

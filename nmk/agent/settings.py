@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def wished(network: str, me: Membership | None) -> Sourced:
     found: Sourced = {name: (value, NOTED) for name, value in noted.items()}
     for path in _files(network):
         try:
-            found |= read_file(path)
+            found |= _read(path, me)
         except BadInput:
             held = _held(me, path.name)
             if held is None:
@@ -71,7 +72,7 @@ def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
     problems = []
     for path in _files(me.network):
         try:
-            held = {name: value for name, (value, _) in read_file(path).items()}
+            held = {name: value for name, (value, _) in _read(path, me).items()}
         except BadInput as error:
             before = _held(me, path.name)
             if before is None:
@@ -87,6 +88,17 @@ def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
 def unread(me: Membership) -> tuple[Problem, ...]:
     """What is wrong with files whose last content goes on; none where nothing does."""
     return () if me.as_read is None else take_note(me)[1]
+
+
+def _read(path: Path, me: Membership | None) -> Sourced:
+    """As `read_file`; one that is empty now, and was not, tells nothing either: a power cut."""
+    found = read_file(path)
+    if not found and _held(me, path.name):
+        with suppress(FileNotFoundError):
+            if not path.stat().st_size:
+                hint = f"write its settings anew; to have none: rm {path}"
+                raise BadInput(f"{path} is empty, and was not", hint)
+    return found
 
 
 def _held(me: Membership | None, name: str) -> Mapping[str, Value] | None:

@@ -27,7 +27,7 @@ from nmk.core.route_table import (
     rules_of,
     table_of,
 )
-from nmk.core.ruleset import is_ours
+from nmk.core.ruleset import KILL, is_ours
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,
@@ -425,6 +425,13 @@ def _unsettle(me: Membership) -> None:
 def is_settled(me: Membership) -> bool:
     """Whether the packet filter that was wanted last is in place."""
     return _settled_file(me) in _unwritten or _settled_file(me).exists()
+
+
+def is_shut(me: Membership, run: Runner) -> bool:
+    """Whether the kill switch is in the kernel now, whatever was noted."""
+    there = packet_filter.listing(run, table_name(me.network))
+    chains = (there.partition(f"chain {name} {{")[2].partition("\n\t}")[0] for name in KILL)
+    return all(chain.endswith("\n\t\tdrop") for chain in chains)
 
 
 def _dotted(path: str) -> str:

@@ -321,6 +321,7 @@ def summary(me: Membership) -> str:
 
 def tell_cut_off(me: Membership, *, quiet: bool) -> None:
     """Say it where a kill switch, or an exit node that is silent, lets nothing out."""
+    from nmk.agent.exits import NOT_LAID
     from nmk.agent.status import way_out
 
     if quiet:
@@ -329,6 +330,8 @@ def tell_cut_off(me: Membership, *, quiet: bool) -> None:
     if out.cut_off:
         lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
         say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
+    elif out.problem and NOT_LAID in out.problem:
+        say(f"{me.network}: {out.problem}")
 
 
 def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:

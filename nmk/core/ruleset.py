@@ -19,7 +19,8 @@ from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
 
 FORWARD = "forward"  # the chain of who forwards; it counts what no role leads on
-_SIGNS = ({"links", FORWARD}, {"premark"}, {"guard-output"}, {"kill-output"})  # of each table, one
+KILL = ("kill-output", "kill-forward")
+_SIGNS = ({"links", FORWARD}, {"premark"}, {"guard-output"}, {KILL[0]})  # of each table, one
 _FAMILY = {4: "ip", 6: "ip6"}
 _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
@@ -302,7 +303,7 @@ def _kill_chains(own: Own, view: View) -> Chains:
         "udp sport 546 udp dport 547 accept",
     ]
     yield (
-        "kill-output",
+        KILL[0],
         [
             "type filter hook output priority filter; policy accept;",
             f"meta mark {MARK:#x} accept",
@@ -311,7 +312,7 @@ def _kill_chains(own: Own, view: View) -> Chains:
         ],
     )
     yield (
-        "kill-forward",
+        KILL[1],
         [
             "type filter hook forward priority filter; policy accept;",
             f'iifname "{own.interface}" accept',

@@ -19,6 +19,8 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import UNDONE, mend_network, shut_network
 from nmk.agent.places import make_runtime_directory
+from nmk.agent.settings import route_wishes, take_note
+from nmk.agent.status import way_out
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
 from nmk.core.route_table import NO_TABLE
@@ -338,3 +340,38 @@ def test_a_check_in_lays_what_is_missing_beside_an_interface_before_it_asks(
             check_in_network("home", run)
     assert seen
     assert all(seen)
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize("there", ["laid", "emptied", "gone"])
+def test_a_kill_switch_is_told_of_as_it_is(idle: str, there: str) -> None:
+    me, run = replace(guarded(as_read={}), **IDLE[idle]), Noting()
+    state.save(me)
+    with suppress(NmkError):
+        put_right("home", run)
+    if there == "gone":
+        run.filter = ""
+    if there == "emptied":
+        run.filter = run.filter.replace("\n\t\tdrop\n", "\n")
+    out = way_out(me, run)
+    assert bool(out.cut_off) == (there == "laid")
+    said = "the kill switch is not laid, and everything leaves openly: nmk checkin -n home"
+    assert (out.problem or "").endswith(said) == (there != "laid")
+
+
+def test_an_emptied_settings_file_opens_no_kill_switch(state_dir: Path) -> None:
+    """A power cut leaves files of 0 bytes; one that only has a comment, or is gone, is a wish."""
+    me, file = replace(joined(peer(2)), interface="nmk-none"), spoil(state_dir)
+    file.write_text('exit-node = "peer-2"\nkill-switch = "on"\n')
+    me, _ = take_note(me)
+    file.write_text("")
+    me, [problem] = take_note(me)
+    assert problem.message == f"{file} is empty, and was not; what it held before goes on"
+    assert problem.hint == f"write its settings anew; to have none: rm {file}"
+    assert route_wishes(me).kill_switch
+    file.write_text("# none\n")
+    assert take_note(me)[1] == ()
+    assert not route_wishes(me).kill_switch
+    file.unlink()
+    assert not route_wishes(me).kill_switch

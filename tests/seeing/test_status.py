@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import last_check_in, ping, surroundings
+from nmk.agent import last_check_in, ping
 from nmk.agent.astray import find_astray
 from nmk.agent.checks import network as checks
 from nmk.agent.checks.controller import check_claimed
@@ -290,11 +290,10 @@ def test_a_ping_that_nat_is_in_the_way_of(
     ],
 )
 def test_a_kill_switch_that_is_shut_is_told_with_what_opens_it(
-    changes: dict[str, bool], problem: str, hint: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, bool], problem: str, hint: str
 ) -> None:
     wishes = Wishes(settings={"exit-node": "peer-2", "kill-switch": "on"})
     me = replace(joined(peer(2)), wishes=wishes, **changes)  # type: ignore[arg-type]  # flags
-    monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
     found = find_way_out(me, Routing({}, problem=problem), ())
     assert found.cut_off == CutOff("kill switch", hint)
 

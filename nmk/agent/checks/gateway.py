@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import command, ends_past, find_way_out, observe
+from nmk.agent.exits import NOT_LAID, command, ends_past, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
@@ -68,18 +68,20 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
         return [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
     if out.past:
         reason = f"{out.problem}, not by the exit node {out.node}"
-        return [Finding("gateway", "broken", reason, ends_past(me, out), me.network)]
-    if out.cut_off:
+        mend = ends_past(me, out)
+    elif out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
-        return [Finding("gateway", "broken", reason, out.cut_off.next, me.network)]
-    if out.node and out.problem:
+        mend = out.cut_off.next
+    elif out.problem and NOT_LAID in out.problem:
+        reason, _, mend = out.problem.rpartition(": ")
+    elif out.node and out.problem:
         reason = f"everything is sent to {out.node}: {out.problem}"
         mend = "ip rule; ip route show table all: find what leads nowhere there"
-        return [Finding("gateway", "broken", reason, mend, me.network)]
-    if wish.routing.problem:
-        mend = command(me, "exit-node", "")
-        return [Finding("gateway", "broken", wish.routing.problem, mend, me.network)]
-    return []
+    elif wish.routing.problem:
+        reason, mend = wish.routing.problem, command(me, "exit-node", "")
+    else:
+        return []
+    return [Finding("gateway", "broken", reason, mend, me.network)]
 
 
 def _roles(me: Membership, wish: Desired) -> str:
