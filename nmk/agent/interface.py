@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import history, hooks, state, surroundings
+from nmk.agent import history, hooks, kill_switch, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
-from nmk.agent.settings import local_settings, route_wishes, take_note
+from nmk.agent.settings import local_settings, take_note
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.route_table import table_of
@@ -70,7 +70,7 @@ def apply(
     wish = desired(me, local, lan)
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason, told, run, tried):
-        is_shut = route_wishes(me).kill_switch and _shut(me, wish.surroundings, run, tried, told)
+        is_shut = kill_switch.lay_first(me, wish.surroundings, run, tried, told)
         if renamed := _name_again(me, run):
             told += renamed
             wish, is_shut = desired(me, local, lan), False  # its subnets were another's until now
@@ -96,29 +96,6 @@ def apply(
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     return replace(me, problems=(*unread, *wish.problems, *tried.problems))
-
-
-def shut(me: Membership, run: Runner) -> None:
-    """Lay the kill switch if it is wanted, and nothing else: before all that may fail or hang.
-
-    Where it cannot be laid, what comes next tries it again, and says why.
-    """
-    if me.known is None or me.phase == "joining" or not route_wishes(me).kill_switch:
-        return
-    is_up = me.phase == "joined" and not me.down
-    want = desired(me, {}, ()).surroundings if is_up else desired_when_down(me)
-    tried, told = Attempts(), list[Change]()
-    with history.recording(me, Reason("restore"), told, run, tried):
-        _shut(me, want, run, tried, told)
-
-
-def _shut(
-    me: Membership, want: Surroundings, run: Runner, tried: Attempts, told: list[Change]
-) -> bool:
-    """Lay the packet filter; whether it is there. `told`: what is done is added to it."""
-    done = surroundings.shut(me, want, run, tried)
-    told += done or ()
-    return done is not None
 
 
 def complain(me: Membership) -> None:
@@ -231,7 +208,7 @@ def remove(
     """
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason or Reason("down"), told if reason else (), run, tried):
-        is_shut = _shut(me, keep, run, tried, told)
+        is_shut = kill_switch.lay_first(me, keep, run, tried, told)
         told += _name_again(me, run)
         work = surroundings.plan(me, keep, run, is_shut=is_shut)
         live = _find_ours(me, run, tried)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_interface
 
-from nmk.agent import interface, state
+from nmk.agent import interface, kill_switch, state
 from nmk.agent.history import Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.tick import CHANGE, put_right
@@ -42,7 +42,7 @@ class _Watched(Runner):
 def shut_network(network: str, run: Runner) -> None:
     """After a reboot: a kill switch that is wanted is laid, and nothing else. Raises Locked."""
     with machine_lock(run, 0):
-        interface.shut(state.load(network), run)
+        kill_switch.lay(state.load(network), run)
 
 
 def mend_network(network: str, run: Runner) -> bool:

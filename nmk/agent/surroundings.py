@@ -36,13 +36,7 @@ from nmk.core.surroundings import (
     without_exit,
 )
 from nmk.core.tunnel import Change, Command
-from nmk.errors import (
-    CommandFailed,
-    NmkError,
-    NoteUnwritable,
-    OpenForwarding,
-    StateUnwritable,
-)
+from nmk.errors import CommandFailed, NmkError, NoteUnwritable, OpenForwarding
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import needs, routes, sysctl
@@ -62,7 +56,7 @@ _WITH_FORWARDING = (
     (IPV6_FORWARDING, "net/ipv6/conf/*/accept_ra"),
 )
 _unwritten: dict[Path, bytes] = {}  # digests that could not be written to their files
-_RENEW = "renew the packet filter"
+RENEW = "renew the packet filter"
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
 
@@ -88,26 +82,6 @@ class Work:
     stays: tuple[str, ...] = ()
 
 
-def shut(
-    me: Membership, want: Surroundings, run: Runner, tried: Attempts
-) -> tuple[Change, ...] | None:
-    """Put the filter in place before anything else is looked at; None where it is not there then.
-
-    Also where it cannot be noted on disk: a way that is open is worse than a table that is left.
-    """
-    if run.dry or want.ruleset is None or not has_tool("nft") or _not_ours(me, run):
-        return None
-    if not _is_filter_other(me, want.ruleset, run):
-        return ()
-    if "filter" not in me.laid:
-        with suppress(StateUnwritable):
-            state.save(replace(me, laid=me.laid | {"filter"}))
-    with suppress(CommandFailed):  # which is tried again in its turn, and said
-        _renew_filter(me, want.ruleset, run, tried)
-        return (Change("surroundings", _RENEW),)
-    return None
-
-
 def plan(
     me: Membership,
     want: Surroundings,
@@ -119,7 +93,7 @@ def plan(
     """What turns the machine as it is into what is wanted; nothing where they agree.
 
     `lacks`: why the filter cannot be put in place, where that has been tried; `is_shut`: it is in
-    place, as `shut` has found.
+    place.
     """
     if want.is_wall and _stops_forwarding(me, run):
         want = replace(want, ruleset=None, is_wall=False)
@@ -134,18 +108,18 @@ def plan(
     if "routes" in looks:
         live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
     if want.ruleset is not None and lacks is None:
-        lacks = packet_filter.no_nft() if not has_tool("nft") else _not_ours(me, run)
+        lacks = packet_filter.no_nft() if not has_tool("nft") else not_ours(me, run)
     if lacks and "filter" not in me.laid:
         laid -= {"filter"}
     do = _without_filter(me, want, live) if lacks else want
     renew = lacks is None and "filter" in looks and not is_shut
-    renew = renew and _is_filter_other(me, want.ruleset, run)
+    renew = renew and is_filter_other(me, want.ruleset, run)
     sysctls, found = _plan_sysctls(me, do.sysctls, run)
     back = [path for path in sysctls if path in me.found and path not in found]
     kept = _needed_by_others(back, run)
     sysctls = {path: value for path, value in sysctls.items() if path not in kept}
     commands: list[Command] = []
-    lines = [_RENEW if want.ruleset else "remove the packet filter"] * renew
+    lines = [RENEW if want.ruleset else "remove the packet filter"] * renew
     lines += [f"set {_dotted(path)} to {value}" for path, value in sysctls.items()]
     stays = [
         f"{_dotted(path)} stays {sysctl.read(path)}: {user}"
@@ -202,7 +176,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
         state.save(noted)
     if work.renew_filter and work.want.ruleset is not None:
         try:
-            _renew_filter(noted, work.want.ruleset, run, tried)
+            renew_filter(noted, work.want.ruleset, run, tried)
         except CommandFailed as error:
             return begin(noted, plan(noted, work.want, run, error), run, tried)
     return noted, work
@@ -362,7 +336,7 @@ def _kept_routers(
     return kept
 
 
-def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
+def is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
     """Whether the table differs from the one that is wanted, or was changed by others since."""
     there = packet_filter.listing(run, table_name(me.network))
     if ruleset is None:
@@ -378,7 +352,7 @@ def _is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
         return True
 
 
-def _not_ours(me: Membership, run: Runner) -> CommandFailed | None:
+def not_ours(me: Membership, run: Runner) -> CommandFailed | None:
     """Why no first table may be laid: another program has one of that name."""
     table = table_name(me.network)
     if "filter" in me.laid or is_ours(there := packet_filter.listing(run, table)) or not there:
@@ -389,7 +363,7 @@ def _not_ours(me: Membership, run: Runner) -> CommandFailed | None:
     )
 
 
-def _renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) -> None:
+def renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) -> None:
     """Put the table in place, and note what nft makes of it: its own words differ from ours."""
     packet_filter.replace(run, table_name(me.network), ruleset)
     if run.dry:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 
-from nmk.agent import interface, last_check_in, liveness, state, surroundings
+from nmk.agent import interface, kill_switch, last_check_in, liveness, state, surroundings
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Local, desired_when_down, has_roles, listen_port
@@ -246,7 +246,7 @@ def _member(network: str, run: Runner) -> Membership:
 def _begin(me: Membership, run: Runner) -> Asking:
     """What is on disk put in place, before any controller is asked; and all that is to be told."""
     if not (run.dry or surroundings.is_settled(me)):
-        interface.shut(me, run)
+        kill_switch.lay(me, run)
     local = local_settings(me.network, me)
     dump = interface.look(me, run)
     news = liveness.look(me, dump)

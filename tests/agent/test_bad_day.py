@@ -93,7 +93,7 @@ def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
     assert run.filter.rstrip().endswith("drop\n\t}\n}")
 
 
-@pytest.mark.parametrize("trouble", ["port", "name", "wg", "down", "deleted", "state"])
+@pytest.mark.parametrize("trouble", ["port", "name", "wg", "nft", "down", "deleted", "state"])
 @pytest.mark.parametrize("action", [shut_network, put_right, mend_network, check_in_network])
 @pytest.mark.usefixtures("state_dir")
 def test_a_kill_switch_comes_before_all_that_may_fail_or_hang(
@@ -109,6 +109,11 @@ def test_a_kill_switch_comes_before_all_that_may_fail_or_hang(
             if trouble == "wg" and argv[0] == "wg":
                 raise CommandFailed("wg took more than 60 s")
             return super().read(argv)
+
+        def change(self, command: Command) -> None:
+            if trouble == "nft" and "guard-input" in (command.stdin or ""):
+                raise CommandFailed("this kernel has not got all of that")
+            super().change(command)
 
     me = guarded(as_read={})
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as squatter:

@@ -1,0 +1,66 @@
+"""A kill switch that is wanted comes before all that may fail or hang, and whatever fails."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from nmk.agent import history, state
+from nmk.agent.attempts import Attempts
+from nmk.agent.desired import desired, desired_when_down
+from nmk.agent.history import Reason
+from nmk.agent.membership import Membership
+from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter, table_name
+from nmk.core.surroundings import Surroundings
+from nmk.core.tunnel import Change
+from nmk.errors import CommandFailed, StateUnwritable
+from nmk.system import filter as packet_filter
+from nmk.system.runner import Runner
+from nmk.tools import has_tool
+
+
+def lay(me: Membership, run: Runner) -> None:
+    """Lay it if it is wanted, and nothing else.
+
+    Where it cannot be laid, what comes next tries it again, and says why.
+    """
+    if me.phase == "joining":
+        return
+    is_shut = desired_when_down(me)
+    is_up = me.phase == "joined" and not me.down
+    if is_shut.ruleset is not None:
+        want = desired(me, {}, ()).surroundings if is_up else is_shut
+        tried, told = Attempts(), list[Change]()
+        with history.recording(me, Reason("restore"), told, run, tried):
+            lay_first(me, want, run, tried, told)
+
+
+def lay_first(
+    me: Membership, want: Surroundings, run: Runner, tried: Attempts, told: list[Change]
+) -> bool:
+    """Put the packet filter in place if the kill switch is in it; whether it is there now.
+
+    `told`: what is done is added to it. Also where it cannot be noted on disk: a way that is open
+    is worse than a table that is left. Of a filter that nft refuses, the kill switch alone.
+    """
+    if run.dry or want.ruleset is None or not has_tool("nft"):
+        return False
+    alone = desired_when_down(me).ruleset
+    if alone is None or not_ours(me, run):
+        return False
+    if not is_filter_other(me, want.ruleset, run):
+        return True
+    if "filter" not in me.laid:
+        with suppress(StateUnwritable):
+            state.save(replace(me, laid=me.laid | {"filter"}))
+    table = table_name(me.network)
+    with suppress(CommandFailed):  # which is tried again in its turn, and said
+        try:
+            renew_filter(me, want.ruleset, run, tried)
+        except CommandFailed:
+            if alone != want.ruleset and not packet_filter.listing(run, table):
+                packet_filter.replace(run, table, alone)  # not noted: it is not what is wanted
+            raise
+        told.append(Change("surroundings", RENEW))
+        return True
+    return False
