@@ -10,7 +10,7 @@ from nmk.agent.checks import controller, firewall, gateway, machine, network, pe
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.reach import visit_all
-from nmk.agent.salvage import LOST, leftovers
+from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.status import describe_peers, live
 from nmk.agent.tick import collect_facts
@@ -98,7 +98,7 @@ def check_leftovers(run: Runner) -> list[Finding]:
             "leftovers",
             "broken",
             f"of nmk, and of no network that this machine has a state of: {', '.join(what)}",
-            "; ".join(f"nmk leave -n {name} --force" for name in left.networks or (LOST,)),
+            left.cure,
         )
     ]
 

@@ -23,6 +23,7 @@ from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import forget_runtime, state_directory
+from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import (
     adopt,
@@ -187,6 +188,10 @@ class _Joining:
             interface.remove(before, self.run)
         left = self.run.dry and before is not None and before.interface == name
         if wireguard.exists(name) and not left:
+            lost = leftovers(self.run)
+            if name in lost.interfaces:
+                what = f"there is an interface {quote(name)} of nmk's, and no state of its network"
+                raise InterfaceTaken(what, lost.cure)
             raise InterfaceTaken(f"there is an interface {quote(name)}, and nmk did not make it")
         same = before is not None and before.phase == "joining"
         if before is None or not same or before.controller_key != self.token.controller_key:

@@ -46,6 +46,12 @@ class Leftovers:
     def __bool__(self) -> bool:
         return bool(self.networks or self.interfaces or self.orders)
 
+    @property
+    def cure(self) -> str:
+        """The commands that remove it; "" where there is nothing."""
+        names = self.networks or ((LOST,) if self else ())
+        return "; ".join(f"nmk leave -n {name} --force" for name in names)
+
 
 def leftovers(run: Runner) -> Leftovers:
     """What a state that was lost, or another version of nmk, has left. Changes nothing."""

@@ -51,6 +51,7 @@ def status(network: str | None, again: bool, output: str) -> None:
     silent (a gateway that this machine has given up for that) or off (the interface is not up).
     """
     from nmk.agent import state
+    from nmk.agent.salvage import leftovers
     from nmk.agent.status import Trails, is_reachable
     from nmk.agent.status import status as status_of
     from nmk.cli.machine_status import render_status
@@ -66,7 +67,9 @@ def status(network: str | None, again: bool, output: str) -> None:
         now = time.time()
         rows = [status_of(n, run, now, reachable=reachable, trails=trails) for n in chosen]
         if not rows and output == "table":
-            say("this machine is in no network")
+            cure = leftovers(run).cure
+            more = ("and something of nmk's is left, which may let nothing out", f"  try: {cure}")
+            say("this machine is in no network", *(more if cure else ()))
         return render_status(rows, output, line=again)
 
     if again:

@@ -10,6 +10,7 @@ from nmk.cli.nouns import Setter, dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
+from nmk.errors import NotJoined
 from nmk.system.facts import check_root
 
 COLUMNS = {"SETTING": "name", "VALUE": "value", "FROM": "from"}
@@ -38,11 +39,17 @@ def set_(
     value takes a setting back.
     """
     from nmk.agent import state
+    from nmk.agent.salvage import leftovers
     from nmk.agent.wishes import note
 
     check_root("nmk set")
-    pairs = parse_pairs(settings, EXAMPLES)
-    me = note(state.choose(network), pairs, runner(dry_run, verbose))
+    pairs, run = parse_pairs(settings, EXAMPLES), runner(dry_run, verbose)
+    try:
+        chosen = state.choose(network)
+    except NotJoined as error:  # a kill switch may stand that the lost state has laid
+        error.hint = leftovers(run).cure or error.hint
+        raise
+    me = note(chosen, pairs, run)
     if not dry_run:
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
         tell_cut_off(me, quiet=quiet)

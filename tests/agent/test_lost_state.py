@@ -45,6 +45,9 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         host.run(
             "ip", "rule", "add", "priority", "32764", "table", "main", "suppress_prefixlength", "0"
         )
+        for command in (["set", "kill-switch=off"], ["join", place.token()], ["status"]):
+            done = nmk(host, *command)
+            assert "nmk leave -n home --force" in done.stderr, done
         told = nmk(host, "doctor")
         assert "broken  leftovers" in told.stdout, told
         assert "home" in told.stdout
