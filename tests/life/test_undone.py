@@ -97,6 +97,17 @@ def test_what_another_program_removed_is_back(home: Home, agent: Process, what: 
     assert agent.output.count("another program") == 1
 
 
+def test_forwarding_that_another_program_switches_on_lets_nobody_through(
+    home: Home, agent: Process
+) -> None:
+    before = laid(home.laptop)
+    home.laptop.run("sysctl", "net.ipv4.ip_forward=1")
+    poll(lambda: "\tchain forward {" in laid(home.laptop)["filter"], SOON, "filter")
+    home.laptop.run("sysctl", "net.ipv4.ip_forward=0")
+    poll(lambda: laid(home.laptop) == before, SOON, f"{before} again")
+    assert "keeping" in agent.output
+
+
 def test_nothing_waits_for_a_controller_that_takes_its_time(home: Home, agent: Process) -> None:
     """It accepts connections, and says nothing: looks go on, and SIGTERM ends the agent at once."""
     before, said = laid(home.laptop), mended(home.laptop)
