@@ -125,11 +125,12 @@ def add(
         say(f"note: {options['as']} stands for itself, so it is routed as it is")
     if made in before:
         say(f"nothing to change: {node} is that gateway of {name} already")
-        return
-    if dry_run:
+    elif dry_run:
         say(f"would make {node} an {role} gateway of {name}")
+    else:
+        say(f"{node} is an {role} gateway of {name}", f"  next: {next_step(made)}")
+    if dry_run:
         return
-    say(f"{node} is an {role} gateway of {name}", f"  next: {next_step(made)}")
     clients = api.call_list(f"/networks/{segment(name)}/extclients")
     if role == "egress":
         had = {cidr for row in before if row["node"] == node for cidr in row["ranges"]}

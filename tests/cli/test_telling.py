@@ -292,6 +292,15 @@ def test_an_admin_api_that_others_reach_is_noted(
     assert "on off" not in told
 
 
+def test_whose_mtu_it_is_that_changed_is_said(net: Net) -> None:
+    net.ingress("gate", endpoint="192.0.2.7:51821")
+    net.add_client("shop", routes="192.168.60.0/24")
+    assert nmk("network", "set", "home", "mtu=1380", "keepalive=0").code == 0
+    assert "shop is stale: mtu of the network is 1380 now" in nmk("extclient", "list").err
+    assert net.call("PATCH", "", {"settings": {"mtu": 1420, "keepalive": 60}}).status == 200
+    assert "shop is stale: keepalive of the network is 60 now" in nmk("extclient", "list").err
+
+
 def test_how_long_a_copy_is_shown_is_said(controller: Inside, net: Net) -> None:
     web = net.join("web", interval=60)
     presence, identity = controller.controller.presence, b64encode(web.identity.public).decode()
