@@ -10,6 +10,7 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.desired import desired, desired_when_down
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
+from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter, table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
@@ -24,15 +25,13 @@ def lay(me: Membership, run: Runner) -> None:
 
     Where it cannot be laid, what comes next tries it again, and says why.
     """
-    if me.phase == "joining":
+    if me.phase == "joining" or not route_wishes(me).kill_switch:
         return
-    is_shut = desired_when_down(me)
-    is_up = me.phase == "joined" and not me.down
-    if is_shut.ruleset is not None:
-        want = desired(me, {}, ()).surroundings if is_up else is_shut
-        tried, told = Attempts(), list[Change]()
-        with history.recording(me, Reason("restore"), told, run, tried):
-            lay_first(me, want, run, tried, told)
+    is_up = me.known is not None and me.phase == "joined" and not me.down
+    want = desired(me, {}, ()).surroundings if is_up else desired_when_down(me)
+    tried, told = Attempts(), list[Change]()
+    with history.recording(me, Reason("restore"), told, run, tried):
+        lay_first(me, want, run, tried, told)
 
 
 def lay_first(
