@@ -27,9 +27,10 @@ from nmk.core.surroundings import (
     compile_surroundings,
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
-from nmk.errors import BadView, FamilyOff, ToolMissing
+from nmk.errors import BadView, FamilyOff
 from nmk.system import sysctl
-from nmk.tools import has_tool, install_hint
+from nmk.system.filter import no_nft
+from nmk.tools import has_tool
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
 
@@ -68,11 +69,10 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
-    if not has_tool("nft") and not (view.gateway.roles or wishes.guarded):
+    if not (has_tool("nft") or view.gateway.roles or wishes.guarded or around.is_wall):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
         if names.forwards:
-            none = ToolMissing("nft is not installed", install_hint("nft"))
-            problems += (problem_of(open_forwarding(me, none)),)
+            problems += (problem_of(open_forwarding(me, no_nft())),)
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
     tunnel = compile_tunnel(view, own, routing.ranges, out, watched(view, wishes))

@@ -36,7 +36,13 @@ from nmk.core.surroundings import (
     without_exit,
 )
 from nmk.core.tunnel import Change, Command
-from nmk.errors import CommandFailed, NmkError, NoteUnwritable, OpenForwarding
+from nmk.errors import (
+    CommandFailed,
+    NmkError,
+    NoteUnwritable,
+    OpenForwarding,
+    ToolMissing,
+)
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
 from nmk.system import needs, routes, sysctl
@@ -270,8 +276,9 @@ def _stops_forwarding(me: Membership, run: Runner) -> bool:
 
 def open_forwarding(me: Membership, why: NmkError) -> OpenForwarding:
     """What is to be said where this machine forwards, and nothing keeps the network in."""
+    said = "nft is not installed" if isinstance(why, ToolMissing) else why.message
     return OpenForwarding(
-        f"this machine forwards, and others of {me.network} get by it where it gets: {why.message}",
+        f"this machine forwards, and others of {me.network} get by it where it gets: {said}",
         why.hint,
     )
 

@@ -245,6 +245,10 @@ def test_who_forwards_and_can_have_no_filter_is_told_and_stays_in(laptop: Host) 
     assert told(laptop, "applied")["level"] == "ok"
     tables = laptop.run("nft", "list", "tables").stdout.splitlines()
     assert sorted(tables) == ["table inet nmk-home", "table inet nmk-other"]
+    laptop.run("mv", "/usr/sbin/nft", "/usr/sbin/nft.away")
+    check_in(laptop)  # what was laid is there, and nobody can look
+    assert "nft is not installed" in told(laptop, "applied")["reason"]
+    laptop.run("mv", "/usr/sbin/nft.away", "/usr/sbin/nft")
 
 
 def test_a_table_that_only_has_a_networks_name_is_left_alone(laptop: Host) -> None:

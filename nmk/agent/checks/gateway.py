@@ -32,7 +32,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     wish = desired(me, local, collect_facts(me, local).lan)
     is_idle = me.down or me.phase == "deleted"
     want = desired_when_down(me) if is_idle else wish.surroundings
-    if want.ruleset and not has_tool("nft"):
+    if want.ruleset and not (want.is_wall or has_tool("nft")):
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
         mend = install_hint("nft")
         return [Finding("gateway", "broken", reason, mend, me.network)]
