@@ -63,14 +63,12 @@ def addresses(peer: Host) -> list[str]:
     run("install", "-m", "755", str(NMK), str(PROGRAM))
     run("nmk", "service", "install", "server")
     run("nmk", "network", "create", "home", "10.77.0.0/24", "fd77::/64")
-    run("nmk", "join", "-", "--name", "door", typed=run("nmk", "key", "create"))
-    peer.run("nmk", "join", "-", input=run("nmk", "key", "create"))
+    token = run("nmk", "key", "create", "--uses", "2")
+    peer.run("nmk", "join", "-", input=token)
+    run("nmk", "join", "-", "--name", "door", typed=token)
     peer.run("nmk", "checkin")
-    [door] = [
-        n for n in json.loads(run("nmk", "node", "list", "-o", "json")) if n["name"] == "door"
-    ]
-    found: list[str] = door["addresses"]
-    return found
+    [link] = json.loads(run("ip", "-j", "address", "show", "dev", INTERFACE))
+    return [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
 
 
 def test_the_units_start_and_the_mesh_works(peer: Host, addresses: list[str]) -> None:
