@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -21,7 +20,9 @@ def own_command(path: str) -> str:
     file = running_file()
     if file is None:
         return "nmk"
-    found = shutil.which("nmk", path=path)
+    from shutil import which  # with all that it can unpack: too much for each start
+
+    found = which("nmk", path=path)
     is_found = found is not None and file.exists() and file.samefile(found)
     return "nmk" if is_found else shlex.quote(str(file))
 

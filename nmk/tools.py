@@ -7,7 +7,6 @@ its name for the package.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -71,7 +70,9 @@ def search_path() -> str:
 
 def has_tool(name: str) -> bool:
     """Whether a program is installed."""
-    return shutil.which(name, path=search_path()) is not None
+    from shutil import which  # with all that it can unpack: too much for each start
+
+    return which(name, path=search_path()) is not None
 
 
 def install_hint(tool: str) -> str:

@@ -67,7 +67,7 @@ def test_a_local_user_cannot_hold_up_a_command(open_place: Path) -> None:
 @as_root
 def test_a_local_user_cannot_hold_up_a_controller(open_place: Path) -> None:
     start = "import sys, pathlib; from nmk.server.datadir import DataDir as D; "
-    start += "D(pathlib.Path(sys.argv[1]))"
+    start += "data = D(pathlib.Path(sys.argv[1]))\nwith data.first_start(): pass"
     subprocess.run([sys.executable, "-c", start, str(open_place)], check=True)
     open_place.chmod(0o755)
     (open_place / "lock").chmod(0o644)

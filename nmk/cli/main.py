@@ -117,7 +117,7 @@ def run(args: list[str]) -> int:
     """Run one command; the exit code. Errors are printed, none escapes."""
     output.open_streams()
     output.expect_json(args)
-    output.name_program(own_command(search_path()), COMMANDS)
+    output.name_program(lambda: own_command(search_path()), COMMANDS)
     try:
         result = nmk.main(args, prog_name="nmk", standalone_mode=False)
     except OutputFailed as error:

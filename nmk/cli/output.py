@@ -15,7 +15,6 @@ from contextlib import suppress
 from errno import EPIPE
 from io import TextIOWrapper
 from itertools import accumulate, chain, pairwise
-from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, TextIO, TypeVar
 
@@ -32,7 +31,7 @@ _TIED = "\u00a0"  # a space that no line ends at; `plain` leaves none in a cell
 _INDENT = 4  # of what stands under a row
 FORMATS = ("table", "json", "name")
 _mode: dict[str, str] = {}  # what -o said, so that an error leaves in the same form
-_called: tuple[str, Collection[str]] = ("nmk", ())
+_called: tuple[Callable[[], str], Collection[str]] = (lambda: "nmk", ())
 
 
 def output_option(command: Command) -> Command:
@@ -64,15 +63,16 @@ def expect_json(args: Sequence[str]) -> None:
     _mode["quiet"] = ""
 
 
-def name_program(program: str, commands: Collection[str]) -> None:
-    """Let hints name the program as it is started on this machine."""
+def name_program(program: Callable[[], str], commands: Collection[str]) -> None:
+    """Let hints name the program as it is started on this machine; asked when there is one."""
     global _called  # noqa: PLW0603  # one a process, as the streams
     _called = (program, commands)
 
 
 def as_called(text: str) -> str:
     """A text with the commands of nmk in it as they are typed here."""
-    return call_by(text, *_called)
+    program, commands = _called
+    return call_by(text, program(), commands)
 
 
 def quiet_option(command: Command) -> Command:
@@ -129,6 +129,8 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     is_bounded = headings and rows and sys.stdout is not None and sys.stdout.isatty()
     folded: list[list[str]] = []
     if is_bounded:
+        from shutil import get_terminal_size  # with all that it can unpack: too much for each start
+
         headings, cells, folded = _fit(list(headings), cells, get_terminal_size().columns)
     table = tabulate(cells, headings, tablefmt="plain", disable_numparse=True)
     if not folded:

@@ -59,7 +59,8 @@ class Population:
 def populate(directory: Path, count: int) -> Population:
     """Make a controller's data directory with a network of `count` nodes."""
     data = DataDir(directory)
-    store = Store(open_engine(f"sqlite://{data.database}"))
+    with data.first_start():
+        store = Store(open_engine(f"sqlite://{data.database}"))
     nodes = tuple(Identity.generate() for _ in range(count))
     mesh, ticket, first = found_network()
     everywhere = replace(first.commit, network=EVERYWHERE, id=secrets.token_hex(8))

@@ -24,7 +24,7 @@ def everything(mesh: Mesh) -> dict[str, object]:
     """All that an admin sees, but for when machines were heard of."""
     shown = {noun: mesh.json(noun, "list", "-n", "home") for noun in ("node", "key")}
     for node in shown["node"]:
-        del node["last_seen"], node["check_in"]
+        del node["last_seen"], node["check_in"], node["state"]
     return {
         **shown,
         "network": mesh.json("network", "list"),

@@ -51,7 +51,7 @@ def memory(served: Served) -> dict[str, Any]:
     """All that the admin API tells of the network, but how check-ins went: that is no change."""
     nodes = served.nodes()
     for node in nodes.values():
-        del node["last_seen"], node["check_in"]
+        del node["last_seen"], node["check_in"], node["state"]
     return {
         "network": served.call("GET", "/networks/home"),
         "keys": served.call_list("/networks/home/keys"),
