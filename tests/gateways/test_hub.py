@@ -476,6 +476,9 @@ HINTS = {
 }
 
 
+DEVICES = ("find", "/dev", "-maxdepth", "1", "-printf", "%M %f\n")
+
+
 @pytest.mark.parametrize("what", NO_FILES)
 def test_what_is_no_file_or_could_not_be_renamed_is_refused_first(
     mesh: Mesh, joined: Hub, remote: dict[str, str], what: str
@@ -483,14 +486,14 @@ def test_what_is_no_file_or_could_not_be_renamed_is_refused_first(
     host = joined.host
     prepare, name, culprit = NO_FILES[what]
     host.run("sh", "-c", f"mkdir /root/hub && cd /root/hub && {prepare}")
-    devices = host.run("ls", "-l", "/dev").stdout
+    devices = host.run(*DEVICES).stdout
     with nothing_changes(mesh, host):
         path = f"/root/hub/{name}" if "/" not in name else name
         refused = refusal(host, remote, file=path)
     assert culprit in refused.message
     assert refused.exit_code == 2
     assert refused.hint == HINTS.get(what, refused.hint) != "nmk --help"
-    assert host.run("ls", "-l", "/dev").stdout == devices
+    assert host.run(*DEVICES).stdout == devices
     host.run("sh", "-c", "umount /root/hub 2>/dev/null; rm -r /root/hub")
 
 

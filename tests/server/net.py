@@ -97,15 +97,15 @@ class Net:
 
     def everything(self) -> list[Any]:
         """All that can be seen of the network, its revision too, but no times that go on."""
+        try:  # first: whoever has been silent for long is shown to be late
+            self.witness.check_in()
+        except Refused as refused:  # asked whether it speaks just now, as after many changes
+            self.witness.check_in(cookie=refused.data["cookie"])
         pages = [self.get(page) for page in PAGES]
         for found in (*pages[1], *pages[-1]):
             found.pop("last_seen", None)
             found.pop("handshake", None)
             found.pop("check_in", None)
-        try:
-            self.witness.check_in()
-        except Refused as refused:  # asked whether it speaks just now, as after many changes
-            self.witness.check_in(cookie=refused.data["cookie"])
         return [*pages, self.witness.at]
 
     @contextmanager
