@@ -92,7 +92,7 @@ def invite(
         ssh_options = (*ssh_options, "StrictHostKeyChecking=accept-new")
     named = tuple(str(parse_range(text)) for text in ranges)
     chosen = list(dict.fromkeys(parse_machine(m) for m in machines))
-    ask = sys.stdin.isatty() and min(jobs, len(chosen)) == 1
+    ask = sys.stdin is not None and sys.stdin.isatty() and min(jobs, len(chosen)) == 1
     name = api.network(network)
     archive = make_archive_of_running()
     check_ssh()

@@ -272,7 +272,7 @@ def read_token(argument: str | None, file: str | None) -> str:
             with Path(file).open("rb") as opened:
                 return opened.read(MOST_TOKEN_BYTES).decode()
         if argument == "-":
-            return sys.stdin.buffer.read(MOST_TOKEN_BYTES).decode()
+            return sys.stdin.buffer.read(MOST_TOKEN_BYTES).decode() if sys.stdin else ""
     except (OSError, UnicodeDecodeError) as error:
         where = f" from {quote(file)}" if file else ""
         why = getattr(error, "strerror", None) or "it is no text"

@@ -146,14 +146,17 @@ def _text(path: Path) -> str:
     return _content(path).decode(errors="replace")
 
 
+_PEER_FIELDS = 9  # of a line of `wg show all dump`; an interface has five (wg(8))
+
+
 def endpoints(run: Runner) -> dict[str, str]:
     """Where peers of any interface of this machine are called, and the interface of each."""
     try:
-        lines = run.read(["wg", "show", "all", "endpoints"]).splitlines()
+        lines = run.read(["wg", "show", "all", "dump"]).splitlines()
     except CommandFailed:  # of one interface that cannot be read
         return {}
-    fields = [line.split("\t") for line in lines]
-    return {f[2]: f[0] for f in fields if len(f) == 3 and f[2] != "(none)"}
+    peers = (fields for line in lines if len(fields := line.split("\t")) == _PEER_FIELDS)
+    return {peer[3]: peer[0] for peer in peers if peer[3] != "(none)"}
 
 
 def creations(interface: str) -> list[Command]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from nmk.cli import main
+from tests.cli.inprocess import nmk
 
 LACKS = {
     "no memory is left": MemoryError(),
@@ -41,3 +44,11 @@ def test_what_is_nobodys_fault_but_ours_is_an_internal_error(
     monkeypatch.setattr(main.nmk, "main", fail)
     assert main.run(["checkin"]) == 1
     assert "internal error" in capsys.readouterr().err
+
+
+def test_a_closed_input_holds_no_token(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    done = nmk("join", "-")
+    assert done.code == 2
+    assert "internal error" not in done.err
+    assert not list(state_dir.iterdir())

@@ -189,3 +189,21 @@ def test_the_owners_choice_of_a_userspace_wireguard(host: Host) -> None:
         """,
     )
     assert shown == {"shown": ["[#] my-wireguard nmk-home"], "made": True}
+
+
+def test_where_all_peers_of_all_interfaces_are_called(host: Host) -> None:
+    """`wg show all endpoints` names an interface once, and one without peers on the next line."""
+    shown = run_in(
+        host,
+        """
+        keys = [public_key(generate_private_key()) for _ in range(4)]
+        for name in ("wga", "wgb", "wgc"):
+            make(name)
+        called = [f"10.99.0.{number}:51820" for number in (5, 6)] + ["[fd99::7]:51820"]
+        for key, endpoint in zip(keys, called):
+            subprocess.run(["wg", "set", "wgb", "peer", key, "endpoint", endpoint], check=True)
+        subprocess.run(["wg", "set", "wgb", "peer", keys[3]], check=True)
+        show(found=wireguard.endpoints(run), called=called)
+        """,
+    )
+    assert shown["found"] == dict.fromkeys(shown["called"], "wgb")
