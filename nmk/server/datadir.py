@@ -68,6 +68,7 @@ class DataDir:
             self._close()
             self._lock = self._take_lock()
             self.is_new = not self.key_file.exists()
+            self._is_key_new = self.is_new and not self._new_key.exists()
             if self.is_new and self.database.exists() and not self._new_key.exists():
                 raise StoreUnusable(
                     f"{self.database} is there and {self.key_file} is not",
@@ -123,12 +124,13 @@ class DataDir:
     def first_start(self) -> Iterator[None]:
         """A key that was made at this start is the controller's only when the block succeeds.
 
-        One that was cut short begins again with the same key. Raises StoreUnavailable.
+        One that was cut short, or found no database that answers, begins again with the same key:
+        the database may be bound to it. Raises StoreUnavailable.
         """
         try:
             yield
-        except NmkError:
-            if self.is_new:
+        except NmkError as error:
+            if self._is_key_new and not isinstance(error, StoreUnavailable):
                 self._new_key.unlink(missing_ok=True)
             raise
         if self.is_new:

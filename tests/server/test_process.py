@@ -9,11 +9,13 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
+from nmk.server.datadir import DataDir
 from tests.engines.plugin import MakeDatabase
 from tests.lab.polling import patient, poll
 from tests.server.process import Controller, clean_environment, started
@@ -167,6 +169,32 @@ def test_a_database_without_its_key_is_not_served(controller: Controller) -> Non
     assert ended.returncode == 1
     assert "controller.key" in ended.stderr
     assert not (controller.data / "controller.key").exists()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreUnusable])
+@pytest.mark.parametrize("is_cut", [True, False], ids=["cut short before", "first"])
+def test_a_key_that_a_database_may_be_bound_to_stays(
+    tmp_path: Path, error: type[NmkError], is_cut: bool
+) -> None:
+    """Of a first start: cut short, then failing; or one that lost its database on the way."""
+
+    def start(ends: type[NmkError] | None) -> bytes:
+        data = DataDir(tmp_path / "data")
+        with closing(data._lock), suppress(*[ends] if ends else ()), data.first_start():
+            data.database.touch()
+            if ends:
+                raise ends("what it says")
+        return data.identity.public
+
+    if is_cut:
+        first = DataDir(tmp_path / "data")
+        first._lock.close()
+        assert start(error) == start(None) == first.identity.public
+    elif error is StoreUnavailable:
+        assert start(error) == start(None)
+    else:
+        start(error)
+        assert not list((tmp_path / "data").glob("*controller.key*"))
 
 
 @pytest.mark.parametrize("what", ["is not there", "is empty"])
