@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -27,7 +28,7 @@ from nmk.core.surroundings import (
     compile_surroundings,
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
-from nmk.errors import BadView, FamilyOff
+from nmk.errors import BadInput, BadView, FamilyOff
 from nmk.system import sysctl
 from nmk.system.filter import no_nft
 from nmk.tools import has_tool
@@ -64,7 +65,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
     alive = (other for other in others if other.phase == "joined" and not other.down)
-    any_exit = routing.exit is not None or any(route_wishes(other).exit_node for other in alive)
+    any_exit = routing.exit is not None or any(_may_exit(other) for other in alive)
     names = _filter_names(me, others)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
@@ -120,10 +121,17 @@ def listen_port(me: Membership, local: Local) -> int:
 
 
 def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
-    """`others`: those whose state can be read; of the rest nobody knows any roles."""
+    """`others`: those whose state can be read; of the rest nobody knows any roles.
+
+    Nor of those whose owner's wishes cannot be read: they are no way for this network either.
+    """
     meshes = other_interfaces(me, others)
     lans = tuple(c.range for c in own_lans(me, others) if c.owner not in meshes)
-    opened = {other.interface for other in others if has_roles(other)}
+    opened = set[str]()
+    for other in others:
+        with suppress(BadInput):
+            if has_roles(other):
+                opened.add(other.interface)
     return ruleset.Own(
         table_name(me.network),
         me.interface,
@@ -133,8 +141,16 @@ def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
     )
 
 
+def _may_exit(other: Membership) -> bool:
+    """Whether it wants an exit node; also where nobody can tell: the stricter rules are safe."""
+    try:
+        return route_wishes(other).exit_node is not None
+    except BadInput:
+        return True
+
+
 def has_roles(me: Membership) -> bool:
-    """Whether the network has this machine forward, and its owner agrees."""
+    """Whether the network has this machine forward, and its owner agrees. Raises BadInput."""
     return bool(
         me.phase == "joined" and me.known and me.known.view.gateway.roles and route_wishes(me).roles
     )

@@ -20,12 +20,17 @@ from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
 
+def is_wanted(me: Membership) -> bool:
+    """Whether the owner wants one, in a network that let this machine in. Raises BadInput."""
+    return me.phase != "joining" and route_wishes(me).kill_switch
+
+
 def lay(me: Membership, run: Runner) -> None:
     """Lay it if it is wanted, and nothing else.
 
     Where it cannot be laid, what comes next tries it again, and says why.
     """
-    if me.phase == "joining" or not route_wishes(me).kill_switch:
+    if not is_wanted(me):
         return
     is_up = me.known is not None and me.phase == "joined" and not me.down
     want = desired(me, {}, ()).surroundings if is_up else desired_when_down(me)

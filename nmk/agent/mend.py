@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_interface
 
-from nmk.agent import interface, kill_switch, state
+from nmk.agent import interface, kill_switch, state, surroundings
 from nmk.agent.history import Reason
-from nmk.agent.lock import machine_lock
+from nmk.agent.lock import PERSON_SECONDS, machine_lock
 from nmk.agent.tick import CHANGE, put_right
 from nmk.core.tunnel import Command
+from nmk.errors import NmkError
 from nmk.system.facts import own_addresses, own_subnets
 from nmk.system.runner import Runner
 
@@ -39,10 +41,25 @@ class _Watched(Runner):
         self._inner.change(command)
 
 
-def shut_network(network: str, run: Runner) -> None:
-    """After a reboot: a kill switch that is wanted is laid, and nothing else. Raises Locked."""
-    with machine_lock(run, 0):
+def shut_network(network: str, run: Runner, seconds: float = 0.0) -> None:
+    """After a reboot: a kill switch that is wanted is laid, and nothing else.
+
+    `seconds`: to wait for another run. Raises Locked, and what is wrong with the network's files.
+    """
+    with machine_lock(run, seconds):
         kill_switch.lay(state.load(network), run)
+
+
+def shut_networks(run: Runner) -> None:
+    """The same of all networks without a filter noted since the boot, before any is waited for.
+
+    What fails here is tried again, and said, by each network's own check-in.
+    """
+    for network in () if run.dry else state.networks():
+        with suppress(NmkError):
+            me = state.load(network)
+            if not surroundings.is_settled(me) and kill_switch.is_wanted(me):
+                shut_network(network, run, PERSON_SECONDS)
 
 
 def mend_network(network: str, run: Runner) -> bool:

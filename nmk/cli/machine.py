@@ -147,10 +147,12 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     """
     from nmk.agent import patience, state
     from nmk.agent.interface import complain
+    from nmk.agent.mend import shut_networks
     from nmk.agent.tick import check_in_network
     from nmk.agent.wake import wake
 
     check_root("nmk checkin")
+    shut_networks(runner(dry_run, verbose))
     if splay and not dry_run:
         time.sleep(random.uniform(0, splay))  # noqa: S311  # spreads load, hides nothing
     if quiet and not network and not state.networks():

@@ -10,19 +10,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from nmk.agent import history, interface, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership, Wishes
-from nmk.agent.mend import UNDONE, mend_network, shut_network
+from nmk.agent.mend import UNDONE, mend_network, shut_network, shut_networks
 from nmk.agent.places import make_runtime_directory
 from nmk.agent.settings import route_wishes, take_note
 from nmk.agent.status import way_out
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
+from nmk.cli import machine
+from nmk.core.gateways import Egress, Gateway
 from nmk.core.route_table import NO_TABLE
 from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.tunnel import Command
@@ -91,6 +95,81 @@ def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
         action("home", run)
     assert "agent.toml" not in raised.value.message
     assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+def of_alpha() -> Membership:
+    """The machine's other network, as 0.2.0 left it: that gives the machine a role."""
+    me = replace(joined(peer(2)), network="alpha", interface="nmk-alpha", order=1, as_read=None)
+    assert me.known
+    view = replace(me.known.view, gateway=Gateway(egress=Egress(("172.20.5.0/24",))))
+    return replace(me, known=replace(me.known, view=view), urls=("http://127.0.0.1:9",))
+
+
+@pytest.mark.parametrize("as_read", [None, {}], ids=["of 0.2.0", "noted"])
+@pytest.mark.parametrize("action", [shut_network, put_right, check_in_network])
+@pytest.mark.parametrize("idle", [{}, {"down": True}], ids=["up", "down"])
+def test_a_kill_switch_is_laid_whatever_another_networks_settings_say(
+    state_dir: Path,
+    action: Callable[[str, Runner], object],
+    as_read: dict[str, dict[str, int | str]] | None,
+    idle: dict[str, Any],
+) -> None:
+    spoil(state_dir)
+    state.save(of_alpha())
+    state.save(replace(guarded(as_read=as_read), **idle))
+    run = Noting()
+    with suppress(NmkError):  # no interface can be made here
+        action("home", run)
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
+    assert "nmk-alpha" in run.filter  # which is closed to this network
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "alpha")], ids=["all", "another"])
+@pytest.mark.parametrize("is_dry", [False, True], ids=["run", "dry"])
+def test_a_check_in_lays_the_kill_switch_of_every_network_before_it_waits(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], is_dry: bool
+) -> None:
+    """For its turn by `--splay`, and for the controller of another network."""
+
+    class Home(Noting):
+        dry = is_dry
+
+        def change(self, command: Command) -> None:
+            if "nmk-home" not in (command.stdin or ""):
+                raise CommandFailed("nothing else can be done here")
+            super().change(command)
+
+    run, seen = Home(), list[tuple[str, str]]()
+
+    def answer(_: Asked) -> bytes:
+        seen.append(("asked", run.filter))
+        return b"no HTTP"
+
+    def wait(_: float) -> None:
+        seen.append(("waits", run.filter))
+
+    monkeypatch.setattr(machine, "check_root", lambda _: None)
+    monkeypatch.setattr(machine, "runner", lambda *_: run)
+    monkeypatch.setattr(machine, "time", SimpleNamespace(sleep=wait))
+    (state_dir / "aaa.json").write_text("damaged")
+    with Door(answer) as door:
+        state.save(replace(of_alpha(), urls=(door.url,)))
+        state.save(guarded(as_read={}))
+        dry = ("--dry-run",) if is_dry else ()
+        CliRunner().invoke(machine.checkin, ["--quiet", "--splay", "1", *options, *dry])
+    assert {when for when, _ in seen} == {"asked"} if is_dry else {"asked", "waits"}
+    assert all(bool(there) != is_dry for _, there in seen)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_that_is_there_costs_a_check_in_nothing() -> None:
+    class Idle(Noting):
+        def read(self, argv: Sequence[str]) -> str:
+            raise AssertionError(argv)
+
+    state.save(guarded(as_read={}))
+    shut_networks(Noting())
+    shut_networks(Idle())
 
 
 @pytest.mark.parametrize("trouble", ["port", "name", "wg", "nft", "down", "deleted", "state"])
