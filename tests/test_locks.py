@@ -27,7 +27,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def held(path: Path, user: int | None = None) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the lock on a file or directory, if it can get it."""
     code = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); print(); input()"
-    command = (sys.executable, "-I", "-c", code, str(path))
+    python = os.path.realpath(sys.executable)  # which others may run, wherever this checkout is
+    command = (python, "-I", "-c", code, str(path))
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, user=user,

@@ -90,6 +90,7 @@ def place() -> Iterator[Place]:
 
 def test_a_join_says_what_it_does_and_what_comes_next(place: Place) -> None:
     host = place.machine("talks")
+    host.run("mkdir", "-p", "/etc/cron.d")
     done = nmk(host, "join", "-", stdin=place.token())
     assert done.returncode == 0
     assert done.stdout == ""

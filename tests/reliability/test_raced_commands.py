@@ -73,7 +73,8 @@ def test_a_person_waits_for_another_run_and_a_check_in_does_not(anna: Host) -> N
         return holder
 
     def who_has_it_open() -> list[str]:
-        return anna.run("fuser", lock, check=False).stdout.split()
+        find = f"find /proc/[0-9]*/fd -lname {lock}"
+        return anna.run("sh", "-c", find, check=False).stdout.split()
 
     holder = hold()
     at_once = anna.run("nmk", "checkin", "--quiet", check=False)
