@@ -17,6 +17,7 @@ from nmk.agent import state
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.agent.unmarked import leave_out_exit, why_unmarked, without_mark
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.route_table import (
@@ -24,8 +25,6 @@ from nmk.core.route_table import (
     RouteTable,
     describe_table,
     plan_table,
-    rules_of,
-    table_of,
 )
 from nmk.core.ruleset import KILL, is_ours
 from nmk.core.surroundings import (
@@ -72,8 +71,9 @@ class Work:
 
     `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
     `table`: the routes and rules, where they have to be laid anew; `laid`: what there is when all
-    is done. `lacks`: why there is no filter where one is wanted; what must
-    not be without it is left out then. `stays`: what of nmk's others need, a line each.
+    is done. `lacks`: why there is no filter where one is wanted; what must not be without it is
+    left out then. `unmarked`: why the exit node is. `stays`: what of nmk's others need, a line
+    each.
     """
 
     want: Surroundings
@@ -85,6 +85,7 @@ class Work:
     laid: frozenset[Kind] = frozenset()
     changes: tuple[Change, ...] = ()
     lacks: NmkError | None = None
+    unmarked: NmkError | None = None
     stays: tuple[str, ...] = ()
 
 
@@ -112,12 +113,13 @@ def plan(
     looks = laid | me.laid
     live = NO_TABLE
     if "routes" in looks:
-        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
+        live = routes.probe_table(run, me.order, me.interface)
     if want.ruleset is not None and lacks is None:
         lacks = packet_filter.no_nft() if not has_tool("nft") else not_ours(me, run)
     if lacks and "filter" not in me.laid:
         laid -= {"filter"}
     do = _without_filter(me, want, live) if lacks else want
+    do, unmarked = without_mark(me, do)
     renew = lacks is None and "filter" in looks and not is_shut
     renew = renew and is_filter_other(me, want.ruleset, run)
     sysctls, found = _plan_sysctls(me, do.sysctls, run)
@@ -149,6 +151,7 @@ def plan(
         laid=laid,
         changes=tuple(Change("surroundings", line) for line in lines),
         lacks=lacks,
+        unmarked=unmarked,
         stays=tuple(stays),
     )
 
@@ -171,6 +174,8 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
 
     Raises StateUnwritable.
     """
+    if work.unmarked:
+        tried.errors.append(work.unmarked)
     if work.lacks:
         tried.errors.append(open_forwarding(me, work.lacks) if work.want.is_wall else work.lacks)
     if _settled_file(me) in _unwritten and not (work.renew_filter or run.dry):
@@ -203,11 +208,14 @@ def lay(me: Membership, work: Work, run: Runner, tried: Attempts) -> None:
         if sysctl.read(path) not in {None, value}:
             with tried.step():
                 sysctl.write(run, path, value)
-    commands = list(work.commands)
-    if work.table is not None:
+    commands, table = list(work.commands), work.table
+    if table is not None:
+        if not (run.dry or work.unmarked) and (error := why_unmarked(me, work.want)):
+            tried.errors.append(error)
+            table = leave_out_exit(me, table)
         # With the last address of a family the kernel has taken the routes away by itself.
-        live = routes.probe_table(run, table_of(me.order), rules_of(me.order).all)
-        commands = [*plan_table(me.order, me.interface, work.table, live), *commands]
+        live = routes.probe_table(run, me.order, me.interface)
+        commands = [*plan_table(me.order, me.interface, table, live), *commands]
     for command in commands:
         with tried.step():
             run.change(command)

@@ -10,7 +10,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from nmk.core.overlap import Place
-from nmk.core.route_table import RouteTable, order_of, rules_of
+from nmk.core.route_table import RouteTable, order_of, rules_of, table_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -118,16 +118,20 @@ def leaves_by(run: Runner, address: str, mark: int = 0) -> str | None:
     return None if route.get("type", "unicast") != "unicast" else route.get("dev")
 
 
-def probe_table(run: Runner, number: int, rules: Collection[tuple[int, str]]) -> RouteTable:
-    """A routing table as it is, and which of the rules there are, as `ip rule add` takes them."""
+def probe_table(run: Runner, order: int, interface: str) -> RouteTable:
+    """The routing table of the network with this order, and which of its rules there are.
+
+    What leads elsewhere than into the interface is another program's.
+    """
     led: set[str] = set()
     found: set[tuple[int, str]] = set()
     for family in (4, 6):
-        for route in _table(run, family, number):
-            cidr = route.get("dst", "default")
-            led.add(_DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
+        for route in _table(run, family, table_of(order)):
+            if route.get("dev") == interface:
+                cidr = route.get("dst", "default")
+                led.add(_DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
         there = _read_rules(run, family)
-        found |= {rule for rule in rules if rule[0] == family and rule[1] in there}
+        found |= {rule for rule in rules_of(order).all if rule[0] == family and rule[1] in there}
     return RouteTable(frozenset(led), frozenset(found))
 
 

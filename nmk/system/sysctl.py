@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nmk.errors import CommandFailed
@@ -45,6 +46,11 @@ def why_no_ipv6(interface: str) -> str | None:
 def paths(pattern: str) -> list[str]:
     """The settings whose paths fit a pattern."""
     return sorted(str(path.relative_to(_ROOT)) for path in _ROOT.glob(pattern))
+
+
+def is_writable(path: str) -> bool:
+    """Whether it looks so: not where /proc/sys is mounted read-only (access(2), EROFS)."""
+    return os.access(_ROOT / path, os.W_OK)
 
 
 def write(run: Runner, path: str, value: str) -> None:

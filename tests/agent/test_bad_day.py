@@ -27,8 +27,10 @@ from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
 from nmk.cli import machine
 from nmk.core.gateways import Egress, Gateway
-from nmk.core.route_table import NO_TABLE
-from nmk.core.surroundings import NOTHING, Surroundings
+from nmk.core.parse import EVERYTHING
+from nmk.core.route_table import NO_TABLE, RouteTable, compile_table, rules_of
+from nmk.core.routes import Routing
+from nmk.core.surroundings import NOTHING, VALID_MARK, Surroundings
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, CommandFailed, NmkError, StateUnwritable
 from nmk.system import facts
@@ -364,6 +366,88 @@ def test_a_route_that_went_with_its_interface_is_not_deleted(is_gone: bool) -> N
         run.table = []
     surroundings.lay(me, work, run, tried)
     assert any(line.startswith("route del") for line in run.lines) != is_gone
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_route_that_another_program_put_in_our_table_is_not_ours() -> None:
+    """What we want is put right; what we do not want stays, and nothing fails for it."""
+    me, run, tried = replace(joined(peer(2)), laid=frozenset({"routes"})), Emptied(), Attempts()
+    run.table = [{"dst": "default", "dev": "eth0"}, {"dst": "198.18.7.0/24", "dev": "eth0"}]
+    want = Surroundings(table=RouteTable(frozenset({"0.0.0.0/0"})))
+    for wish, lines in (
+        (want, ["route replace 0.0.0.0/0 dev nmk-home table 7236972"]),
+        (NOTHING, []),
+    ):
+        run.lines = []
+        surroundings.lay(me, surroundings.plan(me, wish, run), run, tried)
+        assert run.lines == lines
+    assert not tried.errors
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kernel settings of a machine with a strict filter that is not told of the mark."""
+    for name, value in (("all/src_valid_mark", 0), ("all/rp_filter", 0), ("eth0/rp_filter", 1)):
+        path = tmp_path / "sys/net/ipv4/conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+    monkeypatch.setattr("nmk.system.sysctl._ROOT", tmp_path / "sys")
+    return tmp_path / "sys/net/ipv4/conf"
+
+
+def read_only(*_: object) -> None:
+    raise CommandFailed("Read-only file system")
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("looks_writable", [False, True])
+@pytest.mark.parametrize("everywhere", ["0", "1", "2"])
+@pytest.mark.parametrize("uplink", ["0", "1", "2"])
+def test_an_exit_node_that_would_cut_the_machine_off_is_left_out(
+    settings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uplink: str,
+    everywhere: str,
+    looks_writable: bool,
+) -> None:
+    """A strict reverse path filter, and a mark that it cannot be told of, as in a container."""
+    (settings / "all/rp_filter").write_text(everywhere)
+    (settings / "eth0/rp_filter").write_text(uplink)
+    monkeypatch.setattr("nmk.system.sysctl.write", read_only)
+    monkeypatch.setattr("os.access", lambda *_: looks_writable)
+    me, run, tried = joined(peer(2)), Emptied(), Attempts()
+    led = Routing({}, ("192.168.7.0/24", *EVERYTHING), exit="peer-2")
+    table = compile_table(me.order, me.known.view, led) if me.known else NO_TABLE
+    want = Surroundings(table=table, sysctls={VALID_MARK: "1"})
+    run.table = []
+    me, work = surroundings.begin(me, surroundings.plan(me, want, run), run, tried)
+    surroundings.finish(me, work, run, tried)
+    is_out = max(uplink, everywhere) == "1"
+    assert "route replace 192.168.7.0/24 dev nmk-home table 7236972" in run.lines
+    assert ("route replace 0.0.0.0/0 dev nmk-home table 7236972" in run.lines) != is_out
+    rules = rules_of(me.order)
+    last = {f"rule add {rule}" for rule in (rules.everything, rules.closed, rules.nothing)}
+    assert last.isdisjoint(run.lines) == is_out
+    said = [error for error in tried.errors if "rp_filter is strict" in error.message]
+    assert [error.hint for error in said if "eth0.rp_filter=2" in error.hint] == [
+        error.hint for error in said
+    ]
+    assert (len(said), len(tried.errors)) == (is_out, is_out + looks_writable)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_an_exit_node_that_has_cut_the_machine_off_is_taken_out(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    me, run, tried = replace(joined(peer(2)), laid=frozenset({"routes"})), Emptied(), Attempts()
+    want = Surroundings(table=RouteTable(frozenset(EVERYTHING)), sysctls={VALID_MARK: "1"})
+    surroundings.lay(me, surroundings.plan(me, want, run), run, tried)
+    assert run.lines == ["route del 0.0.0.0/0 dev nmk-home table 7236972"]
+    (settings / "all/src_valid_mark").write_text("1\n")
+    run.lines = []
+    surroundings.lay(me, surroundings.plan(me, want, run), run, tried)
+    assert "route replace ::/0 dev nmk-home table 7236972" in run.lines
 
 
 IDLE: dict[str, dict[str, Any]] = {"down": {"down": True}, "deleted": {"phase": "deleted"}}

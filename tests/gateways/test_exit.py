@@ -431,6 +431,44 @@ def test_a_strict_reverse_path_filter_is_no_hindrance(trip: Trip) -> None:
     trip.laptop.run("nmk", "checkin")
 
 
+def test_where_a_strict_filter_cannot_be_told_of_the_mark_the_own_way_stays(trip: Trip) -> None:
+    assert trip.cafe.router
+    laptop, own = trip.laptop, trip.cafe.router.address
+    laptop.run("sysctl", "net.ipv4.conf.eth0.rp_filter=1", "net.ipv4.conf.all.src_valid_mark=0")
+    laptop.run("mount", "--bind", "/proc/sys", "/proc/sys")
+    laptop.run("mount", "-o", "remount,ro,bind", "/proc/sys")
+    try:
+        said = failure(laptop, "set", "exit-node=home")
+        assert said[1].startswith(
+            "the exit node is left out: net.ipv4.conf.eth0.rp_filter is strict"
+        )
+        assert trip.seen_as() == own
+        reaches(laptop, trip.mesh.address("home"))
+    finally:
+        laptop.run("umount", "/proc/sys")
+    laptop.run("nmk", "checkin")
+    assert trip.seen_as() == trip.home.address
+
+
+def test_a_route_that_another_program_put_in_our_table_stops_nothing(trip: Trip) -> None:
+    laptop = trip.laptop
+    trip.set("exit-node=home")
+    line = laptop.run("ip", "route", "show", "table", "all", "default", "dev", INTERFACE).stdout
+    number = line.split("table ")[1].split()[0]
+    to = ("dev", "eth0", "table", number)
+    laptop.run("ip", "route", "replace", "default", *to)
+    laptop.run("ip", "route", "add", "198.18.7.0/24", *to)
+    laptop.run("nmk", "checkin")
+    assert trip.seen_as() == trip.home.address
+    laptop.run("ip", "route", "replace", "default", *to)
+    laptop.run("nmk", "down")
+    laptop.run("nmk", "up")
+    assert trip.seen_as() == trip.home.address
+    laptop.run("nmk", "leave")
+    laptop.run("ip", "route", "del", "198.18.7.0/24", *to)
+    trip.rejoin()
+
+
 def test_leave_takes_it_all_away(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     trip.laptop.run("nmk", "leave")

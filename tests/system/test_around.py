@@ -46,7 +46,7 @@ def cable(name, *addresses):
         ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
 
 def probe(order):
-    return routes.probe_table(run, table_of(order), rules_of(order).all)
+    return routes.probe_table(run, order, "nmk-home")
 
 def lay(order, want):
     commands = plan_table(order, "nmk-home", want, probe(order))
