@@ -92,6 +92,7 @@ FILES = """
 | `/run/nmk/agent.sock` | by it a command wakes `nmk agent` |
 | `/run/nmk/instance` | which start of this machine it is, to tell copies of it apart |
 | `/run/nmk/NET.ruleset` | a checksum of the packet filter as nmk has put it in place |
+| `/run/nmk/NET.link` | the number of the interface, by which it is found when it was renamed |
 | `/run/nmk/hooks.turn` | empty; its lock says whose [hooks](hooks.md) come last |
 | `/run/nmk/NET.gateways` | which of several gateways for one range do not answer |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import history, hooks, kill_switch, state, surroundings
+from nmk.agent import history, hooks, kill_switch, own_link, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.history import Reason
@@ -90,6 +90,7 @@ def apply(
             me, work = surroundings.begin(me, work, run, tried)
             is_noted = True
         bad = execute(run, me, want, live, changes, tried)
+        own_link.note(me, run)
         given = {p.key: p.endpoint for p in want.peers.values() if p.endpoint and p.key not in bad}
         me = replace(me, endpoints=given)
         if is_noted:
@@ -217,8 +218,9 @@ def remove(
         me, work = surroundings.begin(me, work, run, tried)
         # Routes go with the interface: they are not to be deleted then.
         surroundings.lay(me, work, run, tried)
-        if live or not wireguard.exists(me.interface):
+        if live or (own_link.noted(me) and not wireguard.exists(me.interface)):
             wireguard.remove(run, me.interface)
+            own_link.forget(me, run)
         me = surroundings.end(me, work, run, tried)
     if live and live.up:
         hooks.call([Event("down")], me, {}, run)
@@ -260,10 +262,12 @@ def _find_ours(me: Membership, run: Runner, tried: Attempts) -> Link | None:
 def _name_again(me: Membership, run: Runner) -> list[Change]:
     """Find our interface where another program has renamed it: routes and rules are for its name.
 
+    One that its owner made, such as of what showconf printed, is another, though it has our key.
     Raises CommandFailed.
     """
-    name = wireguard.renamed(run, me.interface, me.private_key)
-    if name is None:
+    number = own_link.noted(me)
+    name = number and wireguard.renamed(run, me.interface, me.private_key, number)
+    if not name:
         return []
     wireguard.name_again(run, name, me.interface)
     return [Change("rename", f"call {name} {me.interface} again")]

@@ -55,8 +55,9 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
         if is_last:
             for name in (INSTANCE, TURN):
                 (directory / name).unlink(missing_ok=True)
-        for path in directory.glob(f"{network}.*"):  # no name of a network has a dot
-            path.unlink(missing_ok=True)
+        for pattern in (f"{network}.*", f".{network}.*"):  # no name of a network has a dot
+            for path in directory.glob(pattern):
+                path.unlink(missing_ok=True)
         directory.rmdir()
 
 

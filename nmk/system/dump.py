@@ -91,6 +91,15 @@ def parse_link(text: str, interface: str) -> Link:
         raise CommandFailed(f"`ip address show` printed what cannot be read: {error!r}") from None
 
 
+def parse_kind(text: str, interface: str) -> str:
+    """The kind in what `ip -json -details link show` printed, "" without one. As `parse_link`."""
+    try:
+        [link] = [entry for entry in json.loads(text) if entry.get("ifname") == interface]
+        return str(link.get("linkinfo", {}).get("info_kind", ""))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CommandFailed(f"`ip link show` printed what cannot be read: {error!r}") from None
+
+
 def _parse_peer(line: str) -> LivePeer:
     key, preshared, endpoint, ranges, handshake, received, sent, keepalive = _fields(
         line, _PEER_FIELDS

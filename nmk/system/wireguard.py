@@ -9,7 +9,6 @@ needs beyond that is said where it is done.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,13 +19,13 @@ from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, ToolMissing
 from nmk.files import read_file
-from nmk.system.dump import Dump, Link, parse_dump, parse_link
+from nmk.system.dump import Dump, Link, parse_dump, parse_kind, parse_link
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 
 USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
-_DEVICE = re.compile(r"^iff:\s*(\S+)$", re.MULTILINE)
+_NETWORK_NAMESPACE = Path("/proc/self/ns/net")
 _TUN = Path("/dev/net/tun")
 _LOADED = Path("/sys/module/wireguard")
 _MODULES = Path("/lib/modules")
@@ -93,18 +92,20 @@ def names(run: Runner) -> set[str]:
     return set(run.read(["wg", "show", "interfaces"]).split())
 
 
-def renamed(run: Runner, interface: str, key: str) -> str | None:
-    """What the interface with this private key is called now, if another program has renamed it.
+def renamed(run: Runner, interface: str, key: str, number: int) -> str | None:
+    """What the interface of this number and private key is called now, if it has another name.
 
-    None where there is one under its own name.
+    None where there is one under its own name. `number`: what if_nametoindex(3) said of it.
     """
     if exists(interface):
         return None
-    with suppress(NmkError):
-        for name in sorted(names(run)):
-            with suppress(NmkError):
-                if parse_dump(run.read(["wg", "show", name, "dump"])).private_key == key:
-                    return name if exists(name) else _device_of(name)
+    with suppress(OSError, NmkError):
+        name = socket.if_indextoname(number)
+        text = run.read(["ip", "-json", "-details", "link", "show", "dev", name])
+        # A userspace process is asked by its socket, which keeps the first name.
+        asked = {"wireguard": name, "tun": interface}.get(parse_kind(text, name))
+        if asked and parse_dump(run.read(["wg", "show", asked, "dump"])).private_key == key:
+            return name
     return None
 
 
@@ -117,29 +118,26 @@ def name_again(run: Runner, name: str, interface: str) -> None:
         run.change(Command(("ip", "-batch", "-"), lines))
 
 
-def _device_of(interface: str) -> str | None:
-    """What the device of a userspace process is called now, whose socket keeps its first name.
+def _servers(interface: str) -> Iterator[int]:
+    """The processes that serve a userspace interface: root's, started for it, with its socket.
 
-    The kernel says it of the device among the process's open files (proc(5), /proc/net/unix and
-    /proc/pid/fdinfo; drivers/net/tun.c, tun_chr_show_fdinfo).
+    Others may have been handed that socket or a device (unix(7), SCM_RIGHTS), and whoever binds one
+    elsewhere chooses what /proc/net/unix calls it; none of them chooses root's command lines.
     """
-    for process in _servers(interface):
-        with suppress(OSError):
-            files = (process / "fdinfo").iterdir()
-            found = [match[1] for file in files if (match := _DEVICE.search(_text(file)))]
-            return next(filter(exists, found), None)
-    return None
-
-
-def _servers(interface: str) -> Iterator[Path]:
-    """The processes that have the socket of a userspace interface open, as /proc has them."""
-    socket_ = str(_socket(interface)).removeprefix("/var")  # which may be /run itself
+    paths = {f"{directory}/{interface}.sock" for directory in (SOCKETS, "/run/wireguard")}
     lines = (line.split() for line in _text(Path("/proc/net/unix")).splitlines())
-    sockets = {f"socket:[{words[6]}]" for words in lines if words[-1].endswith(socket_)}
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+    sockets = {f"socket:[{words[6]}]" for words in lines if len(words) == 8 and words[7] in paths}
+    namespace = _NETWORK_NAMESPACE.stat()
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if fd.readlink().name in sockets:
-                yield fd.parents[1]
+            if (
+                interface.encode() in _content(process / "cmdline").split(b"\0")[1:]
+                and process.stat().st_uid == 0
+                and os.path.samestat((process / "ns/net").stat(), namespace)
+            ):
+                files = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
+                if str(_TUN) in files and files & sockets:
+                    yield int(process.name)
 
 
 def _text(path: Path) -> str:
@@ -223,9 +221,9 @@ def remove(run: Runner, interface: str) -> None:
         except CommandFailed:
             if exists(interface):
                 raise
-            for process in set(_servers(interface)):
+            for process in _servers(interface):
                 with suppress(OSError):
-                    os.kill(int(process.name), signal.SIGKILL)
+                    os.kill(process, signal.SIGKILL)
             run.wait(f"{interface} does not go", lambda: not _answers(interface))
     if not run.dry:
         _socket(interface).unlink(missing_ok=True)

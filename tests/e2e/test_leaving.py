@@ -94,3 +94,11 @@ def test_the_shown_file_needs_no_nmk(mesh: Mesh, anna: Host) -> None:
         reaches(anna, mesh.address("emil", family))
     assert live_peers(phone, "allowed-ips", "mesh") == peers
     phone.run("wg-quick", "down", "mesh")
+
+    # On the machine itself too, beside nmk that is down: it has nmk's key, and is not nmk's.
+    emil.write("/root/mesh.conf", file, mode=0o600)
+    emil.run("wg-quick", "up", "/root/mesh.conf")
+    emil.run("nmk", "checkin")
+    assert not has_interface(emil)
+    assert live_peers(emil, "allowed-ips", "mesh") == peers
+    emil.run("wg-quick", "down", "/root/mesh.conf")

@@ -177,8 +177,22 @@ monitor.close()
     assert done.stdout == "11 10 01 01 10 10 00 10 10 00 11 "
 
 
+PRETENDER = """
+import ctypes, fcntl, os, signal, socket, struct
+server = socket.socket(socket.AF_UNIX)
+server.bind("\\0/run/wireguard/nmk-home.sock")
+assert ctypes.CDLL(None).unshare(0x40000000) == 0  # CLONE_NEWNET
+fcntl.ioctl(os.open("/dev/net/tun", os.O_RDWR), 0x400454CA, struct.pack("16sH22x", b"eth0", 0x1001))
+print("ready", flush=True)
+signal.pause()
+"""  # any user can: a socket that is called like ours, and a device eth0 that is not the machine's
+
+
 def test_leave_finds_an_interface_that_was_renamed(home: Home) -> None:
     host = home.laptop
+    user = host.start(sys.executable, "-c", PRETENDER)
+    user.wait_for("ready")
+    host.run("ip", "link", "delete", "nmk-home")  # made again, its process comes after the user's
     assert nmk(host, "checkin").returncode == 0
     host.run("sh", "-c", TAKEN["name"])
     done = nmk(host, "leave")
@@ -186,3 +200,4 @@ def test_leave_finds_an_interface_that_was_renamed(home: Home) -> None:
     assert "theirs" not in host.run("ip", "-brief", "link").stdout
     assert "2000" not in host.run("ip", "rule").stdout
     assert host.run("ip", "route", "show", "table", "all", "dev", "eth0").stdout
+    user.kill()

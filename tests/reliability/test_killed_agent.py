@@ -18,9 +18,9 @@ Stopped = Callable[[int], None]
 UNFINISHED = "/var/lib/nmk/.home.json.tmp"
 SEEN = {
     *("/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp"),
-    *("/run/nmk/home.health", "/run/nmk/instance"),
+    *("/run/nmk/home.health", "/run/nmk/home.link", "/run/nmk/instance"),
 }
-"""What `nmk log` and `nmk doctor` look at; gone with the state."""
+"""What `nmk log` and `nmk doctor` look at, which interface is ours; gone with the state."""
 
 
 @pytest.fixture(scope="module")

@@ -130,20 +130,54 @@ def test_what_a_dead_process_leaves_is_no_interface(host: Host) -> None:
 
 
 def test_one_whose_process_is_stopped_goes_all_the_same(host: Host) -> None:
+    """Whoever else has a socket that is called like its own stays."""
     shown = run_in(
         host,
         """
         make()
+        Path("/tmp/run/wireguard").mkdir(parents=True)
+        theirs = socket.socket(socket.AF_UNIX)
+        theirs.bind("/tmp/run/wireguard/nmk-home.sock")
+        other = subprocess.Popen(["sleep", "60"], pass_fds=[theirs.fileno()])
+        theirs.close()
+        broken = socket.socket(socket.AF_UNIX)
+        broken.bind("\\0a\\n b/run/wireguard/nmk-home.sock")  # a line of /proc/net/unix, not one
         os.kill(int(subprocess.check_output(["pgrep", "-x", "wireguard-go"])), signal.SIGSTOP)
         wireguard.remove(run, "nmk-home")
         there = wireguard.exists("nmk-home")
         make()
         again = wireguard.probe(run, "nmk-home")
         wireguard.remove(run, "nmk-home")
-        show(there=there, again=again is not None)
+        show(there=there, again=again is not None, other=other.poll())
+        other.kill()
         """,
     )
-    assert shown == {"there": False, "again": True}
+    assert shown == {"there": False, "again": True, "other": None}
+
+
+def test_one_that_was_renamed_is_told_by_its_number(host: Host) -> None:
+    """And not by its key: another may have that, or the number of one that is none of WireGuard."""
+    shown = run_in(
+        host,
+        """
+        key = generate_private_key()
+        for name in ("nmk-home", "other"):
+            make(name)
+            run.change(Command(("wg", "set", name, "private-key", "/dev/stdin"), key))
+        number, lo = map(socket.if_nametoindex, ("nmk-home", "lo"))
+        found = [wireguard.renamed(run, "nmk-home", key, number)]
+        wireguard.name_again(run, "nmk-home", "theirs")
+        for seen, asked in (
+            (key, number), (generate_private_key(), number), (key, lo), (key, 9999)
+        ):
+            found.append(wireguard.renamed(run, "nmk-home", seen, asked))
+        wireguard.name_again(run, "theirs", "nmk-home")
+        wireguard.remove(run, "nmk-home")
+        found.append(wireguard.renamed(run, "nmk-home", key, number))
+        show(found=found)
+        """,
+    )
+    assert shown == {"found": [None, "theirs", None, None, None, None]}
 
 
 def test_an_interface_of_another_kind_is_not_ours(host: Host) -> None:

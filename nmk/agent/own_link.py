@@ -1,0 +1,60 @@
+"""The number of our interface, noted: it keeps that whatever another program calls it.
+
+By it one that was renamed is told from one that somebody else has made, with our key or without.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from nmk.agent.membership import Membership
+from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.core.parse import parse_int
+from nmk.errors import BadInput
+from nmk.files import read_file, write_private
+from nmk.system.facts import machine_instance
+from nmk.system.runner import Runner
+
+_MOST = 64  # bytes of a note
+_HIGHEST = 2**31 - 1  # the kernel counts interfaces with an int
+
+
+def note(me: Membership, run: Runner) -> None:
+    """Note which interface is ours. Where that cannot be, it is not found once it is renamed."""
+    if run.dry:
+        return
+    with suppress(OSError):
+        text = f"{socket.if_nametoindex(me.interface)} {machine_instance(runtime_directory())}"
+        if _read(me) != text:
+            make_runtime_directory()
+            write_private(_file(me), text.encode())
+
+
+def noted(me: Membership) -> int | None:
+    """The number of the interface that was ours last, in this life of the machine."""
+    number, _, instance = _read(me).partition(" ")
+    with suppress(BadInput, OSError):
+        if instance and instance == machine_instance(runtime_directory()):
+            return parse_int(number, 1, _HIGHEST, "number of an interface")
+    return None
+
+
+def forget(me: Membership, run: Runner) -> None:
+    """It is gone: nothing that comes later is ours, whatever its key."""
+    if not run.dry:
+        with suppress(OSError):
+            _file(me).unlink()
+            runtime_directory().rmdir()
+
+
+def _read(me: Membership) -> str:
+    try:
+        return read_file(_file(me), _MOST).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _file(me: Membership) -> Path:
+    return runtime_directory() / f"{me.network}.link"
