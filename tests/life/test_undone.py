@@ -150,26 +150,32 @@ def test_without_an_agent_the_next_check_in_puts_it_right(home: Home) -> None:
 
 def test_the_monitor_tells_ours_from_theirs(home: Home) -> None:
     program = """
-import select, subprocess
+import select, subprocess, time
 from nmk.system.monitor import Monitor
 monitor = Monitor(lambda: {"nmk-x"}, lambda: {"nmk-x"}, 7237484)
-def after(*commands):
+def after(expected, *commands):
     for command in commands:
         subprocess.run(command, shell=True, check=True)
-    select.select([monitor], [], [], 0.3)
-    news = monitor.read()
-    print(int(news.ours), int(news.theirs), sep="", end=" ")
-after("ip link add nmk-x type veth peer name them", "ip link set them up", "ip link set nmk-x up")
-after("ip address add 10.9.9.1/24 dev nmk-x")
-after("ip address add 192.0.2.9/24 dev them")
-after("ip route add 10.8.0.0/16 via 192.0.2.1")
-after("ip route add 10.8.0.0/16 via 192.0.2.1 table 7237484")
-after("ip rule add priority 77 table 7")
-after("nft add table inet theirs", "nft add chain inet theirs c")
-after("nft add table inet nmk-x")
-after("sysctl -qw net.ipv4.ip_forward=1")
-after("true")
-after("ip link delete nmk-x")
+    ours = theirs = False
+    end = time.monotonic() + 30
+    def waits():  # of some, the kernel tells late
+        return f"{ours:d}{theirs:d}" != expected and time.monotonic() < end
+    while select.select([monitor], [], [], 0.3)[0] or (expected != "00" and waits()):
+        news = monitor.read()
+        ours, theirs = ours or news.ours, theirs or news.theirs
+    print(f"{ours:d}{theirs:d}", end=" ")
+add = "ip link add nmk-x type veth peer name them"
+after("11", add, "ip link set them up", "ip link set nmk-x up")
+after("10", "ip address add 10.9.9.1/24 dev nmk-x")
+after("01", "ip address add 192.0.2.9/24 dev them")
+after("01", "ip route add 10.8.0.0/16 via 192.0.2.1")
+after("10", "ip route add 10.8.0.0/16 via 192.0.2.1 table 7237484")
+after("10", "ip rule add priority 77 table 7")
+after("00", "nft add table inet theirs", "nft add chain inet theirs c")
+after("10", "nft add table inet nmk-x")
+after("10", "sysctl -qw net.ipv4.ip_forward=1")
+after("00", "true")
+after("11", "ip link delete nmk-x")
 monitor.close()
 """
     done = home.lab.host("listens").run(sys.executable, "-c", program, env={"PYTHONPATH": SOURCE})
