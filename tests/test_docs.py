@@ -18,7 +18,8 @@ import click
 import pytest
 
 import nmk
-from nmk.agent.status import NEXT, TROUBLES
+from nmk.agent.peer_status import NEXT
+from nmk.agent.status import TROUBLES
 from nmk.cli import extclient, machine_status, output
 from nmk.cli import main as cli
 from nmk.cli.machine_status import CONDITIONS

@@ -24,7 +24,6 @@ from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
 from nmk.agent.mend import mend_network, shut_network
 from nmk.agent.settings import local_settings
-from nmk.agent.surroundings import table_name
 from nmk.agent.tick import (
     RESTORE,
     Asking,
@@ -38,6 +37,7 @@ from nmk.agent.tick import (
 from nmk.agent.wake import WakeUps
 from nmk.core.problems import problem_of
 from nmk.core.route_table import table_of
+from nmk.core.ruleset import table_name
 from nmk.core.schedule import QUARREL_OVER, Damper, is_back, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK

@@ -12,14 +12,15 @@ from nmk.agent.claims import collect_claims, own_lans
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
-from nmk.agent.surroundings import open_forwarding, table_name
-from nmk.core import ruleset
+from nmk.agent.surroundings import open_forwarding
+from nmk.core import nft_text
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
 from nmk.core.route_table import only_ipv4
 from nmk.core.routes import Routing, compile_routing, watched
+from nmk.core.ruleset import table_name
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
     NOTHING,
@@ -120,7 +121,7 @@ def listen_port(me: Membership, local: Local) -> int:
     return me.wishes.listen_port or local.get("listen-port", me.listen_port)
 
 
-def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
+def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
     """`others`: those whose state can be read; of the rest nobody knows any roles.
 
     Nor of those whose owner's wishes cannot be read: they are no way for this network either.
@@ -132,7 +133,7 @@ def _filter_names(me: Membership, others: list[Membership]) -> ruleset.Own:
         with suppress(BadInput):
             if has_roles(other):
                 opened.add(other.interface)
-    return ruleset.Own(
+    return nft_text.Own(
         table_name(me.network),
         me.interface,
         lans,

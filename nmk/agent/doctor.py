@@ -9,10 +9,11 @@ from nmk.agent import liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers, reverse_path
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
+from nmk.agent.peer_status import describe_peers
 from nmk.agent.reach import visit_all
 from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
-from nmk.agent.status import describe_peers, live
+from nmk.agent.status import live
 from nmk.agent.tick import collect_facts
 from nmk.core.findings import Finding
 from nmk.errors import NmkError

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from nmk.agent.membership import Membership
-from nmk.agent.surroundings import table_name
 from nmk.core.firewall import Stopped, Table
 from nmk.core.gateways import parse_egress_range
 from nmk.core.hub_ways import (
@@ -20,6 +19,7 @@ from nmk.core.hub_ways import (
 )
 from nmk.core.parse import Range, overlap
 from nmk.core.quick import HubConfig
+from nmk.core.ruleset import table_name
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING
 from nmk.errors import BadInput
 from nmk.system import sysctl, wireguard

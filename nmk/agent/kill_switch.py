@@ -11,7 +11,8 @@ from nmk.agent.desired import desired, desired_when_down
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
-from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter, table_name
+from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter
+from nmk.core.ruleset import table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
 from nmk.errors import CommandFailed, StateUnwritable

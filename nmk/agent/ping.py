@@ -11,16 +11,9 @@ from nmk.agent import state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
+from nmk.agent.peer_status import NAT, Row, describe_peer, is_nat_between, through_nat
 from nmk.agent.settings import local_settings
-from nmk.agent.status import (
-    NAT,
-    TROUBLES,
-    Row,
-    describe_peer,
-    is_nat_between,
-    live,
-    through_nat,
-)
+from nmk.agent.status import TROUBLES, live
 from nmk.agent.tick import collect_facts
 from nmk.core.amounts import show_ago
 from nmk.core.health import is_session

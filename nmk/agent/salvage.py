@@ -16,7 +16,7 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.heads import field_of, head_of, interface_for, interface_of, marked
 from nmk.agent.membership import Kind, Membership, parse_found
 from nmk.core.parse import parse_label
-from nmk.core.ruleset import is_ours
+from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, InterfaceTaken, NmkError
@@ -56,7 +56,7 @@ class Leftovers:
 def leftovers(run: Runner) -> Leftovers:
     """What a state that was lost, or another version of nmk, has left. Changes nothing."""
     known = [salvage(network, run) for network in state.networks()]
-    tables = packet_filter.names(run) - {surroundings.table_name(me.network) for me in known}
+    tables = packet_filter.names(run) - {table_name(me.network) for me in known}
     named = {table: name for table in tables if (name := _network_of(table))}
     networks = {n for table, n in named.items() if is_ours(packet_filter.listing(run, table))}
     interfaces = marked(run) - {me.interface for me in known}
@@ -93,7 +93,7 @@ def remove_leftovers(network: str, run: Runner) -> bool:
 
 def _network_of(name: str) -> str | None:
     """The network after which a packet filter or an interface is called, as we call them."""
-    prefix = surroundings.table_name("")
+    prefix = table_name("")
     with suppress(BadInput):
         return parse_label(name.removeprefix(prefix)) if name.startswith(prefix) else None
     return None

@@ -6,15 +6,14 @@ be laid is on disk first, so that a crash leaves nothing that the next run does 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from nmk.agent import state
 from nmk.agent.attempts import Attempts
+from nmk.agent.kernel_settings import SETTLED, Settings, plan_settings, stops_forwarding
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.unmarked import leave_out_exit, why_unmarked, without_mark
@@ -26,11 +25,10 @@ from nmk.core.route_table import (
     describe_table,
     plan_table,
 )
-from nmk.core.ruleset import KILL, is_ours
+from nmk.core.ruleset import KILL, is_ours, table_name
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,
-    VALID_MARK,
     Surroundings,
     without_exit,
 )
@@ -44,22 +42,12 @@ from nmk.errors import (
 )
 from nmk.files import read_file, write_private
 from nmk.system import filter as packet_filter
-from nmk.system import needs, routes, sysctl
+from nmk.system import routes, sysctl
 from nmk.system.firewall import read_tables
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
-_RESET = (  # by which setting, which ones, if they have this value
-    (IPV4_FORWARDING, "net/ipv4/conf/*/forwarding", "1"),
-    (IPV4_FORWARDING, "net/ipv4/conf/all/accept_redirects", "0"),
-    (IPV6_FORWARDING, "net/ipv6/conf/*/forwarding", "1"),
-)
-_FORWARDS = (IPV4_FORWARDING, IPV6_FORWARDING)
 _MOST_DIGEST = 256  # bytes
-_WITH_FORWARDING = (
-    *((forwarding, pattern) for forwarding, pattern, _ in _RESET),
-    (IPV6_FORWARDING, "net/ipv6/conf/*/accept_ra"),
-)
 _unwritten: dict[Path, bytes] = {}  # digests that could not be written to their files
 RENEW = "renew the packet filter"
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
@@ -69,24 +57,20 @@ _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 class Work:
     """What is to be done about a network's surroundings; `changes` are its lines for people.
 
-    `sysctls`: values to set, in this order; `found`: what those that stay changed were before;
     `table`: the routes and rules, where they have to be laid anew; `laid`: what there is when all
     is done. `lacks`: why there is no filter where one is wanted; what must not be without it is
-    left out then. `unmarked`: why the exit node is. `stays`: what of nmk's others need, a line
-    each.
+    left out then. `unmarked`: why the exit node is.
     """
 
     want: Surroundings
     renew_filter: bool = False
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    found: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = SETTLED
     table: RouteTable | None = None
     commands: tuple[Command, ...] = ()
     laid: frozenset[Kind] = frozenset()
     changes: tuple[Change, ...] = ()
     lacks: NmkError | None = None
     unmarked: NmkError | None = None
-    stays: tuple[str, ...] = ()
 
 
 def plan(
@@ -102,7 +86,7 @@ def plan(
     `lacks`: why the filter cannot be put in place, where that has been tried; `is_shut`: it is in
     place.
     """
-    if want.is_wall and _stops_forwarding(me, run):
+    if want.is_wall and stops_forwarding(me, run):
         want = replace(want, ruleset=None, is_wall=False)
     wanted = {
         "filter": want.ruleset is not None,
@@ -122,19 +106,10 @@ def plan(
     do, unmarked = without_mark(me, do)
     renew = lacks is None and "filter" in looks and not is_shut
     renew = renew and is_filter_other(me, want.ruleset, run)
-    sysctls, found = _plan_sysctls(me, do.sysctls, run)
-    back = [path for path in sysctls if path in me.found and path not in found]
-    kept = _needed_by_others(back, run)
-    sysctls = {path: value for path, value in sysctls.items() if path not in kept}
+    settings = plan_settings(me, do.sysctls, run)
     commands: list[Command] = []
     lines = [RENEW if want.ruleset else "remove the packet filter"] * renew
-    lines += [f"set {_dotted(path)} to {value}" for path, value in sysctls.items()]
-    stays = [
-        f"{_dotted(path)} stays {sysctl.read(path)}: {user}"
-        for path, user in kept.items()
-        if sysctl.read(path) != me.found[path]
-    ]
-    lines += stays
+    lines += settings.lines
     if "docker" in looks:
         docker = plan_docker(_read_tables(run), me.interface, wanted=do.forwards)
         line = "let packets through" if do.forwards else "take our rules out of"
@@ -144,15 +119,13 @@ def plan(
     return Work(
         want=want,
         renew_filter=renew,
-        sysctls=sysctls,
-        found=found,
+        settings=settings,
         table=None if do.table == live else do.table,
         commands=tuple(commands),
         laid=laid,
         changes=tuple(Change("surroundings", line) for line in lines),
         lacks=lacks,
         unmarked=unmarked,
-        stays=tuple(stays),
     )
 
 
@@ -182,7 +155,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
         _note_settled(me, _unwritten[_settled_file(me)], tried)
     if not work.changes:
         return me, work
-    noted = replace(me, laid=me.laid | work.laid, found={**me.found, **work.found})
+    noted = replace(me, laid=me.laid | work.laid, found={**me.found, **work.settings.found})
     if noted != me and not run.dry:
         state.save(noted)
     if work.renew_filter and work.want.ruleset is not None:
@@ -201,9 +174,9 @@ def finish(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membersh
 
 def lay(me: Membership, work: Work, run: Runner, tried: Attempts) -> None:
     """Kernel settings, rules, routes: while there is an interface."""
-    for line in work.stays:
+    for line in work.settings.stays:
         run.warn(line)
-    for path, value in work.sysctls.items():
+    for path, value in work.settings.values.items():
         # Its interface may be gone; where it could not be changed it need not be put back.
         if sysctl.read(path) not in {None, value}:
             with tried.step():
@@ -226,13 +199,13 @@ def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
     if work.want.ruleset is None:
         if _is_out_of_reach(me):
             tried.errors.append(packet_filter.stays(table_name(me.network)))
-            return replace(me, laid=work.laid | {"filter"}, found=work.found)
+            return replace(me, laid=work.laid | {"filter"}, found=work.settings.found)
         if work.renew_filter:
             with tried.step():
                 packet_filter.replace(run, table_name(me.network), None)
         if not run.dry:
             _unsettle(me)
-    return replace(me, laid=work.laid, found=work.found)
+    return replace(me, laid=work.laid, found=work.settings.found)
 
 
 def _is_out_of_reach(me: Membership) -> bool:
@@ -248,40 +221,6 @@ def _read_tables(run: Runner) -> list[Table]:
     return []
 
 
-def _plan_sysctls(
-    me: Membership, wanted: Mapping[str, str], run: Runner
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The settings to write, and what those that nmk keeps changed were before."""
-    if not (wanted or me.found):
-        return {}, {}
-    elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
-    wanted = {**_kept_routers(wanted, {*me.found, *elsewhere}, run), **wanted}
-    settings: dict[str, str] = {}
-    # Before what resets them, so that they are put back after it.
-    found = _reset_with_forwarding(wanted, me.found, elsewhere)
-    for path, value in wanted.items():
-        now = sysctl.read(path)
-        if now is None:
-            continue
-        before = me.found.get(path, elsewhere.get(path, now))
-        if before != value:
-            found[path] = before
-        if now != value:
-            settings[path] = value
-    for path in reversed(list(me.found)):
-        if path not in wanted and path not in elsewhere and path not in found:
-            settings[path] = me.found[path]
-    return settings, found
-
-
-def _stops_forwarding(me: Membership, run: Runner) -> bool:
-    """Whether all forwarding on this machine is nmk's own, and about to be put back."""
-    sysctls, _ = _plan_sysctls(me, {}, run)
-    on = {path for path in _FORWARDS if sysctl.read(path) not in {None, "0"}}
-    ends = {path for path, value in sysctls.items() if path in on and value == "0"}
-    return bool(on) and on == ends and not _needed_by_others([*ends], run)
-
-
 def open_forwarding(me: Membership, why: NmkError) -> OpenForwarding:
     """What is to be said where this machine forwards, and nothing keeps the network in."""
     said = "nft is not installed" if isinstance(why, ToolMissing) else why.message
@@ -289,66 +228,6 @@ def open_forwarding(me: Membership, why: NmkError) -> OpenForwarding:
         f"this machine forwards, and others of {me.network} get by it where it gets: {said}",
         why.hint,
     )
-
-
-def _needed_by_others(back: list[str], run: Runner) -> dict[str, str]:
-    """Which settings are not put back, and why: others have come to need them as they are.
-
-    With forwarding stays what belongs to it.
-    """
-    needed = {}
-    for path in back:
-        user = None
-        if path.endswith("/accept_ra"):
-            user = None if sysctl.read(path) == "2" else "it has been changed since"
-        elif path in {IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK}:
-            user = needs.who_needs(run, path, table_name(""))
-        if user:
-            needed[path] = user
-    for forwarding, pattern in _WITH_FORWARDING:
-        if forwarding in needed:
-            needed |= {p: needed[forwarding] for p in back if fnmatch(p, pattern)}
-    return needed
-
-
-def _reset_with_forwarding(
-    wanted: Mapping[str, str], found: Mapping[str, str], elsewhere: Mapping[str, str]
-) -> dict[str, str]:
-    """What other settings are, that the kernel resets when forwarding is switched off again.
-
-    Each interface's own forwarding and, for IPv4, that redirects are refused (Linux,
-    inet_forward_change, addrconf_fixup_forwarding). Noted when forwarding is switched on.
-    """
-    kept: dict[str, str] = {}
-    for forwarding, pattern, value in _RESET:
-        noted = next((n for n in (found, elsewhere) if forwarding in n), None)
-        if forwarding not in wanted:
-            continue
-        if noted is not None:
-            kept |= {p: v for p, v in noted.items() if fnmatch(p, pattern) and p not in wanted}
-        elif sysctl.read(forwarding) == "0":
-            there = (p for p in sysctl.paths(pattern) if p not in wanted)
-            kept |= {p: value for p in there if sysctl.read(p) == value}
-    return kept
-
-
-def _kept_routers(
-    wanted: Mapping[str, str], changed: Collection[str], run: Runner
-) -> dict[str, str]:
-    """Settings that keep advertised default routes: a host that forwards would drop them.
-
-    accept_ra is 1 for hosts, 2 for hosts that forward and still listen (kernel: ip-sysctl).
-    `changed`: what this network or another one on the machine has changed before.
-    """
-    if IPV6_FORWARDING not in wanted:
-        return {}
-    kept = {path: "2" for path in changed if path.endswith("/accept_ra")}
-    if sysctl.read(IPV6_FORWARDING) == "0":
-        for interface in routes.routers_by_advertisement(run):
-            path = f"net/ipv6/conf/{interface}/accept_ra"
-            if sysctl.read(path) == "1":
-                kept[path] = "2"
-    return kept
 
 
 def is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
@@ -421,16 +300,6 @@ def is_shut(me: Membership, run: Runner) -> bool:
     there = packet_filter.listing(run, table_name(me.network))
     chains = (there.partition(f"chain {name} {{")[2].partition("\n\t}")[0] for name in KILL)
     return all(chain.endswith("\n\t\tdrop") for chain in chains)
-
-
-def _dotted(path: str) -> str:
-    """A kernel setting as sysctl(8) calls it."""
-    return path.replace("/", ".")
-
-
-def table_name(network: str) -> str:
-    """The name of a network's table in nft."""
-    return f"nmk-{network}"
 
 
 def _digest(ruleset: str, listing: str) -> str:

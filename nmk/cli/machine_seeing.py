@@ -51,8 +51,9 @@ def status(network: str | None, again: bool, output: str) -> None:
     silent (a gateway that this machine has given up for that) or off (the interface is not up).
     """
     from nmk.agent import state
+    from nmk.agent.peer_status import Trails
     from nmk.agent.salvage import leftovers
-    from nmk.agent.status import Trails, is_reachable
+    from nmk.agent.status import is_reachable
     from nmk.agent.status import status as status_of
     from nmk.cli.machine_status import render_status
     from nmk.cli.watch import remembered, watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nmk.agent.status import Row
+from nmk.agent.peer_status import Row
 from nmk.cli.output import as_called, render_table, to_json
 from nmk.core.amounts import show_ago, show_bytes, show_since
 from nmk.core.claims import LeftOut, summarize

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from nmk.core.gateways import NO_GATEWAY
+from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.route_table import NO_TABLE, RouteTable, compile_table, rules_of
 from nmk.core.routes import RouteWishes, Routing
-from nmk.core.ruleset import Own, render_ruleset
+from nmk.core.ruleset import render_ruleset
 
 IPV4_FORWARDING = "net/ipv4/ip_forward"
 IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"

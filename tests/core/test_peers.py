@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.core import peers, ruleset
+from nmk.core import nft_text, peers
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress, gateway_json
 from nmk.core.mesh import encode_client_entry, encode_entry
 from nmk.core.peers import View, merge_view, parse_view, read_reply, view_json
@@ -260,7 +260,7 @@ def check_lines(view: View) -> None:
         *("", "[Interface]", "PrivateKey", "ListenPort", "Address", "MTU"),
         *("[Peer]", "PublicKey", "AllowedIPs", "Endpoint", "PersistentKeepalive", "PresharedKey"),
     }
-    text = render_ruleset(ruleset.Own("nmk-home", "nmk-home"), view, routing, wishes)
+    text = render_ruleset(nft_text.Own("nmk-home", "nmk-home"), view, routing, wishes)
     assert text
     assert {line.split()[0] for line in text.splitlines()} <= {
         *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "udp", "drop"),

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from nmk.core.gateways import NATS, Egress, Exit, Gateway, Ingress
 from nmk.core.links import is_lan
+from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
-from nmk.core.ruleset import Own, is_ours, render_ruleset
+from nmk.core.ruleset import is_ours, render_ruleset
 from nmk.core.tunnel import MARK
 from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, made_view
 

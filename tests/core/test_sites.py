@@ -14,12 +14,13 @@ from nmk.core.ext_clients import NewClient, create_client, set_client
 from nmk.core.gateways import NO_GATEWAY, Egress, Gateway, Ingress, gateway_json, parse_gateway
 from nmk.core.hubs import HubPeer, take_over_hub
 from nmk.core.mesh import Mesh
+from nmk.core.nft_text import Own
 from nmk.core.parse import overlap
 from nmk.core.peers import View
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.roles import RoleWish, add_role, remove_role
 from nmk.core.routes import Route, RouteWishes, Routing, compile_routing
-from nmk.core.ruleset import Own, render_ruleset
+from nmk.core.ruleset import render_ruleset
 from nmk.core.sites import unsaid, ways_to_say
 from nmk.errors import BadInput, NmkError, RangeOverlaps
 from tests.core.made import (

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from nmk.core.gateways import Exit, Gateway
+from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.route_table import NO_TABLE, compile_table
 from nmk.core.routes import RouteWishes, Routing
-from nmk.core.ruleset import Own, render_ruleset
+from nmk.core.ruleset import render_ruleset
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,

@@ -19,16 +19,9 @@ from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.desired import families
 from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
 from nmk.agent.membership import Wishes
+from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peer, explain
 from nmk.agent.reach import Visit
-from nmk.agent.status import (
-    Row,
-    Trails,
-    declined,
-    describe_check_in,
-    describe_clients,
-    describe_peer,
-    explain,
-)
+from nmk.agent.status import declined, describe_check_in
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nmk.agent.membership import Membership
-from nmk.agent.surroundings import table_name
 from nmk.core.findings import Finding
 from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
+from nmk.core.ruleset import table_name
 from nmk.tools import has_tool, install_hint
 
 _DOCKER = "DOCKER-USER"

@@ -14,9 +14,10 @@ from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
 from nmk.core.claims import Claim, Holders
 from nmk.core.findings import Finding
+from nmk.core.forward_chains import FORWARD
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
-from nmk.core.ruleset import FORWARD
+from nmk.core.ruleset import table_name
 from nmk.core.sites import unsaid, ways_to_say
 from nmk.system import filter as filter_
 from nmk.system import wireguard
@@ -159,7 +160,7 @@ def _led_nowhere(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     view = me.known.view if me.known else None
     if view is None or not wish.roles:
         return []
-    count = filter_.counted(run, surroundings.table_name(me.network), FORWARD)
+    count = filter_.counted(run, table_name(me.network), FORWARD)
     if not count:
         return []
     reason = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nmk.agent.membership import Membership
-from nmk.agent.status import Row
+from nmk.agent.peer_status import Row
 from nmk.core.findings import Finding, Level
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nmk.agent.membership import Membership
-from nmk.agent.surroundings import table_name
 from nmk.core.findings import Finding, Level
 from nmk.core.routes import Routing
+from nmk.core.ruleset import table_name
 from nmk.system.reverse_path import Strict, strict_rules, strict_settings
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint

@@ -1,0 +1,54 @@
+"""What the chains of a network's nft table are written with (nft(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import collapse_addresses, ip_network
+
+from nmk.core.parse import Range
+from nmk.core.peers import View
+
+FAMILY = {4: "ip", 6: "ip6"}
+Chains = Iterator[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What only this machine knows: names of the table and the interface, the LANs that it is in.
+
+    `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
+    come to be forwarded; `forwards`: its kernel does, whether or not the network has it so.
+    """
+
+    table: str
+    interface: str
+    subnets: tuple[str, ...] = ()
+    meshes: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    forwards: bool = False
+
+
+def others(view: View) -> list[str]:
+    """The ranges outside the network that others lead to, as the network sees them."""
+    ranges = [cidr for peer in view.peers.values() for cidr in peer.gateway.ranges]
+    return [*ranges, *(cidr for client in view.clients.values() for cidr in client.ranges)]
+
+
+def names(*interfaces: str) -> str:
+    """Interfaces as a set of nft's."""
+    return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
+
+
+def by_family(cidrs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The families that occur, and their ranges as a set of nft's."""
+    parsed = [ip_network(cidr, strict=False) for cidr in cidrs]
+    for version, family in FAMILY.items():
+        found = [cidr for cidr in parsed if cidr.version == version]
+        if found:
+            yield family, f"{{ {', '.join(map(str, _collapsed(found)))} }}"
+
+
+def _collapsed(cidrs: list[Range]) -> Iterable[Range]:
+    """Without overlaps, which nft refuses."""
+    return collapse_addresses(cidrs)  # type: ignore[type-var]  # of one family, as the caller sees to
