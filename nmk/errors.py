@@ -179,6 +179,13 @@ class Locked(NmkError):
     default_hint = "wait for the other run to end"
 
 
+class CheckInUnderWay(Locked):
+    """An earlier run of `nmk checkin --quiet` has not ended with the network: that goes on."""
+
+    code = "check-in-under-way"
+    default_hint = "wait for it; if it does not end: kill -KILL its process"
+
+
 class Overtaken(Locked):
     """Another run of nmk left the network, or joined it anew, while this one waited."""
 

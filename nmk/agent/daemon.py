@@ -17,19 +17,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import Thread
 
 from nmk.agent import hooks, last_check_in, state
 from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
 from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.rounds import Finish, ask_aside
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import (
     RESTORE,
-    Asking,
-    ask,
     begin,
-    end,
     newest_handshake,
     put_right,
     watch_gateways,
@@ -54,7 +51,6 @@ _QUARREL = 3  # changes by others in a row that are no chance
 HELD_LONG = 60.0  # seconds; a lock that is held for longer is told of
 
 Say = Callable[[str], None]
-Finish = Callable[[], Membership]  # what is left of a check-in once its answer is there
 
 
 @dataclass(slots=True)
@@ -187,19 +183,10 @@ class Agent:
             self._finish(network, turn, partial(_refuse, error))
             return
         turn.asking = True
-        fetch = partial(self._fetch, network, turn, asking)
-        try:
-            Thread(target=fetch, daemon=True).start()  # one that waits keeps no process from ending
-        except RuntimeError:  # this machine has no room for another
-            fetch()
+        ask_aside(asking, self._run, partial(self._deliver, network, turn))
 
-    def _fetch(self, network: str, turn: _Turn, asking: Asking) -> None:
-        """In a thread of its own: nothing here but waits."""
-        finish: Finish
-        try:
-            finish = partial(end, asking, ask(asking, self._run), self._run)
-        except Exception as error:  # noqa: BLE001  # the loop ends by it, as by one of its own
-            finish = partial(_refuse, error)
+    def _deliver(self, network: str, turn: _Turn, finish: Finish) -> None:
+        """In a thread of its own: nothing here but a word to the loop."""
         self._answers.put((network, turn, finish))
         if wake := self._wake:
             with suppress(OSError):  # full: it wakes as it is; or closed: nobody waits any more

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nmk.agent.places import make_runtime_directory, runtime_directory
-from nmk.errors import EXIT_TEMPORARY, NmkError
+from nmk.errors import EXIT_TEMPORARY, CheckInUnderWay, NmkError
 from nmk.files import read_file, write_private
 
 _MOST_BYTES = 4096  # of what is noted
@@ -20,14 +20,21 @@ SILENT_RUNS = 10  # failures of a temporary kind in a row; the next one is told
 
 
 def speaks(network: str, error: NmkError) -> bool:
-    """Whether this failure of a network's check-in is to be told; remembers that it was."""
+    """Whether this failure of a network's check-in is to be told; remembers that it was.
+
+    A check-in that was left to another run is counted apart: that one counts what becomes of it.
+    """
     temporary = error.exit_code == EXIT_TEMPORARY
     trouble = "temporary" if temporary else error.code
-    before, count = _read(network)
+    is_left = isinstance(error, CheckInUnderWay)
+    file = _left_file(network) if is_left else _file(network)
+    before, count = _read(file)
     count = count + 1 if before == trouble else 1
     try:
+        if not is_left:
+            _left_file(network).unlink(missing_ok=True)
         make_runtime_directory()
-        write_private(_file(network), json.dumps([trouble, count]).encode())
+        write_private(file, json.dumps([trouble, count]).encode())
     except OSError:
         return True  # a machine that cannot write needs a person
     return count == (SILENT_RUNS + 1 if temporary else 1)
@@ -35,14 +42,15 @@ def speaks(network: str, error: NmkError) -> bool:
 
 def over(network: str) -> None:
     """The network's check-in has worked, or the network is left."""
-    with suppress(OSError):  # most often there is nothing to forget
-        _file(network).unlink()
-        runtime_directory().rmdir()
+    for file in (_file(network), _left_file(network)):
+        with suppress(OSError):  # most often there is nothing to forget
+            file.unlink()
+            runtime_directory().rmdir()
 
 
-def _read(network: str) -> tuple[str, int]:
+def _read(file: Path) -> tuple[str, int]:
     try:
-        code, count = json.loads(read_file(_file(network), _MOST_BYTES))
+        code, count = json.loads(read_file(file, _MOST_BYTES))
         return str(code), int(count)
     except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return "", 0
@@ -50,3 +58,7 @@ def _read(network: str) -> tuple[str, int]:
 
 def _file(network: str) -> Path:
     return runtime_directory() / f"{network}.trouble"
+
+
+def _left_file(network: str) -> Path:
+    return runtime_directory() / f"{network}.left"

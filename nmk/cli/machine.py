@@ -148,7 +148,7 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     from nmk.agent import patience, state
     from nmk.agent.interface import complain
     from nmk.agent.mend import shut_networks
-    from nmk.agent.tick import check_in_network
+    from nmk.agent.rounds import check_in_all
     from nmk.agent.wake import wake
 
     check_root("nmk checkin")
@@ -160,17 +160,18 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
     talk = talker(quiet=quiet)
     failures = set()
-    for name in chosen:
+    for name, outcome in check_in_all(chosen, partial(runner, dry_run, verbose), in_turn=quiet):
         try:
-            me = check_in_network(name, runner(dry_run, verbose))
-            complain(me)
+            if isinstance(outcome, NmkError):
+                raise outcome
+            complain(outcome)
             patience.over(name)
             if not dry_run:
                 wake(name)
-            talk(summary(me))
-            tell_cut_off(me, quiet=quiet or dry_run)
+            talk(summary(outcome))
+            tell_cut_off(outcome, quiet=quiet or dry_run)
         except NmkError as error:
-            if not quiet or patience.speaks(name, error):
+            if not quiet or verbose or patience.speaks(name, error):
                 fail(error.code, f"{name}: {error.message}", error.hint)
             failures.add(error.exit_code)
     return min(failures, default=0)  # what needs a person before what may pass by itself

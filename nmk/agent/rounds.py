@@ -1,0 +1,97 @@
+"""A run of `nmk checkin`: the controllers of all its networks are waited for at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+
+from nmk.agent.membership import Membership
+from nmk.agent.places import make_runtime_directory
+from nmk.agent.tick import RESTORE, Asking, ask, begin, end, put_right
+from nmk.errors import CheckInUnderWay, NmkError
+from nmk.locks import passing_lock
+from nmk.system.runner import Runner
+
+Finish = Callable[[], Membership]  # what is left of a check-in once its answer is there
+
+
+def check_in_all(
+    networks: Sequence[str], make_runner: Callable[[], Runner], *, in_turn: bool
+) -> Iterator[tuple[str, Membership | NmkError]]:
+    """A check-in of each network, and its outcome as it comes; one that fails stops no other.
+
+    So a run waits no longer for many controllers that hang than for one. `in_turn`: of runs that
+    follow each other whatever becomes of them, one at a time checks in to a network. Where an
+    earlier one has not come to its end the network is put right from disk, and the outcome is
+    CheckInUnderWay.
+    """
+    answers = SimpleQueue[tuple[str, Finish]]()
+    turns: dict[str, ExitStack] = {}
+    with ExitStack() as to_the_end:
+        for network in networks:
+            run = make_runner()
+            turn = to_the_end.enter_context(ExitStack())
+            try:
+                if in_turn and not run.dry:
+                    _take_turn(network, turn, run)
+                asking = begin(network, run)
+            except NmkError as error:
+                turn.close()
+                yield network, error
+                continue
+            turns[network] = turn
+            ask_aside(asking, run, partial(_put, answers, network))
+        while turns:
+            network, finish = answers.get()
+            outcome: Membership | NmkError
+            with turns.pop(network):
+                try:
+                    outcome = finish()
+                except NmkError as error:
+                    outcome = error
+            yield network, outcome
+
+
+def ask_aside(asking: Asking, run: Runner, deliver: Callable[[Finish], None]) -> None:
+    """Ask the controller in a thread of its own, and deliver, there, what is left to be done."""
+
+    def fetch() -> None:
+        finish: Finish
+        try:
+            finish = partial(end, asking, ask(asking, run), run)
+        except Exception as error:  # noqa: BLE001  # whoever finishes ends by it, as by his own
+            finish = partial(_refuse, error)
+        deliver(finish)
+
+    try:
+        Thread(target=fetch, daemon=True).start()  # one that waits keeps no process from ending
+    except RuntimeError:  # this machine has no room for another
+        fetch()
+
+
+def _take_turn(network: str, turn: ExitStack, run: Runner) -> None:
+    """Hold the network's turn; where nothing can be noted under /run there is none to be held.
+
+    Raises CheckInUnderWay where another run has it: then the network is put right all the same.
+    """
+    try:
+        turn.enter_context(passing_lock(make_runtime_directory() / f"{network}.checkin", 0))
+    except TimeoutError as error:
+        with suppress(NmkError):  # the other run says it
+            put_right(network, run, RESTORE)
+        raise CheckInUnderWay(
+            f"an earlier check-in has not come to its end: {error.strerror}"
+        ) from None
+    except OSError:
+        return
+
+
+def _put(answers: SimpleQueue[tuple[str, Finish]], network: str, finish: Finish) -> None:
+    answers.put((network, finish))
+
+
+def _refuse(error: Exception) -> Membership:
+    raise error
