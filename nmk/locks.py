@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nmk.tools import nmk_command
@@ -69,7 +70,7 @@ def passing_lock(path: Path, seconds: float) -> Iterator[None]:
     try:
         while not take(handle, deadline - time.monotonic()) or not is_at(handle, path):
             if time.monotonic() >= deadline:
-                raise TimeoutError(errno.ETIMEDOUT, f"{path} is locked{holder(handle)}")
+                raise TimeoutError(errno.ETIMEDOUT, f"{path} is locked{holder(handle) or ''}")
             os.close(handle)
             handle = open_lock(path)
         try:
@@ -95,21 +96,54 @@ def line_up(path: Path) -> tuple[int | None, int]:
     return before, mine
 
 
-def holder(handle: int) -> str:
-    """Who has the lock, as " (nmk down, process 123)", the end of a sentence; "" if not known.
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a lock. `name`: "nmk down", or its program; "" where it is not known."""
+
+    process: int
+    name: str
+    is_stopped: bool
+
+    def __str__(self) -> str:
+        """As the end of a sentence: " (nmk down, process 123)"."""
+        parts = [self.name, f"process {self.process}", "stopped" if self.is_stopped else ""]
+        return f" ({', '.join(filter(None, parts))})"
+
+    @property
+    def hint(self) -> str:
+        """What a person can do; a run of nmk that is killed is made good by the next one."""
+        if self.is_stopped:
+            return f"kill -CONT {self.process} lets it go on, kill -KILL {self.process} ends it"
+        return f"wait for the other run to end; if it does not: kill -KILL {self.process}"
+
+
+def holder(handle: int) -> Holder | None:
+    """Who has the lock, if that can be told.
 
     /proc/locks names devices by numbers that are not stat's on some filesystems, so the inode has
-    to do.
+    to do. It has no word of processes in other containers.
     """
     inode = f":{os.fstat(handle).st_ino}"
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
-        return ""
+        return None
     for words in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF
         if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode) and words[4] > "0":
-            return f" ({_name(words[4])}process {words[4]})"
-    return ""
+            return Holder(int(words[4]), _name(words[4]), _is_stopped(words[4]))
+    return None
+
+
+def holder_of(path: Path) -> Holder | None:
+    """The same of the lock at a path, which may be a directory. Takes nothing, makes nothing."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return holder(handle)
+    finally:
+        os.close(handle)
 
 
 def _name(process: str) -> str:
@@ -121,4 +155,13 @@ def _name(process: str) -> str:
         return ""  # hidden, or gone
     if command := nmk_command(words):
         name = f"nmk {command}"
-    return f"{''.join(c if c.isprintable() else '?' for c in name)}, "
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def _is_stopped(process: str) -> bool:
+    """Whether a signal or a tracer has stopped it (proc_pid_stat(5))."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[:1] in (["T"], ["t"])

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from nmk.agent import places
-from nmk.agent.lock import LOCK, locked
+from nmk.agent import places, state
+from nmk.agent.checks.machine import check_lock
+from nmk.agent.lock import LOCK, find_stuck, locked
+from nmk.agent.status import status
+from nmk.agent.tick import put_right
 from nmk.errors import Locked, NotJoined, StoreUnavailable
 from nmk.locks import holder, line_up, open_lock, passing_lock, take
+from nmk.system.runner import Runner
 from nmk.tools import nmk_command
+from tests.agent.memberships import joined
+from tests.agent.test_damaged import blind
 from tests.lab.polling import patient
 
 NOBODY = 65534
@@ -128,6 +136,42 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
         raise AssertionError
 
 
+@contextmanager
+def suspended(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """As `held`, by a process that Ctrl-Z has stopped."""
+    with held(path) as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        yield process
+        process.send_signal(signal.SIGCONT)
+
+
+def test_a_holder_that_was_suspended_is_named_with_what_lets_it_go_on(state_dir: Path) -> None:
+    """By who finds the lock held, by `nmk status` and by `nmk doctor`, which wait for nobody."""
+    state.save(joined())
+    (state_dir / LOCK).touch()
+    with suspended(state_dir / LOCK) as other:
+        with pytest.raises(Locked, match=f"process {other.pid}, stopped") as raised:
+            put_right("home", Runner())
+        assert raised.value.hint.startswith(f"kill -CONT {other.pid} lets it go on")
+        row = status("home", blind(), 0.0, reachable=lambda _: False, held=find_stuck())
+        assert row["problems"][-1] == {
+            "code": "locked", "message": raised.value.message, "hint": raised.value.hint
+        }  # fmt: skip
+        [found] = check_lock()
+        assert (found.level, found.mend) == ("broken", raised.value.hint)
+        assert found.reason.startswith(raised.value.message)
+    assert (check_lock(), find_stuck()) == ([], None)
+
+
+def test_a_holder_that_gives_the_lock_back_is_not_told_of(state_dir: Path) -> None:
+    (state_dir / LOCK).touch()
+    with held(state_dir / LOCK) as other:
+        threading.Timer(0.2, other.kill).start()
+        assert find_stuck() is None
+        assert other.wait() < 0
+
+
 def test_a_person_waits_and_is_told_so(tmp_path: Path) -> None:
     (tmp_path / LOCK).touch()
     told: list[str] = []
@@ -218,9 +262,9 @@ def test_a_lock_that_passes_leaves_no_file(tmp_path: Path) -> None:
 
 def test_nobody_holds_what_is_free(tmp_path: Path) -> None:
     handle = open_lock(tmp_path / LOCK)
-    assert holder(handle) == ""
+    assert holder(handle) is None
     fcntl.flock(handle, fcntl.LOCK_EX)
-    assert f"process {os.getpid()})" in holder(handle)
+    assert f"process {os.getpid()})" in str(holder(handle))
     os.close(handle)
 
 

@@ -158,8 +158,10 @@ class Agent:
         for network, turn in self._turns.items():
             if turn.failures or turn.around != _around(turn.interface):
                 turn.failures, turn.due = 0, 0.0
-            else:
-                self._try(network, "change", lambda n: put_right(n, self._run))
+            elif isinstance(
+                self._try(network, "change", lambda n: put_right(n, self._run)), Locked
+            ):
+                turn.look = min(turn.look, time.monotonic() + BUSY)
 
     def _check_in_due(self) -> None:
         notify("WATCHDOG=1")
@@ -210,10 +212,7 @@ class Agent:
         interval = self._look_up(network, turn)
         if isinstance(error, Locked):
             turn.due = min(turn.due, time.monotonic() + BUSY)
-            self._tell_of_lock(network, turn, error)
             return
-        turn.locked = inf
-        turn.said.pop("lock", None)
         turn.failures = turn.failures + 1 if error else 0
         if error:
             turn.failed_at, turn.heard = time.time(), self._heard(network)
@@ -258,6 +257,15 @@ class Agent:
             self._say(f"{network}: {error.message}, for {HELD_LONG:.0f} s and longer")
             last_check_in.kept_out(network, problem_of(error))
 
+    def _forget_lock(self, turn: _Turn, what: str) -> bool:
+        """The lock could be taken; whether it had been told that it could not."""
+        turn.locked = inf
+        if turn.said.pop("lock", "") == "":
+            return False
+        if what != "check-in":
+            turn.due = 0.0  # which notes that it is over
+        return True
+
     def _heard(self, network: str) -> float:
         with suppress(NmkError):
             return newest_handshake(network, self._run)
@@ -269,11 +277,16 @@ class Agent:
         try:
             action(network)
         except NmkError as error:
-            if not isinstance(error, Locked) and error.code != turn.said.get(what):
+            if isinstance(error, Locked):
+                self._tell_of_lock(network, turn, error)
+                return error
+            self._forget_lock(turn, what)
+            if error.code != turn.said.get(what):
                 self._say(f"{network}: {error.message}")
                 turn.said[what] = error.code
             return error
-        if turn.said.pop(what, None):
+        was_locked = self._forget_lock(turn, what)
+        if turn.said.pop(what, None) or was_locked:
             self._say(f"{network}: well again")
         return None
 

@@ -34,6 +34,7 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
         yield found if is_needed else replace(found, level="warn", reason=reason)
     yield from _try("leftovers", None, lambda: check_leftovers(run))
     if networks:
+        yield from _try("lock", None, machine.check_lock)
         yield from _try("state", None, machine.check_state)
         yield from _try("hooks", None, machine.check_hooks)
     for name in networks:

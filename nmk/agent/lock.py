@@ -14,13 +14,14 @@ from pathlib import Path
 
 from nmk.agent.places import close_to_others, state_directory
 from nmk.errors import Locked, NotJoined
-from nmk.locks import holder, is_at, open_lock, take
+from nmk.locks import Holder, holder, holder_of, is_at, open_lock, take
 from nmk.system.runner import Runner
 
 LOCK = "lock"
 PERSON_SECONDS = 10.0  # that a person's command waits for another run
 RETURN_SECONDS = 60.0  # that a run waits which comes back with an answer: it has begun already
 _SAID_AFTER = 1.0  # seconds; shorter waits are not worth a word
+_LOOK = 0.05  # seconds between two looks at who holds it
 
 Say = Callable[[str], None]
 _is_held: list[bool] = []
@@ -88,16 +89,42 @@ def _take(directory: Path, seconds: float, say: Say | None) -> int:
         first = min(_SAID_AFTER, seconds)
         taken = take(handle, first)
         if not taken and say and seconds > first:
-            say(f"another run of nmk is at work{holder(handle)}: waiting for it")
+            say(f"another run of nmk is at work{holder(handle) or ''}: waiting for it")
             say = None
         taken = taken or take(handle, deadline - time.monotonic())
         if not taken:
             who = holder(handle)
             os.close(handle)
-            raise Locked(f"another run of nmk is at work in {directory}{who}")
+            raise _locked(directory, who)
         if is_at(handle, directory / LOCK) or is_at(handle, directory):
             return handle
         os.close(handle)  # removed by another run since we opened it
+
+
+def find_stuck() -> Locked | None:
+    """What keeps everybody from changing this machine: a run that has the lock for longer.
+
+    Takes no lock, so that it is in nobody's way, and looks for a second at most.
+    """
+    directory = state_directory()
+    first = _holder_in(directory)
+    deadline = time.monotonic() + _SAID_AFTER
+    while first and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+        if (now := _holder_in(directory)) is None or now.process != first.process:
+            return None
+        first = now
+    return _locked(directory, first) if first else None
+
+
+def _holder_in(directory: Path) -> Holder | None:
+    return holder_of(directory / LOCK) or holder_of(directory)
+
+
+def _locked(directory: Path, who: Holder | None) -> Locked:
+    return Locked(
+        f"another run of nmk is at work in {directory}{who or ''}", who.hint if who else None
+    )
 
 
 def _open(directory: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_interface
@@ -53,13 +54,15 @@ def shut_network(network: str, run: Runner, seconds: float = 0.0) -> None:
 def shut_networks(run: Runner) -> None:
     """The same of all networks without a filter noted since the boot, before any is waited for.
 
-    What fails here is tried again, and said, by each network's own check-in.
+    A lock that is held is waited for PERSON_SECONDS, for all of them together. What fails here is
+    tried again, and said, by each network's own check-in.
     """
+    deadline = time.monotonic() + PERSON_SECONDS
     for network in () if run.dry else state.networks():
         with suppress(NmkError):
             me = state.load(network)
             if not surroundings.is_settled(me) and kill_switch.is_wanted(me):
-                shut_network(network, run, PERSON_SECONDS)
+                shut_network(network, run, max(0.0, deadline - time.monotonic()))
 
 
 def mend_network(network: str, run: Runner) -> bool:

@@ -25,9 +25,9 @@ from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
 from nmk.core.gateways import NO_GATEWAY, OBSTACLES, hindered
 from nmk.core.peers import View
-from nmk.core.problems import Problem
+from nmk.core.problems import Problem, problem_of
 from nmk.core.routes import Routing, idle_routing
-from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, StateDamaged
+from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, StateDamaged
 from nmk.system import wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
@@ -63,6 +63,7 @@ def status(
     *,
     reachable: Callable[[str], bool] | None = None,
     trails: Trails | None = None,
+    held: NmkError | None = None,
 ) -> Row:
     """The network as an object for people and scripts. `now`: seconds since 1970.
 
@@ -75,8 +76,16 @@ def status(
     elsewhere (`code`, `message`, `hint`), `clients` the ext clients that this node lets in,
     `check_in` how check-ins go, `copies` where machines with this identity are, if there are
     several; the rest as in `_describe_ways`. `trails` are kept from one look to the next, to see
-    who is silent.
+    who is silent. `held`: what keeps everybody from changing this machine; it is among `problems`.
     """
+    row = _status(network, run, now, reachable or is_reachable, {} if trails is None else trails)
+    row["problems"] += [asdict(problem_of(held))] if held else []
+    return row
+
+
+def _status(
+    network: str, run: Runner, now: float, reachable: Callable[[str], bool], trails: Trails
+) -> Row:
     try:
         me = state.load(network)
     except StateDamaged as error:
@@ -90,12 +99,11 @@ def status(
     if view and wish and not wish.roles:
         view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
     silent = liveness.silent(me, dump)
-    is_reached = any(map(reachable or is_reachable, me.urls))
+    is_reached = any(map(reachable, me.urls))
     problems = _problems(me, led(wish, condition), dump, silent, run)
     if not is_reached:
         with suppress(CommandFailed):
             problems += claimed_controllers(me, me.urls, run)
-    trails = {} if trails is None else trails
     return {
         "network": network,
         "remote_name": me.remote_name,

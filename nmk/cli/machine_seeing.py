@@ -51,6 +51,7 @@ def status(network: str | None, again: bool, output: str) -> None:
     silent (a gateway that this machine has given up for that) or off (the interface is not up).
     """
     from nmk.agent import state
+    from nmk.agent.lock import find_stuck
     from nmk.agent.peer_status import Trails
     from nmk.agent.salvage import leftovers
     from nmk.agent.status import is_reachable
@@ -66,7 +67,10 @@ def status(network: str | None, again: bool, output: str) -> None:
     def render() -> str:
         chosen = [state.choose(network)] if network else state.networks()
         now = time.time()
-        rows = [status_of(n, run, now, reachable=reachable, trails=trails) for n in chosen]
+        held = find_stuck() if chosen else None
+        rows = [
+            status_of(n, run, now, reachable=reachable, trails=trails, held=held) for n in chosen
+        ]
         if not rows and output == "table":
             cure = leftovers(run).cure
             more = ("and something of nmk's is left, which may let nothing out", f"  try: {cure}")

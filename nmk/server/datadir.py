@@ -160,7 +160,7 @@ class DataDir:
         if not take(lock.fileno()):
             with lock:
                 raise Locked(
-                    f"another controller runs on {self.path}{holder(lock.fileno())}",
+                    f"another controller runs on {self.path}{holder(lock.fileno()) or ''}",
                     "stop it first, or give this one a --data-dir",
                 )
         return lock

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nmk.agent import history, interface, state, surroundings
+from nmk.agent import history, interface, mend, state, surroundings
 from nmk.agent.attempts import Attempts
+from nmk.agent.lock import PERSON_SECONDS
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import UNDONE, mend_network, shut_network, shut_networks
 from nmk.agent.places import make_runtime_directory
@@ -161,6 +163,26 @@ def test_a_check_in_lays_the_kill_switch_of_every_network_before_it_waits(
         CliRunner().invoke(machine.checkin, ["--quiet", "--splay", "1", *options, *dry])
     assert {when for when, _ in seen} == {"asked"} if is_dry else {"asked", "waits"}
     assert all(bool(there) != is_dry for _, there in seen)
+
+
+def test_kill_switches_wait_for_another_run_together(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not each for its own ten seconds, where that run never ends."""
+    waits = []
+
+    def wait(_: str, __: Runner, seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 1:
+            monkeypatch.setattr(mend, "time", SimpleNamespace(monotonic=lambda: inf))
+
+    assert state_dir.is_dir()
+    monkeypatch.setattr(mend, "shut_network", wait)
+    for network in ("a", "b"):
+        state.save(replace(guarded(as_read={}), network=network))
+    mend.shut_networks(Noting())
+    assert 0 < waits[0] <= PERSON_SECONDS
+    assert waits[1:] == [0]
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -148,6 +148,33 @@ def test_a_lock_that_is_held_for_long_is_told_of_once(
     assert state.file_of("home").read_bytes() == before
 
 
+def test_a_lock_that_keeps_the_agent_from_mending_is_told_of_before_a_check_in_is_due(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is over with the first mending, which a check-in notes."""
+    monkeypatch.setattr(daemon, "HELD_LONG", 0)
+    monkeypatch.setattr(daemon, "mend_network", lambda name, _: locked_once(name))
+    state.save(joined())
+    said, later = list[str](), time.monotonic() + 3600
+    agent = daemon.Agent(Runner(), said.append)
+    turn = agent._turns["home"] = daemon._Turn(due=later, look=0.0)
+
+    def locked_once(_: str) -> bool:
+        with locked(state_dir):
+            return False
+
+    with locked(state_dir):
+        for _ in range(3):
+            agent._check_in_due()
+            turn.look = 0.0
+        [line] = said
+        assert line.startswith("home: another run of nmk is at work in ")
+        assert turn.due == later
+    agent._try("home", "mend", locked_once)
+    assert said[1:] == ["home: well again"]
+    assert turn.due == 0
+
+
 def test_networks_do_not_wait_for_the_controllers_of_others(state_dir: Path) -> None:
     """One thread waits for each: the loop goes on, and what comes is taken in one after another."""
     said = list[str]()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from nmk.agent.hooks import hooks_directory
+from nmk.agent.lock import find_stuck
 from nmk.agent.places import state_directory
 from nmk.core.findings import Finding
 from nmk.core.hooks import NAMES
@@ -78,6 +79,14 @@ def check_forwarding() -> list[Finding]:
         except OSError:
             states.append(f"IPv{family} not there")
     return [Finding("forwarding", "ok", f"{', '.join(states)}; only gateways need it")]
+
+
+def check_lock() -> list[Finding]:
+    """Whether another run keeps all others from this machine; nothing where none does."""
+    held = find_stuck()
+    if held is None:
+        return []
+    return [Finding("lock", "broken", f"{held.message}: no other can change anything", held.hint)]
 
 
 def check_state() -> list[Finding]:
