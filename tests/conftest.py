@@ -11,6 +11,7 @@ import pytest
 pytest_plugins = [
     "tests.engines.plugin",
     "tests.lab.plugin",
+    "tests.server.plugin",
     "tests.sharing",
     "tests.tiers",
 ]

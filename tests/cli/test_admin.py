@@ -13,9 +13,10 @@ import click
 import pytest
 
 from nmk.cli.main import COMMANDS, nmk
+from tests.engines.nest import free_ports
 from tests.lab.polling import patient
 from tests.server.net import Net
-from tests.server.process import NMK, Controller, clean_environment, free_port
+from tests.server.process import NMK, Controller, clean_environment
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_with_the_key_all_works_over_tcp(controller: Controller) -> None:
 
 
 def test_nobody_is_waited_for_in_vain(controller: Controller) -> None:
-    server = f"http://127.0.0.1:{free_port()}"
+    server = f"http://127.0.0.1:{free_ports(1)[0]}"
     waited = controller.nmk("server", "wait", "--timeout", "0.1", "--server", server)
     assert waited.returncode == 75
     assert server in waited.stderr

@@ -6,41 +6,31 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from nmk.cli.invite import report
 from nmk.core.invitation import Outcome, explain_ssh
-from nmk.store.engine import open_engine
 from tests.cli.inprocess import nmk
-from tests.server.inside import Inside, Time, inside
+from tests.server.inside import Inside
 from tests.server.net import Net
 
 
 @pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    engine = open_engine(f"sqlite://{tmp_path_factory.mktemp('commands')}/nmk.db")
-    with inside(engine, Time()) as made:
-        yield made
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def net(controller: Inside) -> Net:
-    return Net.made(controller, "home", "10.77.0.0/16", "fd77::/64")
+def net(inner: Inside) -> Net:
+    return Net.made(inner, "home", "10.77.0.0/16", "fd77::/64")
 
 
 @pytest.fixture(autouse=True)
-def server(controller: Inside, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NMK_SERVER", f"http://127.0.0.1:{controller._admin_port}")
+def server(inner: Inside, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMK_SERVER", inner.admin_url)
     monkeypatch.setenv("NMK_NETWORK", net.name)
 
 
 def test_a_revoked_key_can_be_looked_at_with_who_used_it(
-    controller: Inside, monkeypatch: pytest.MonkeyPatch
+    inner: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = Net.made(controller, "revoked", "10.78.0.0/16")
+    net = Net.made(inner, "revoked", "10.78.0.0/16")
     monkeypatch.setenv("NMK_NETWORK", net.name)
     key = net._token.key_id
     assert nmk("key", "delete", key).code == 0
@@ -119,14 +109,12 @@ DONE = {
 
 @pytest.mark.parametrize("command", DONE)
 @pytest.mark.parametrize("how", ["terminal", "quiet", "pipe"])
-def test_what_was_done_is_said_to_a_person(
-    controller: Inside, net: Net, command: str, how: str
-) -> None:
+def test_what_was_done_is_said_to_a_person(inner: Inside, net: Net, command: str, how: str) -> None:
     net.join("old")
     net.ingress("gate", endpoint="a:1")
     net.add_gateway("gate", "exit")
     net.add_client("phone")
-    controller.admin_call("POST", "/v1/networks", {"name": "spare"})
+    inner.admin_call("POST", "/v1/networks", {"name": "spare"})
     key = net.call("POST", "/keys", {}).json["id"]
     try:
         args = command.replace("KEY", key).split() + ["-q"] * (how == "quiet")
@@ -137,7 +125,7 @@ def test_what_was_done_is_said_to_a_person(
     finally:
         for path in ("/nodes/old", "/extclients/phone", "/nodes/gate", f"/keys/{key}"):
             net.call("DELETE", path)
-        controller.admin_call("DELETE", "/v1/networks/spare")
+        inner.admin_call("DELETE", "/v1/networks/spare")
 
 
 def test_a_key_of_an_own_form_is_not_told_of_besides(net: Net) -> None:

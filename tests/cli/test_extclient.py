@@ -545,7 +545,7 @@ def test_a_private_key_is_nowhere_but_in_its_config(
         places = {
             "files": b"".join(files.values()),
             "database": rows_of(url),
-            "log": controller.log.read_bytes(),
+            "log": controller.log_file.read_bytes(),
             "socket": by_socket.heard,
             "port": by_port.heard,
             "answers": json.dumps(net.everything()).encode(),

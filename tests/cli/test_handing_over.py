@@ -14,24 +14,15 @@ from nmk.cli.api import AdminApi
 from nmk.cli.invite import access_key
 from nmk.cli.main import run
 from nmk.errors import OutputFailed
-from nmk.store.engine import open_engine
-from tests.server.inside import Inside, Time, inside
+from tests.server.inside import Inside
 from tests.server.net import Net
 
 Stream = Callable[[], "io.TextIOWrapper | None"]
 
 
 @pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    engine = open_engine(f"sqlite://{tmp_path_factory.mktemp('handing')}/nmk.db")
-    with inside(engine, Time()) as made:
-        yield made
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def net(controller: Inside) -> Net:
-    net = Net.made(controller, "home", "10.77.0.0/16", "fd77::/64")
+def net(inner: Inside) -> Net:
+    net = Net.made(inner, "home", "10.77.0.0/16", "fd77::/64")
     net.ingress("web", endpoint="vpn.example.org:51820")
     return net
 
@@ -46,8 +37,8 @@ def ranges(net: Net) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def server(controller: Inside, net: Net, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NMK_SERVER", f"http://127.0.0.1:{controller._admin_port}")
+def server(inner: Inside, net: Net, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NMK_SERVER", inner.admin_url)
     monkeypatch.setenv("NMK_NETWORK", "home")
     yield
     for client in net.get("/extclients"):
@@ -125,17 +116,17 @@ def test_an_access_key_whose_token_is_lost_is_revoked(
 
 
 @pytest.mark.parametrize("stream", LOST)
-def test_a_network_is_told_of_though_it_cannot_be_shown(controller: Inside, stream: Stream) -> None:
+def test_a_network_is_told_of_though_it_cannot_be_shown(inner: Inside, stream: Stream) -> None:
     name = f"net-{stream.__name__}"
     _, told = run_into(stream(), ["network", "create", name])
-    status = controller.admin_call("GET", f"/v1/networks/{name}").status
+    status = inner.admin_call("GET", f"/v1/networks/{name}").status
     assert status == (404 if stream is closed else 200)
     assert (f"created network {name}" in told) == (status == 200)
 
 
-def test_no_key_is_made_for_an_invitation_that_cannot_report(controller: Inside, net: Net) -> None:
+def test_no_key_is_made_for_an_invitation_that_cannot_report(inner: Inside, net: Net) -> None:
     before = net.get("/keys")
-    api = AdminApi(f"http://127.0.0.1:{controller._admin_port}", None)
+    api = AdminApi(inner.admin_url, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", None)
         with pytest.raises(OutputFailed), access_key(api, "home", 1, dry_run=False):

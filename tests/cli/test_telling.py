@@ -10,25 +10,16 @@ from pathlib import Path
 import pytest
 
 from nmk.server.presence import Sighting
-from nmk.store.engine import open_engine
 from tests.cli.inprocess import nmk
-from tests.server.inside import Inside, Time, inside
+from tests.server.inside import Inside
 from tests.server.net import Net
 
 
-@pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    engine = open_engine(f"sqlite://{tmp_path_factory.mktemp('telling')}/nmk.db")
-    with inside(engine, Time()) as made:
-        yield made
-    engine.close()
-
-
 @pytest.fixture
-def net(controller: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
+def net(inner: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
     """The only network there is, of this test's own."""
-    monkeypatch.setenv("NMK_SERVER", f"http://127.0.0.1:{controller._admin_port}")
-    made = Net.made(controller, "home", "10.20.0.0/16")
+    monkeypatch.setenv("NMK_SERVER", inner.admin_url)
+    made = Net.made(inner, "home", "10.20.0.0/16")
     yield made
     assert made.call("DELETE").status == 204
 
@@ -145,18 +136,16 @@ def test_a_setting_with_a_space_in_it_is_written_right(
 
 
 @pytest.mark.usefixtures("net")
-def test_a_key_that_is_not_there_is_looked_for_in_its_network(controller: Inside) -> None:
-    other = Net.made(controller, "office", "10.21.0.0/16")
+def test_a_key_that_is_not_there_is_looked_for_in_its_network(inner: Inside) -> None:
+    other = Net.made(inner, "office", "10.21.0.0/16")
     done = nmk("key", "delete", "4f2a91c3d07be856", "-n", "home")
     [hint] = [line for line in done.err.splitlines() if line.startswith("  try: nmk ")]
     assert nmk(*hint.removeprefix("  try: nmk ").split()).code == 0
     assert other.call("DELETE").status == 204
 
 
-def test_a_machine_that_was_unknown_is_named_until_it_is_a_node(
-    controller: Inside, net: Net
-) -> None:
-    presence = controller.controller.presence
+def test_a_machine_that_was_unknown_is_named_until_it_is_a_node(inner: Inside, net: Net) -> None:
+    presence = inner.controller.presence
     web = net.join("web")
     presence.hear_stranger("home", "AAAA", "192.0.2.1")
     presence.hear_stranger("home", b64encode(web.identity.public).decode(), "192.0.2.2")
@@ -301,9 +290,9 @@ def test_whose_mtu_it_is_that_changed_is_said(net: Net) -> None:
     assert "shop is stale: keepalive of the network is 60 now" in nmk("extclient", "list").err
 
 
-def test_how_long_a_copy_is_shown_is_said(controller: Inside, net: Net) -> None:
+def test_how_long_a_copy_is_shown_is_said(inner: Inside, net: Net) -> None:
     web = net.join("web", interval=60)
-    presence, identity = controller.controller.presence, b64encode(web.identity.public).decode()
+    presence, identity = inner.controller.presence, b64encode(web.identity.public).decode()
     for before, now in (("a", "b"), ("b", "a")):
         presence.hear_instance(identity, Sighting(before, ""), Sighting(now, ""))
     assert "shown until one of them has been silent for 10 min" in nmk("node", "list").err

@@ -116,7 +116,7 @@ def test_a_name_that_is_taken(mesh: Mesh) -> None:
             ("interval=1", "'1' cannot be the interval"),
             ("listen-port=70000", "'70000' cannot be the listen-port"),
             ("colour=red", "'colour' is no setting"),
-            ("mtu", "'mtu' is no setting"),
+            ("mtu", "'mtu' has no value"),
         ],
         "mtu=1000",
         "colour=red",

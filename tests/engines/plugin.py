@@ -34,18 +34,33 @@ def cluster() -> Iterator[Rqlite]:
 
 
 @pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Rqlite]:
+    """A cluster for what tests of a file share: the other one is cleared beside it."""
+    with rqlite_cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def make_database(request: pytest.FixtureRequest) -> MakeDatabase:
     """Gives the URL of a fresh database of `--db`; of SQLite's the path is the file."""
     return maker(request, request.config.getoption("--db", ENGINES[0]))
 
 
-def maker(request: pytest.FixtureRequest, engine: str) -> MakeDatabase:
+@pytest.fixture(scope="session")
+def make_shared_database(request: pytest.FixtureRequest) -> MakeDatabase:
+    """The same for one that lasts while tests make others."""
+    return maker(request, request.config.getoption("--db", ENGINES[0]), "shared_cluster")
+
+
+def maker(
+    request: pytest.FixtureRequest, engine: str, cluster_name: str = "cluster"
+) -> MakeDatabase:
     """The same for an engine by name. Its server starts when it is first wanted."""
     if engine == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         return lambda _: postgres.new_database()
     if engine == "rqlite":
-        cluster: Rqlite = request.getfixturevalue("cluster")
+        cluster: Rqlite = request.getfixturevalue(cluster_name)
 
         def emptied(_: Path) -> str:
             """There is one database in a cluster, so one user at a time."""

@@ -8,7 +8,7 @@ import pytest
 from tests.hostile.liar import Liar
 from tests.lab import Lab
 from tests.mesh import Mesh
-from tests.reliability.served import Served
+from tests.reliability.served import Served, serving_home
 
 
 @pytest.fixture
@@ -23,8 +23,7 @@ def liar(state_dir: Path) -> Iterator[Liar]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`nmk server` with the network `home`, for a module; its log has no mistake of its own."""
-    with Served(tmp_path_factory.mktemp("served")) as controller:
-        controller.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+    with serving_home(tmp_path_factory.mktemp("served")) as controller:
         yield controller
         assert "internal-error" not in controller.log
         assert "Traceback" not in controller.log

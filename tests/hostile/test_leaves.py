@@ -14,7 +14,7 @@ from nmk.wire.envelope import Kind
 from tests.hostile.liar import Json, Liar, Request
 from tests.hostile.middlebox import Middlebox, drop
 from tests.hostile.stranger import Stranger
-from tests.reliability.served import Served
+from tests.reliability.served import Served, serving_home
 from tests.server.agent import Agent, Refused, new_facts
 
 
@@ -46,8 +46,7 @@ def test_one_without_a_number_is_taken_from_an_old_agent(served: Served) -> None
 
 
 def test_one_without_a_number_is_never_taken_from_who_can_number_it(tmp_path: Path) -> None:
-    with Served(tmp_path) as served:
-        served.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+    with serving_home(tmp_path) as served:
         agent = old(served, "risen")
         header, held = agent.sealed(Kind.LEAVE, b"{}")
         agent.facts = replace(agent.facts, protocol=2)

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from nmk.server.log import start_log
 from tests.lab import patient, poll
 from tests.mesh import NMK
-from tests.reliability.served import Agent, Served
+from tests.reliability.served import Agent, Served, serving_home
 
 SHORT = 3  # seconds
 IMPATIENT = f"""
@@ -39,8 +39,7 @@ CUT = "client-cut"
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Served]:
-    with Served(tmp_path, program=(sys.executable, "-c", IMPATIENT)) as served:
-        served.call("POST", "/networks", {"name": "home"})
+    with serving_home(tmp_path, (), (sys.executable, "-c", IMPATIENT)) as served:
         yield served
 
 

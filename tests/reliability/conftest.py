@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.mesh import Mesh
-from tests.reliability.served import Served
+from tests.reliability.served import Served, serving_home
 
 STOPPED = "stopped at"
 
@@ -36,8 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A controller on the loopback address, with the network `home`."""
-    with Served(tmp_path) as controller:
-        controller.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+    with serving_home(tmp_path) as controller:
         yield controller
 
 

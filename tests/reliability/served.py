@@ -7,17 +7,14 @@ agent's own client, which speaks the real control channel.
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
-import nmk
 from nmk.agent.api import Answer, NodeApi
 from nmk.cli.api import AdminApi
 from nmk.core.nodes import FURTHEST_AHEAD
@@ -26,18 +23,15 @@ from nmk.errors import BadReply, Unreachable
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
 from nmk.wire.token import Token, parse_token
-from tests.lab import patient, poll
+from tests.engines.nest import free_ports
+from tests.server.process import NMK, Server, clean_environment
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SOURCE = Path(nmk.__file__).parents[1]
-MORTAL = ("setpriv", "--pdeathsig", "KILL")  # ends with the process that started it
-NMK = (sys.executable, "-m", "nmk.cli.main")
 
-
-class Served:
-    """`nmk server` on a port of 127.0.0.1, with everything it keeps below one directory.
+class Served(Server):
+    """One on a port of 127.0.0.1, with everything it keeps below one directory.
 
     A context manager. `prefix` is put before the command, `program` in the place of `nmk`.
     """
@@ -46,14 +40,13 @@ class Served:
         self, directory: Path, prefix: Sequence[str] = (), program: Sequence[str] = NMK
     ) -> None:
         self.data = directory / "data"
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = directory / "server.log"
-        self._command = [*MORTAL, *prefix, *program, "server", "--data-dir", str(self.data)]
-        self._command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", "off"]
-        self._environment = {**os.environ, "NMK_CONFIG_DIR": str(directory / "etc")}
-        self._process: subprocess.Popen[bytes] | None = None
         self._admin = AdminApi(f"unix://{self.data / 'admin.sock'}", None)
+        command = [*prefix, *program, "server", "--data-dir", str(self.data)]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", "off"]
+        environment = clean_environment(NMK_CONFIG_DIR=str(directory / "etc"))
+        super().__init__(command, directory / "server.log", environment)
 
     def __enter__(self) -> Self:
         self.start()
@@ -61,57 +54,6 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        assert self._process
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        """What it has said so far, in all its lives."""
-        return self._log.read_text("utf-8", "replace")
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self.spawn()
-        try:
-            poll(lambda: self.ended or self.answers(), 30, "controller")
-        except TimeoutError:
-            self.kill()
-            raise
-        assert not self.ended, self.log
-
-    def spawn(self) -> None:
-        """Start it, and leave it to itself."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=SOURCE, env=self._environment, stdout=log, stderr=log
-            )
-
-    def stop(self) -> None:
-        """Stop it as systemd would; it must end cleanly."""
-        assert self._process
-        self._process.terminate()
-        assert self._process.wait(patient(20)) == 0, self.log
-
-    def kill(self) -> None:
-        """End it at once, if it has not ended by itself."""
-        if self._process:
-            self._process.kill()
-            self.wait()
-
-    def wait(self, seconds: float = patient(20)) -> int:
-        """Its exit status, once it has ended; the negative number of a signal."""
-        assert self._process
-        return self._process.wait(seconds)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process is no more."""
-        assert self._process
-        return self._process.poll() is not None
 
     def answers(self) -> bool:
         """Whether it takes requests."""
@@ -150,6 +92,14 @@ class Served:
     def descriptors(self) -> int:
         """How many files and sockets it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208  # counts, keeps nothing
+
+
+@contextmanager
+def serving_home(directory: Path, *how: Sequence[str]) -> Iterator[Served]:
+    """One that has the network `home`."""
+    with Served(directory, *how) as served:
+        served.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+        yield served
 
 
 class Agent:
@@ -198,11 +148,3 @@ class Agent:
             revision, commit_id = view["at"]
             self.at = (bytes.fromhex(view["epoch"]), revision, commit_id)
         return view
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

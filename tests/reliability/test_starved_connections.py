@@ -19,7 +19,8 @@ from nmk.errors import StoreUnavailable
 from nmk.server.agents import STRANGER_BURST, STRANGER_RATE
 from nmk.wire.envelope import NO_EPOCH, Identity, Kind, SessionKeys, seal_request
 from tests.lab import patient, poll
-from tests.reliability.served import NMK, Agent, Served
+from tests.reliability.served import Agent, Served, serving_home
+from tests.server.process import NMK
 
 IMPATIENT = (
     sys.executable,
@@ -79,8 +80,7 @@ def agent(served: Served) -> Agent:
 
 @pytest.mark.parametrize("begun", [b"", HEAD, HEAD + b"\r\n"], ids=["line", "head", "body"])
 def test_a_byte_at_a_time(tmp_path: Path, full: bool, begun: bytes) -> None:
-    with Served(tmp_path, program=NMK if full else IMPATIENT) as served:
-        served.call("POST", "/networks", {"name": "home"})
+    with serving_home(tmp_path, (), NMK if full else IMPATIENT) as served:
         agent = Agent(served, served.token(), "anna")
         agent.join()
         with clients(served, 60) as slow:
@@ -142,8 +142,7 @@ def test_no_descriptor_left_for_the_database(served: Served) -> None:
 
 def test_every_place_taken(tmp_path: Path) -> None:
     """More idle connections than the controller holds, and more of them whenever some end."""
-    with Served(tmp_path, ("prlimit", "--nofile=150")) as served:
-        served.call("POST", "/networks", {"name": "home"})
+    with serving_home(tmp_path, ("prlimit", "--nofile=150")) as served:
         agent = Agent(served, served.token(), "anna")
         agent.join()
         with ExitStack() as stack:

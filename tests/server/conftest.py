@@ -22,11 +22,11 @@ def controller(tmp_path: Path, make_database: MakeDatabase) -> Iterator[Controll
 
 @pytest.fixture(scope="module")
 def shared(
-    tmp_path_factory: pytest.TempPathFactory, make_database: MakeDatabase
+    tmp_path_factory: pytest.TempPathFactory, make_shared_database: MakeDatabase
 ) -> Iterator[Controller]:
     """A running controller for all tests of a file, each in a network of its own."""
     data = tmp_path_factory.mktemp("controller") / "data"
-    with started(data, make_database(data / "nmk.db")) as made:
+    with started(data, make_shared_database(data / "nmk.db")) as made:
         yield made
 
 

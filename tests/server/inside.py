@@ -9,7 +9,8 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from waitress import wasyncore
@@ -23,7 +24,7 @@ from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways
 from nmk.server.node_api import NodeApi
-from nmk.store.engine import Engine
+from nmk.store.engine import Engine, open_engine
 from nmk.store.store import Store
 from nmk.wire.envelope import Identity
 from tests.core.made import NOW
@@ -73,6 +74,11 @@ class Inside:
         self._node_port = node_port
         self._admin_port = admin_port
 
+    @property
+    def admin_url(self) -> str:
+        """What names it to a command."""
+        return f"http://127.0.0.1:{self._admin_port}"
+
     def admin_call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
@@ -100,3 +106,13 @@ def inside(engine: Engine, time: Time, identity: Identity | None = None) -> Iter
         node_port = stack.enter_context(served(NodeApi(Agents(controller), Downloads())))
         admin_port = stack.enter_context(served(as_local(api, "test")))
         yield Inside(controller, node_port, admin_port)
+
+
+@contextmanager
+def on_sqlite(directory: Path, time: Time) -> Iterator[Inside]:
+    """The same with a database of its own in a directory."""
+    with (
+        closing(open_engine(f"sqlite://{directory}/nmk.db")) as engine,
+        inside(engine, time) as made,
+    ):
+        yield made

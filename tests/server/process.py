@@ -6,15 +6,15 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.engines.nest import free_ports
 from tests.lab.polling import patient, poll
 
 START_SECONDS = 30
@@ -49,24 +49,84 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class Server:
+    """`nmk server` as a process of its own; it starts and stops as often as a test likes.
+
+    What it says goes to `log_file`. A subclass knows how it is asked.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log_file: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self.log_file = log_file
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has said so far, in all its lives."""
+        return self.log_file.read_text("utf-8", "replace")
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self.process
+        return self.process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self.process is None or self.process.poll() is not None
+
+    def answers(self) -> bool:
+        """Whether it takes requests."""
+        raise NotImplementedError
+
+    def spawn(self, *more: str) -> None:
+        """Start it, and leave it to itself. It ends with the process that started it."""
+        command = ["setpriv", "--pdeathsig", "KILL", *self._command, *more]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def start(self, *more: str) -> None:
+        """Start it, and wait until it answers."""
+        self.spawn(*more)
+        try:
+            poll(lambda: self.ended or self.answers(), START_SECONDS, "controller that answers")
+        except TimeoutError:
+            self.kill()
+            raise
+        assert not self.ended, self.log
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask it to stop; it must end cleanly."""
+        assert self.process
+        self.process.send_signal(number)
+        assert self.wait() == 0, self.log
+        self.process = None
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended by itself."""
+        if self.process:
+            self.process.kill()
+            self.wait()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended; the negative number of a signal."""
+        assert self.process
+        return self.process.wait(STOP_SECONDS)
 
 
-class Controller:
-    """`nmk server` on a data directory; starts and stops as often as a test likes."""
+class Controller(Server):
+    """One on a data directory and any database, whose two APIs are asked over TCP."""
 
     def __init__(self, data: Path, database: str | None = None) -> None:
         self.data = data
         self._database = ("--db", database) if database else ()
-        self.port = free_port()
-        self.admin_port = free_port()
-        self.log = data.parent / f"{data.name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.port, self.admin_port = free_ports(2)
+        log_file = data.parent / f"{data.name}.log"
+        super().__init__(self.command(), log_file, clean_environment())
 
     @property
     def socket(self) -> Path:
@@ -85,41 +145,11 @@ class Controller:
             *("--log-format", "json", *self._database, *more),
         ]
 
-    def start(self, *more: str) -> None:
-        """Start it, and wait until it answers."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(*more), stderr=log, env=clean_environment()
-            )
-        poll(lambda: self._answers() or self._has_ended(), START_SECONDS, "answer")
-        assert not self._has_ended(), self.log.read_text()
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return self.agent_call("GET", "/healthz").status == 200
         except OSError:
             return False
-
-    def _has_ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to stop; its exit code."""
-        process, self.process = self.process, None
-        assert process
-        process.send_signal(number)
-        try:
-            return process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-    def kill(self) -> None:
-        """End it for good, if a test left it running."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
 
     def nmk(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run an admin's command on it."""
@@ -135,7 +165,7 @@ class Controller:
 
     def events(self) -> list[dict[str, Any]]:
         """The lines of its log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.log.splitlines()]
 
     def agent_call(
         self,
@@ -190,6 +220,6 @@ def started(data: Path, database: str | None = None) -> Iterator[Controller]:
         controller.start()
         yield controller
         if controller.process:
-            assert controller.stop() == 0
+            controller.stop()
     finally:
         controller.kill()

@@ -10,7 +10,7 @@ import pytest
 
 from nmk.errors import BadInput, StoreUnusable
 from nmk.server.datadir import DataDir
-from tests.reliability.served import Served
+from tests.reliability.served import Served, serving_home
 
 NOBODY = 65534
 
@@ -28,8 +28,7 @@ def modes(directory: Path) -> set[int]:
 
 def test_a_data_directory_that_was_there_before(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
-    with Served(tmp_path) as served:
-        served.call("POST", "/networks", {"name": "home"})
+    with serving_home(tmp_path) as served:
         assert {path.name for path in served.data.iterdir()} >= {
             "nmk.db",
             "nmk.db-wal",

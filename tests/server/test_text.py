@@ -13,13 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmk.core.records import JoinRequest
-from nmk.store.engine import open_engine
 from nmk.wire.envelope import Kind
 from nmk.wire.messages import CheckIn, encode_check_in, encode_join, facts_json
 from tests.core.test_text import HOSTILE
 from tests.hostile.test_fuzz_http import ROUTES
 from tests.server.agent import Agent, Refused, new_facts
-from tests.server.inside import Inside, Time, inside
+from tests.server.inside import Inside
 from tests.server.net import Net, new_key
 
 LONE = ["\ud800", "a\udfff", "\udcff"]
@@ -30,17 +29,9 @@ many = settings(max_examples=120, deadline=None, suppress_health_check=list(Heal
 
 
 @pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    engine = open_engine(f"sqlite://{tmp_path_factory.mktemp('text')}/nmk.db")
-    with inside(engine, Time()) as made:
-        yield made
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def net(controller: Inside) -> Net:
+def net(inner: Inside) -> Net:
     """What `ROUTES` speak of: the network home with the node member and the client phone."""
-    net = Net.made(controller, "home", "10.77.0.0/16")
+    net = Net.made(inner, "home", "10.77.0.0/16")
     net.ingress("member", endpoint="a:1")
     net.call("POST", "/extclients", {"name": "phone", "public_key": new_key()})
     return net
