@@ -121,6 +121,7 @@ has_tool() {
 	case $1 in
 	python3) has python3 && python3 -I -c 'import lzma, sqlite3' 2>/dev/null ;; # -minimal is too small
 	wireguard-go) has wireguard-go || has boringtun || has boringtun-cli || kernel_has_wireguard ;;
+	ip) has ip && case $(ip -V 2>&1 </dev/null) in *BusyBox*) false ;; esac ;; # lacks -json, -batch
 	*) has "$1" ;;
 	esac
 }

@@ -394,6 +394,13 @@ def test_what_is_missing_is_installed(machine: Machine) -> None:
 
 
 @pytest.mark.usefixtures("beside")
+def test_busyboxs_ip_is_as_good_as_missing(machine: Machine) -> None:
+    machine.give("ip", "#!/bin/sh\necho 'BusyBox v1.35.0 multi-call binary.' >&2; exit 1\n")
+    assert machine.install("join", "-", text=TOKEN).stdout.endswith(f"input: {TOKEN}\n")
+    assert "iproute2" in machine.apt_log.read_text()
+
+
+@pytest.mark.usefixtures("beside")
 def test_package_lists_are_fetched_when_they_are_stale(machine: Machine) -> None:
     machine.take("python3")
     machine.env["APT_STATUS"] = "100"

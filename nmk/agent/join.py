@@ -49,6 +49,7 @@ from nmk.errors import (
 )
 from nmk.system import filesystem, ports, wireguard
 from nmk.system.facts import host_name
+from nmk.system.iproute import check_ip
 from nmk.system.keys import generate_private_key
 from nmk.system.routes import is_lan_rule_taken
 from nmk.system.runner import Runner, find_tool
@@ -56,7 +57,6 @@ from nmk.wire.envelope import Identity
 from nmk.wire.token import Token
 
 MOST_URLS = 16  # of one controller
-TOOLS = ("wg", "ip")
 
 Say = Callable[[str], None]
 
@@ -81,8 +81,8 @@ def join(
     In it already, at this controller: checks in and puts the interface in place once more. A dry
     run asks the controller nothing: it would use up the key.
     """
-    for tool in TOOLS:
-        find_tool(tool)
+    find_tool("wg")
+    check_ip(run)
     _make_state(run, say)
     with machine_lock(run):
         network = name_here(token, called)

@@ -169,6 +169,8 @@ def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
             kind = CommandUnanswered if returncode in _NOT_RUN else CommandFailed
             failure = kind(f"{shown} ended with {returncode}: {_last_line(printed, said)}")
             failure.said = said
+            if "BusyBox" in said:  # a program of this name that is not the one that is meant
+                failure.hint = install_hint(argv[0])
             raise failure
         out.seek(0)
         return out.read().decode(errors="replace")

@@ -10,8 +10,9 @@ from nmk.agent.lock import find_stuck
 from nmk.agent.places import state_directory
 from nmk.core.findings import Finding
 from nmk.core.hooks import NAMES
-from nmk.errors import NmkError
+from nmk.errors import NmkError, ToolMissing
 from nmk.system import filesystem, wireguard
+from nmk.system.iproute import check_ip
 from nmk.system.runner import Runner
 from nmk.system.script import find_fault, find_start_fault
 from nmk.tools import has_tool, install_hint
@@ -67,6 +68,12 @@ def check_tools(run: Runner) -> list[Finding]:
         if not has_tool(name)
     ]
     there = [f"{n} {_version(run, argv)}" for n, argv in _VERSIONS.items() if has_tool(n)]
+    if has_tool("ip"):
+        try:
+            check_ip(run)
+        except ToolMissing as error:
+            missing.append(Finding("tools", "broken", error.message, error.hint))
+            there = [line for line in there if not line.startswith("ip ")]
     return [Finding("tools", "ok", ", ".join(there)), *missing] if there else missing
 
 
