@@ -89,8 +89,7 @@ def _without_ipv6(view: View, interface: str) -> tuple[View, tuple[Problem, ...]
         return view, ()
     error = FamilyOff(
         f"this machine's IPv6 is off ({reason}): it has not got {', '.join(sixes)}",
-        "sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, "
-        "or leave it so",
+        sysctl.ipv6_hint(reason),
     )
     fours = tuple(a for a in view.addresses if a not in sixes)
     return replace(view, addresses=fours), (problem_of(error),)

@@ -9,6 +9,8 @@ from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
 _ROOT = Path("/proc/sys")
+_CMDLINE = Path("/proc/cmdline")
+_NO_IPV6 = "the kernel has none"
 
 
 def read(path: str) -> str | None:
@@ -40,7 +42,20 @@ def why_no_ipv6(interface: str) -> str | None:
         value = read(f"net/ipv6/conf/{name}/disable_ipv6")
         if value is not None:
             return None if value == "0" else f"net.ipv6.conf.{name}.disable_ipv6 is {value}"
-    return "the kernel has none"
+    return _NO_IPV6
+
+
+def ipv6_hint(reason: str) -> str:
+    """What gives the machine IPv6, where it has none for a reason of `why_no_ipv6`."""
+    if reason != _NO_IPV6:
+        on = "net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0"
+        return f"sysctl -w {on}, or leave it so"
+    try:
+        is_off = "ipv6.disable=1" in _CMDLINE.read_text().split()
+    except OSError:
+        is_off = False
+    without = "without ipv6.disable=1" if is_off else "that has IPv6"
+    return f"start a kernel {without}, or leave it so"
 
 
 def paths(pattern: str) -> list[str]:
