@@ -14,6 +14,7 @@ from nmk.core.parse import EVERYTHING
 from nmk.core.problems import Problem, printable
 from nmk.core.routes import Routing
 from nmk.system import routes
+from nmk.system.culprit import who_leads
 from nmk.system.runner import Runner
 
 _MOST_PARTS = 4  # of ranges, as below
@@ -51,6 +52,9 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         if by != me.interface:
             reason = f"packets to {what} leave by {by or 'no way'}, not by {me.interface}"
             hint = f"ip route get {address}; ip rule: end what leads there, another VPN"
+            if culprit := who_leads(run, address, me.order, me.interface):
+                reason = f"{reason}: {culprit.what}"
+                hint = f"{culprit.remove}, or end what lays it, another VPN"
             found.append(Problem("led-elsewhere", printable(reason), printable(hint)))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Literal
@@ -18,8 +18,10 @@ from nmk.core.claims import holds
 from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING, overlap
+from nmk.core.problems import printable
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
+from nmk.system.culprit import foreign_routes, who_leads
 from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
 
@@ -50,6 +52,15 @@ class Leaves:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """`what` leaves past the exit node, the address that was asked about, and the interface."""
+
+    what: str
+    address: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lan:
     """A subnet of the machine; `shut`: why what is in it is not reached beside the exit node."""
 
@@ -63,7 +74,8 @@ class WayOut:
     """`node`: the exit node that everything is sent to; `problem`: why none, or no use of it.
 
     `leaves`: what the kernel does, whatever was asked for; `past`: the interfaces beside the tunnel
-    that something leaves by. `lans`: the machine's subnets, while it wants an exit node.
+    that something leaves by, `hint`: what ends that. `lans`: the machine's subnets, while it wants
+    an exit node.
     """
 
     node: str | None = None
@@ -71,6 +83,7 @@ class WayOut:
     cut_off: CutOff | None = None
     leaves: tuple[Leaves, ...] = ()
     past: tuple[str, ...] = ()
+    hint: str | None = None
     lans: tuple[Lan, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -81,6 +94,7 @@ class WayOut:
                 "problem": self.problem,
                 "leaves": [asdict(one) for one in self.leaves],
                 "past": list(self.past),
+                "hint": self.hint,
                 "lans": [asdict(one) for one in self.lans],
             },
             "cut_off": asdict(self.cut_off) if self.cut_off else None,
@@ -129,40 +143,59 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
         return replace(out, problem=f"{out.problem}; {NOT_LAID}: {lays}", cut_off=None)
     if out.node is None:
         return out
-    leaves = []
+    leaves, past = [], []
     for family, outside in _OUTSIDE.items():
-        by = dict.fromkeys(found for a in outside if (found := leaves_by(run, a)))
-        leaves.append(Leaves(family, tuple(by), leaves_by(run, outside[0], MARK)))
-    past = {f"IPv{one.family}": sorted({*one.by} - {me.interface}) for one in leaves}
-    past = {what: by for what, by in past.items() if by} or _parts_past(me, run)
-    told = [f"{family} leaves by {', '.join(by)}" for family, by in past.items() if by]
+        by = {address: leaves_by(run, address) for address in outside}
+        names = tuple(dict.fromkeys(name for name in by.values() if name))
+        leaves.append(Leaves(family, names, leaves_by(run, outside[0], MARK)))
+        past += [Past(f"IPv{family}", a, i) for a, i in by.items() if i and i != me.interface]
+    past = past or _parts_past(me, run)
     out = replace(out, leaves=tuple(leaves))
-    if not told:
+    if not past:
         ours = families(me)
         shut = [f"no way for IPv{x.family}" for x in leaves if x.family in ours and not x.by]
         return replace(out, problem=out.problem or ", ".join(shut) or None)
-    interfaces = tuple(dict.fromkeys(i for by in past.values() for i in by))
-    return replace(out, problem=", ".join(told), cut_off=None, past=interfaces)
+    return _name_past(me, out, past, run)
 
 
-def _parts_past(me: Membership, run: Runner) -> dict[str, list[str]]:
+def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -> WayOut:
+    """The same with what goes past the exit node, whose doing it is, and what ends that."""
+    lines: dict[str, dict[str, None]] = {}
+    removes: dict[str, None] = {}
+    for one in past:
+        culprit = who_leads(run, one.address, me.order, me.interface)
+        by = f"{one.interface} ({printable(culprit.what)})" if culprit else one.interface
+        lines.setdefault(one.what, {})[by] = None
+        removes |= {printable(culprit.remove): None} if culprit else {}
+    interfaces = tuple(dict.fromkeys(one.interface for one in past))
+    show = f"ip rule; ip route show table all dev {interfaces[0]}"
+    ends = (
+        f"{'; '.join(removes)}, or end what lays it" if removes else f"{show}: end what leads there"
+    )
+    return replace(
+        out,
+        problem=", ".join(f"{what} leaves by {', '.join(by)}" for what, by in lines.items()),
+        cut_off=None,
+        past=interfaces,
+        hint=f"{ends}, another VPN; or {command(me, 'exit-node', '')}",
+    )
+
+
+def _parts_past(me: Membership, run: Runner) -> list[Past]:
     """What is led past the exit node of parts of the internet that some route or rule is for.
 
-    Those that LANs have go beside it, and those of other networks of the machine.
+    Those that LANs have go beside it, but for what is in our own routing table, and those of other
+    networks of the machine.
     """
     on = families(me)
-    parts = [p for p in other_parts(me, run) if ip_network(p).version in on and not is_lan(p)]
+    beside = {r.cidr for f in on for r in foreign_routes(run, f, me.order, me.interface)}
+    parts = [p for p in other_parts(me, run) if ip_network(p).version in on]
+    parts = [p for p in parts if not is_lan(p) or p in beside]
     parts = [p for p in parts if not any(holds(cidr, p) for cidr in (*LINKS, *CLOUDS))]
     ours = {me.interface, *other_interfaces(me, state.others(me.network))}
     asked = [*samples_in(parts, EVERYTHING, ()).items()][:_MOST_PARTS]
-    found = {part: leaves_by(run, address) for address, part in asked}
-    return {part: [by] for part, by in found.items() if by and by not in ours}
-
-
-def ends_past(me: Membership, out: WayOut) -> str:
-    """What to do about traffic that leaves beside the exit node."""
-    show = f"ip rule; ip route show table all dev {out.past[0]}"
-    return f"{show}: end what leads there, another VPN; or {command(me, 'exit-node', '')}"
+    found = [(part, address, leaves_by(run, address)) for address, part in asked]
+    return [Past(part, address, by) for part, address, by in found if by and by not in ours]
 
 
 def command(me: Membership, name: str, value: str) -> str:

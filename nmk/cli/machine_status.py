@@ -113,7 +113,7 @@ def _exit_lines(network: Row) -> Iterator[str]:
     leaving = network["exit"]
     if leaving["past"]:
         yield f"exit        {leaving['node']} is asked for, but {leaving['problem']}"
-        yield f"  try: nmk doctor -n {network['network']}"
+        yield f"  try: {leaving['hint']}"
     elif leaving["node"]:
         problem = f": {leaving['problem']}" if leaving["problem"] else ""
         yield f"exit        everything by {leaving['node']}{problem}"

@@ -18,7 +18,7 @@ _PRIORITIES = 20_000  # of rules, two a network
 _EXITS = 30_000  # of what comes after the ranges of all networks
 _CLOSED = 31_000  # last of all, but before the main table
 _MOST_ORDERS = _CLOSED - _EXITS  # above, a rule is that of wg-quick for the main table
-_MAIN = 32_766  # the kernel's own rule for the main table
+MAIN_PRIORITY = 32_766  # the kernel's own rule for the main table
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ def rules_of(order: int) -> Rules:
 
 def _passing(priority: int, cidrs: Iterable[str]) -> frozenset[tuple[int, str]]:
     return frozenset(
-        (ip_network(cidr).version, f"priority {priority} to {cidr} goto {_MAIN}") for cidr in cidrs
+        (ip_network(cidr).version, f"priority {priority} to {cidr} goto {MAIN_PRIORITY}")
+        for cidr in cidrs
     )
 
 

@@ -15,11 +15,11 @@ from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
 _OWN_TYPES = {"local", "broadcast", "multicast", "anycast"}
-_NOT_OURS = (  # what a rule may ask for, and none of ours does (iproute2, iprule.c)
+NOT_OURS = (  # what a rule may ask for, and none of ours does (iproute2, iprule.c)
     *("srclen", "iif", "oif", "tos", "fwmask", "l3mdev", "tun_id", "ipproto"),
     *("uid_start", "sport", "sport_start", "dport", "dport_start"),
 )
-_DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def parse_addresses(text: str) -> list[Place]:
     """The subnets that the machine's own addresses are in."""
     return [
         Place(str(ip_interface(f"{a['local']}/{a['prefixlen']}").network), link["ifname"])
-        for link in _objects(text)
+        for link in objects(text)
         for a in link.get("addr_info", ())
         if "local" in a and a.get("scope") == "global"
     ]
@@ -56,12 +56,12 @@ def parse_addresses(text: str) -> list[Place]:
 def parse_routes(text: str, family: int) -> list[Place]:
     """Unicast routes with a destination of their own."""
     found = []
-    for route in _objects(text):
+    for route in objects(text):
         destination = route.get("dst", "default")
         if destination == "default" or route.get("type", "unicast") != "unicast":
             continue
         cidr = str(ip_network(destination, strict=False))
-        if cidr != _DEFAULTS[family] and not ip_network(cidr).is_link_local:
+        if cidr != DEFAULTS[family] and not ip_network(cidr).is_link_local:
             found.append(Place(cidr, route.get("dev", "")))
     return found
 
@@ -73,10 +73,10 @@ def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:
     """
     marked = ["mark", str(mark)] if mark else []
     try:
-        [route] = _objects(run.read(["ip", "-json", "route", "get", address, *marked]))
+        [route] = objects(run.read(["ip", "-json", "route", "get", address, *marked]))
         [link] = [
             x
-            for x in _objects(run.read(["ip", "-json", "link", "show", "dev", route["dev"]]))
+            for x in objects(run.read(["ip", "-json", "link", "show", "dev", route["dev"]]))
             if x.get("ifname") == route["dev"]
         ]
         return Way(route["dev"], int(link["mtu"]), route.get("gateway"))
@@ -96,12 +96,12 @@ def led_parts(run: Runner, leave_out: Collection[str]) -> list[str]:
             text = run.read(["ip", "-json", f"-{family}", "route", "show", "table", "all"])
             found |= {
                 str(ip_network(route["dst"], strict=False))
-                for route in _objects(text)
+                for route in objects(text)
                 if route.get("type", "unicast") not in _OWN_TYPES
                 and route.get("dst", "default") != "default"
                 and route.get("dev") not in leave_out
             }
-            for rule in _objects(run.read(["ip", "-json", f"-{family}", "rule", "show"])):
+            for rule in objects(run.read(["ip", "-json", f"-{family}", "rule", "show"])):
                 if "dst" in rule and rule["dst"] != "all" and "goto" not in rule:
                     host = 128 if family == 6 else 32
                     found.add(f"{rule['dst']}/{rule.get('dstlen', host)}")
@@ -112,7 +112,7 @@ def leaves_by(run: Runner, address: str, mark: int = 0) -> str | None:
     """The interface by which packets to an address leave now; None where they do not."""
     marked = ["mark", str(mark)] if mark else []
     try:
-        [route] = _objects(run.read(["ip", "-json", "route", "get", address, *marked]))
+        [route] = objects(run.read(["ip", "-json", "route", "get", address, *marked]))
     except (CommandFailed, ValueError):
         return None
     return None if route.get("type", "unicast") != "unicast" else route.get("dev")
@@ -126,24 +126,24 @@ def probe_table(run: Runner, order: int, interface: str) -> RouteTable:
     led: set[str] = set()
     found: set[tuple[int, str]] = set()
     for family in (4, 6):
-        for route in _table(run, family, table_of(order)):
+        for route in read_table(run, family, table_of(order)):
             if route.get("dev") == interface:
                 cidr = route.get("dst", "default")
-                led.add(_DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
-        there = _read_rules(run, family)
+                led.add(DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
+        there = _rule_texts(run, family)
         found |= {rule for rule in rules_of(order).all if rule[0] == family and rule[1] in there}
     return RouteTable(frozenset(led), frozenset(found))
 
 
 def leads_into(run: Runner, number: int, interface: str) -> bool:
     """Whether a route of the table with this number leads into the interface."""
-    found = (route for family in (4, 6) for route in _table(run, family, number))
+    found = (route for family in (4, 6) for route in read_table(run, family, number))
     return any(route.get("dev") == interface for route in found)
 
 
 def orders(run: Runner) -> set[int]:
     """Those of networks that have rules of ours on this machine."""
-    rules = [rule for family in (4, 6) for rule in _read_rules(run, family)]
+    rules = [rule for family in (4, 6) for rule in _rule_texts(run, family)]
     return {order for rule in rules if (order := order_of(rule)) is not None}
 
 
@@ -152,40 +152,45 @@ def is_lan_rule_taken(run: Runner, order: int) -> bool:
 
     It would be taken for ours, and go with the network.
     """
-    there = {rule for family in (4, 6) for rule in _read_rules(run, family)}
+    there = {rule for family in (4, 6) for rule in _rule_texts(run, family)}
     return rules_of(order).lan in there and order not in {order_of(rule) for rule in there}
 
 
 def routers_by_advertisement(run: Runner) -> list[str]:
     """Interfaces whose IPv6 default route was advertised (RFC 4861): forwarding would end that."""
     try:
-        routes = _objects(run.read(["ip", "-json", "-6", "route", "show", "default"]))
+        routes = objects(run.read(["ip", "-json", "-6", "route", "show", "default"]))
     except CommandFailed:
         return []
     return sorted({r["dev"] for r in routes if r.get("protocol") == "ra" and "dev" in r})
 
 
-def _table(run: Runner, family: int, number: int) -> list[dict[str, Any]]:
+def read_table(run: Runner, family: int, number: int) -> list[dict[str, Any]]:
+    """The routes of a routing table. Raises ToolMissing."""
     try:
-        return _objects(
+        return objects(
             run.read(["ip", "-json", f"-{family}", "route", "show", "table", str(number)])
         )
     except CommandFailed:
         return []  # an empty table is none
 
 
-def _read_rules(run: Runner, family: int) -> set[str]:
+def _rule_texts(run: Runner, family: int) -> set[str]:
+    return {render_rule(rule) for rule in read_rules(run, family)}
+
+
+def read_rules(run: Runner, family: int) -> list[dict[str, Any]]:
+    """The routing rules of a family. Raises ToolMissing."""
     try:
-        rules = _objects(run.read(["ip", "-json", f"-{family}", "rule", "show"]))
+        return objects(run.read(["ip", "-json", f"-{family}", "rule", "show"]))
     except CommandFailed:
-        return set()  # a kernel without this family
-    return {_render_rule(rule) for rule in rules}
+        return []  # a kernel without this family
 
 
-def _render_rule(rule: dict[str, Any]) -> str:
+def render_rule(rule: dict[str, Any]) -> str:
     """The words that make the rule; one that asks for more than ours do is like none of them."""
     words = [f"priority {rule.get('priority')}"]
-    words += [f"{key} {rule[key]}" for key in _NOT_OURS if key in rule]
+    words += [f"{key} {rule[key]}" for key in NOT_OURS if key in rule]
     if rule.get("src", "all") != "all":
         words.append(f"from {rule['src']}")
     if "not" in rule:
@@ -204,7 +209,8 @@ def _render_rule(rule: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def objects(text: str) -> list[dict[str, Any]]:
+    """What `ip -json` printed. Raises CommandFailed."""
     try:
         found = json.loads(text or "[]")
         return [x for x in found if isinstance(x, dict) and x]

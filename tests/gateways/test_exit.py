@@ -469,6 +469,51 @@ def test_a_route_that_another_program_put_in_our_table_stops_nothing(trip: Trip)
     trip.rejoin()
 
 
+def test_routes_that_win_over_ours_are_named_and_the_kill_switch_keeps_packets_in(
+    trip: Trip,
+) -> None:
+    """Beside ours, in our own table and in the main one: nmk deletes none of them."""
+    assert trip.cafe.router
+    laptop, home = trip.laptop, trip.mesh.address("home")
+    trip.set("exit-node=home")
+    line = laptop.run("ip", "route", "show", "table", "all", "default", "dev", INTERFACE).stdout
+    ours = f"table {line.split('table ')[1].split()[0]}"
+    router = laptop.run("ip", "route", "show", "default", "dev", "eth0").stdout.split()[2]
+    four = f"default via {router} dev eth0 {ours}"
+    six = f"default via {_link_local(trip.cafe.router)} dev eth0 metric 10 {ours}"
+    laptop.run("ip", "route", "prepend", *four.split())
+    laptop.run("ip", "-6", "route", "add", *six.split())
+    laptop.run("ip", "route", "add", f"{home}/32", "dev", "eth0")
+    found = status(laptop)
+    assert found["exit"]["problem"] == (
+        f"IPv4 leaves by eth0 (route {four}), IPv6 leaves by eth0 (route {six})"
+    )
+    assert f"packets to {home} leave by eth0, not by {INTERFACE}: route {home} dev eth0" in [
+        p["message"] for p in found["problems"]
+    ]
+    removes = [f"ip -4 route del {four}", f"ip -6 route del {six}"]
+    assert told(laptop, "gateway")["mend"].startswith(f"{'; '.join(removes)}, or end ")
+    assert f"  try: {removes[0]}; " in laptop.run("nmk", "status").stdout
+    trip.set("kill-switch=on")
+    with trip.talking() as capture:
+        for target in (home, trip.web.address, str(trip.web.address6)):
+            assert laptop.run("ping", "-c2", "-W1", target, check=False).returncode
+    with captured(laptop, "eth0", f"host {home}") as wire:
+        assert laptop.run("ping", "-c1", "-W1", home, check=False).returncode
+    assert trip.leaks(capture) == []
+    assert [p for p in wire.packets if "ARP" not in p.what] == []
+    for command in (*removes, f"ip -4 route del {home} dev eth0"):
+        laptop.run(*command.split())
+    assert trip.seen_as(4) == trip.home.address
+    assert trip.seen_as(6) == trip.home.address6
+    assert status(laptop)["problems"] == []
+
+
+def _link_local(router: Host) -> str:
+    shown = router.run("ip", "-6", "address", "show", "dev", "eth1", "scope", "link").stdout
+    return shown.split("inet6 ")[1].partition("/")[0]
+
+
 def test_leave_takes_it_all_away(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     trip.laptop.run("nmk", "leave")

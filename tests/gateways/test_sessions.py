@@ -116,7 +116,7 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     found = status(server.box)["exit"]
     assert (found["node"], found["problem"], found["past"]) == (
         "way",
-        "IPv4 leaves by tun0",
+        "IPv4 leaves by tun0 (rule priority 99 table main)",
         ["tun0"],
     )
     assert found["leaves"][0] == {"family": 4, "by": ["tun0"], "tunnel": "tun0"}
@@ -125,7 +125,8 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     assert "exit        way is asked for, but IPv4 leaves by tun0" in shown
     doctor = told(server.box, "gateway")
     assert doctor["level"] == "broken"
-    assert "IPv4 leaves by tun0, not by the exit node way" in doctor["reason"]
+    assert "(rule priority 99 table main), not by the exit node way" in doctor["reason"]
+    assert doctor["mend"].startswith("ip -4 rule del priority 99 table main, or end ")
     server.box.run("ip", "rule", "del", "priority", "99")
     server.box.run("ip", "link", "delete", "tun0")
     assert status(server.box)["exit"]["problem"] is None

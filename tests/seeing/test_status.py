@@ -17,7 +17,7 @@ from nmk.agent.checks.controller import check_claimed
 from nmk.agent.checks.network import check_check_ins
 from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.desired import families
-from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, ends_past, find_way_out, observe
+from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, find_way_out, observe
 from nmk.agent.membership import Wishes
 from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peer, explain
 from nmk.agent.reach import Visit
@@ -303,7 +303,7 @@ def test_a_gateway_that_was_given_up_is_silent_whether_there_is_a_session_or_not
     assert describe_peer(db, None, view, LAN, 0, {}, is_silent=True)["state"] == "off"
 
 
-STAYS: dict[str, object] = {"leaves": [], "past": [], "lans": []}
+STAYS: dict[str, object] = {"leaves": [], "past": [], "hint": None, "lans": []}
 
 
 def test_status_names_the_lans_that_are_open_and_those_that_stay_shut() -> None:
@@ -322,9 +322,10 @@ def test_status_names_the_lans_that_are_open_and_those_that_stay_shut() -> None:
 
 def test_an_exit_node_that_the_kernel_passes_by() -> None:
     leaving = {**STAYS, "node": "db", "problem": "IPv4 leaves by tun0", "past": ["tun0"]}
+    leaving["hint"] = "ip -4 rule del priority 9 table 7"
     shown = render_status([{**NETWORKS[0], "exit": leaving, "cut_off": None}], "table")
     line = "exit        db is asked for, but IPv4 leaves by tun0"
-    assert f"{line}\n  try: nmk doctor -n home\n" in shown
+    assert f"{line}\n  try: ip -4 rule del priority 9 table 7\n" in shown
 
 
 class Routed(Runner):
@@ -393,7 +394,8 @@ class Cut(Routed):
             return super().read(argv)
         family = "." if argv[2] == "-4" else ":"
         found = [r for r in self.shown.get(argv[3], ()) if family in r["dst"]]
-        return json.dumps([r for r in found if "main" not in argv or "table" not in r])
+        asked = argv[-1]
+        return json.dumps([r for r in found if asked in {"all", "show", r.get("table", "main")}])
 
 
 def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
@@ -403,14 +405,26 @@ def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
     mesh: Row = {"dst": "8.0.0.0/6", "dev": "nmk-home"}
     theirs: Row = {"dst": "64.0.0.0/2", "dev": "tun0", "table": "77"}
     out = WayOut("peer-2")
-    kept = observe(joined(peer(2)), out, Cut(led, [lan, own, mesh]))
+    me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    kept = observe(me, out, Cut(led, [lan, own, mesh]))
     assert (kept.problem, kept.past) == (None, ())
     for machine in (
         Cut(led, [lan, own, theirs]),
         Cut(led, [lan], [{"dst": "64.0.0.0", "dstlen": 2, "table": "77"}]),
     ):
-        found = observe(joined(peer(2)), out, machine)
+        found = observe(me, out, machine)
         assert (found.problem, found.past) == ("64.0.0.0/2 leaves by tun0", ("tun0",))
+
+
+def test_a_lan_that_another_program_leads_past_the_exit_node_in_our_table_is_named() -> None:
+    """One of the main table goes beside it, as it should."""
+    me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    led = {"1.0.": "nmk-home", "198.18.": "nmk-home", "10.9.": "eth0"}
+    lan: Row = {"dst": "10.9.0.0/16", "dev": "eth0"}
+    for routes, past in (([lan], ()), ([{**lan, "table": "7236972"}], ("eth0",))):
+        found = observe(me, WayOut("peer-2"), Cut(led, routes))
+        assert found.past == past
+        assert found.problem == ("10.9.0.0/16 leaves by eth0" if past else None)
 
 
 def test_parts_of_the_mesh_and_of_ranges_that_go_elsewhere_are_named() -> None:
@@ -498,7 +512,7 @@ def test_a_family_that_is_off_here_is_no_family_without_a_way(
 def test_what_passes_by_may_be_in_any_table() -> None:
     me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
     found = observe(me, WayOut("peer-2"), Routed({"1": "tun9"}))
-    assert "show table all dev tun9" in ends_past(me, found)
+    assert "show table all dev tun9" in str(found.hint)
 
 
 def test_an_exit_node_that_does_not_answer() -> None:

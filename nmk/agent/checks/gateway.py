@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import NOT_LAID, command, ends_past, find_way_out, observe
+from nmk.agent.exits import NOT_LAID, command, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
@@ -69,7 +69,7 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
         return [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
     if out.past:
         reason = f"{out.problem}, not by the exit node {out.node}"
-        mend = ends_past(me, out)
+        mend = out.hint
     elif out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
         mend = out.cut_off.next
