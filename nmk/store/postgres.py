@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
-from shlex import quote as quote_word
 from threading import Timer
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from psycopg.pq import TransactionStatus
 from nmk.core.parse import quote
 from nmk.errors import BadInput, NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import URLS, Collision, Statement, Uncertain
+from nmk.store.postgres_hints import hint_for
 
 CONNECT_SECONDS = 3
 PATIENCE_SECONDS = 7.0
@@ -48,10 +48,14 @@ COLLISIONS = {
 """SQLSTATEs, besides those of integrity (23...), that tell of a faster writer."""
 
 _PARAMETER = re.compile(r'invalid URI query parameter: "([^"]*)"')
-_MISSING = re.compile(r'(role|database) "([^"]+)" does not exist')
-_MAKE = {"role": "createuser", "database": "createdb"}
+_INVALID = re.compile(
+    r'invalid integer value ".*" for connection option "(\w+)"'
+    r"|invalid (\w+) value|bad value for (\w+)"
+)
 
 READ_ONLY = "25006"  # we are still with the old primary of a cluster that has a new one
+FOR_AN_ADMIN = {"42501", "3F000"}  # insufficient_privilege; no schema that the login may use
+"""What another login, or a word of the server's administrator, would mend: no damage."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
@@ -63,15 +67,20 @@ class PostgresEngine:
     def __init__(self, url: str) -> None:
         try:
             given = conninfo_to_dict(url)
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             # What stands before an @ may be the password, be it encoded badly.
             named = _PARAMETER.match(str(error))
             is_public = named and f"{named[1]}=" in url.rpartition("@")[2]
             why = f": it knows no parameter {quote(named[1])}" if named and is_public else ""
             raise BadInput(f"libpq cannot read the URL of --db{why}", URLS) from None
+        if "@" in str(given.get("dbname")) and "user" not in given:
+            why = "what a password has of /, :, @ and # is written %2F, %3A, %40 and %23"
+            raise BadInput("libpq cannot read the URL of --db", why)
         self._settings: dict[str, Any] = {**DEFAULTS, **given}
         where = f"{given.get('host', 'localhost')}/{given.get('dbname', '')}"
         self._name = f"the PostgreSQL database {where}"
+        self._role, self._database = str(given.get("user", "")), str(given.get("dbname", ""))
+        self._schema = "public"
         self._idle: list[Connection] = []
         self.dialect: Any = PostgresqlDatabase(None)  # peewee's own methods have no types
 
@@ -85,8 +94,10 @@ class PostgresEngine:
 
     def tables(self) -> set[str]:
         """See Engine."""
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-        return {name for (name,) in self.read((query, ()))}
+        query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname = current_schema()"
+        found = self.read((query, ()))
+        self._schema = next((schema for schema, _ in found), self._schema)
+        return {name for _, name in found}
 
     def keep_copy(self, version: int) -> None:
         """See Engine. Its owner makes copies by the database's own means."""
@@ -113,7 +124,9 @@ class PostgresEngine:
 
     def _connect(self) -> Connection:
         # Prepared statements would be lost behind a pooler that hands out other connections.
-        return psycopg.connect(autocommit=True, prepare_threshold=None, **self._settings)
+        made = psycopg.connect(autocommit=True, prepare_threshold=None, **self._settings)
+        self._role, self._database = made.info.user, made.info.dbname
+        return made
 
     def _use(self, connection: Connection, work: Callable[[Connection], T], until: float) -> T:
         with _deadline(connection, until):
@@ -132,9 +145,13 @@ class PostgresEngine:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if _is_collision(error):
             return Collision(reason)
-        if isinstance(error, psycopg.OperationalError) or error.sqlstate == READ_ONLY:
-            missing = _MISSING.search(reason)
-            hint = missing and f"on its host: {_MAKE[missing[1]]} {quote_word(missing[2])}"
+        if error.sqlstate is None and (invalid := _INVALID.search(reason)):
+            # Not the value: where the URL was meant otherwise it may be of the password.
+            which = next(filter(None, invalid.groups()))
+            return BadInput(f"libpq cannot use the URL of --db: its {which} is not valid", URLS)
+        is_open = error.sqlstate == READ_ONLY or error.sqlstate in FOR_AN_ADMIN
+        if is_open or isinstance(error, psycopg.OperationalError):
+            hint = hint_for(reason, self._role, self._database, self._schema)
             return StoreUnavailable(f"{self._name}: {reason}", hint)
         return StoreUnusable(f"{self._name}: {reason}")
 

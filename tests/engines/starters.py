@@ -62,15 +62,14 @@ class Postgres:
     def new_database(self) -> str:
         """The URL of a fresh, empty database: a user with a schema, made faster than a real one."""
         user = f"test{next(self._numbers)}"
-        self._sql(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'")
-        self._sql(f"CREATE SCHEMA AUTHORIZATION {user}")
+        self.sql(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'")
+        self.sql(f"CREATE SCHEMA AUTHORIZATION {user}")
         return f"postgresql://{user}:{quote(PASSWORD)}@127.0.0.1:{self.port}/postgres"
 
-    def _sql(self, statement: str) -> None:
+    def sql(self, statement: str, database: str = "postgres") -> None:
+        """Run a statement as the server's administrator."""
         psql = [str(self._bin / "psql"), "-qX", "-h", "127.0.0.1", "-p", str(self.port)]
-        self._home.run(
-            [*psql, "-U", "admin", "-c", statement, "postgres"], {"PGPASSWORD": PASSWORD}
-        )
+        self._home.run([*psql, "-U", "admin", "-c", statement, database], {"PGPASSWORD": PASSWORD})
 
     def _is_ready(self) -> bool:
         command = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

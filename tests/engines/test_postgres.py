@@ -63,7 +63,8 @@ def test_what_is_missing_is_made_by_a_command(postgres: Postgres) -> None:
     with closing(PostgresEngine(f"{there}/nowhere")) as engine:
         with pytest.raises(StoreUnavailable) as caught:
             engine.tables()
-        assert caught.value.hint == "on its host: createdb nowhere"
+        role = there.split("//")[1].partition(":")[0]
+        assert caught.value.hint == f"on its host: createdb --owner={role} nowhere"
         # So it says where no password is asked for, as this server does.
         error = psycopg.OperationalError('failed: FATAL:  role "nmk" does not exist')
         explained = engine._explain(error)
