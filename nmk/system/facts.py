@@ -60,19 +60,17 @@ def _life(directory: Path) -> str:
     found = _read(path)
     if found or not is_volatile(directory):
         return found
-    draft = directory / f".{INSTANCE}.{os.getpid()}"
-    with suppress(OSError):
+    with suppress(OSError):  # also where another process was faster
         if not directory.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)  # whatever the umask is
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as file:
+        # It has no name until it is whole, so who is killed on the way leaves nothing: open(2).
+        handle = os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb", buffering=0) as file:
             os.fchmod(handle, 0o600)
-            file.write(secrets.token_hex(16))
-        with suppress(FileExistsError):  # another process was faster
-            os.link(draft, path)
-    with suppress(OSError):
-        draft.unlink()
+            file.write(secrets.token_hex(16).encode())
+            # The descriptor makes it linkat(2), which alone follows that link.
+            os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
     return _read(path)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -126,3 +128,32 @@ def test_a_message_of_the_kernel() -> None:
     local = struct.pack("=HH4s", 8, 2, bytes([10, 0, 0, 2]))
     message = struct.pack("=BBBBI", 2, 30, 0, 0, 7)
     assert [*addresses.parse_address_message(message + peer + local)] == [(7, "10.0.0.2/30")]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that is empty after a boot, and not yet there."""
+    monkeypatch.setattr(facts, "is_volatile", lambda _: True)
+    return tmp_path / "run"
+
+
+def test_all_processes_find_one_life(place: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        lives = set(pool.map(facts._life, [place] * 64))
+    assert lives == {(place / facts.INSTANCE).read_text()}
+    assert (place / facts.INSTANCE).stat().st_mode & 0o777 == 0o600
+    assert list(place.iterdir()) == [place / facts.INSTANCE]
+
+
+def test_a_life_that_is_killed_before_it_has_a_name_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", end)
+        with pytest.raises(KeyboardInterrupt):
+            facts._life(place)
+    assert list(place.iterdir()) == []
+    assert len(facts._life(place)) == 32
