@@ -48,12 +48,13 @@ def test_a_kept_connection_that_died_is_replaced(postgres: Postgres, opened: Ope
 def test_a_server_that_says_nothing_is_not_waited_for(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "PATIENCE_SECONDS", 0.5)
     engine = open_engine(postgres.new_database())
-    with pytest.raises(StoreUnavailable):
-        engine.read(("SELECT pg_sleep(60)::text", ()))
-    with pytest.raises(StoreUnavailable):
-        engine.write([("SELECT pg_sleep(60)", ())])
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_module, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(StoreUnavailable):
+            engine.read(("SELECT pg_sleep(600)::text", ()))
+        with pytest.raises(StoreUnavailable):
+            engine.write([("SELECT pg_sleep(600)", ())])
     assert engine.tables() == set()
     engine.close()
 

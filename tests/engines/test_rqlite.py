@@ -84,14 +84,15 @@ def test_a_minority_takes_nothing(
 ) -> None:
     store = opened(rqlite.url)
     begin(store)
-    monkeypatch.setattr(rqlite_module, "PATIENCE_SECONDS", 0.5)
     kept, *gone = sorted(rqlite.ports, key=lambda port: port == rqlite.leader())
     for port in gone:
         rqlite.kill(port)
-    with pytest.raises(StoreUnavailable):
-        store.heads()
-    with pytest.raises(StoreUnavailable):
-        use_key(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(rqlite_module, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(StoreUnavailable):
+            store.heads()
+        with pytest.raises(StoreUnavailable):
+            use_key(store)
     rqlite.heal()
     assert stored(store, AccessKey)[0].uses == 0
     assert kept in rqlite.ports

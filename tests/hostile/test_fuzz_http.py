@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nmk.wire.envelope import Kind
 from tests.hostile.anything import SOME_JSON
 from tests.hostile.stranger import Stranger, forged
+from tests.lab.polling import patient
 from tests.reliability.served import Served
 from tests.server.agent import Agent
 
@@ -150,7 +151,7 @@ def ask(
     """A request over the Unix socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(served.data / "admin.sock"))
-        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection = http.client.HTTPConnection("localhost", timeout=patient(20))
         connection.sock = client
         connection.request(method, path, body, headers)
         with connection.getresponse() as response:

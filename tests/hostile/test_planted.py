@@ -18,6 +18,7 @@ import pytest
 
 from nmk import archive
 from nmk.core.units import cron_line, render_openrc, render_systemd
+from tests.lab.polling import patient
 from tests.mesh import NMK
 from tests.test_install_sh import BASICS, Controller, real
 
@@ -68,7 +69,7 @@ class Trap:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patient(60),
         )
 
     @property

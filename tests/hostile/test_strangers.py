@@ -62,7 +62,7 @@ class Stranger:
         """Send this on so many new connections, or as much of it as is taken at once."""
         for _ in range(connections):
             target = ("127.0.0.1", self.served.port)
-            made = socket.create_connection(target, 10, (self.address, 0))
+            made = socket.create_connection(target, patient(10), (self.address, 0))
             self.open.append(self._stack.enter_context(made))
             made.setblocking(False)
             try:
@@ -219,7 +219,7 @@ def test_a_burst_of_commands_is_answered_whole(impatient: Served) -> None:
     ids=["long", "many lines", "chunked"],
 )
 def test_heads_are_bounded(impatient: Served, head: bytes, status: int) -> None:
-    with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", impatient.port), patient(10)) as client:
         client.sendall(head)
         assert client.recv(12)[9:] == b"%d" % status
     assert impatient.answers()
@@ -228,7 +228,7 @@ def test_heads_are_bounded(impatient: Served, head: bytes, status: int) -> None:
 def test_a_connection_has_one_request(impatient: Served) -> None:
     """Whatever it asks for: who is kept has a place that others have to do without."""
     head = b"GET /healthz HTTP/1.1\r\nHost: nmk\r\nConnection: keep-alive\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", impatient.port), patient(10)) as client:
         client.sendall(head)
         received = b""
         while chunk := client.recv(65536):
@@ -291,7 +291,7 @@ def test_who_says_little_and_often_locks_nobody_out(
 )
 def test_heads_that_the_libraries_choke_on(impatient: Served, head: bytes) -> None:
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
+        with socket.create_connection(("127.0.0.1", impatient.port), patient(10)) as client:
             client.sendall(head)
             assert client.recv(12)[9:] == b"400"
     assert "exception" not in impatient.log
@@ -314,7 +314,7 @@ def test_what_the_http_library_says_is_said_seldom(
 
 
 def test_urgent_data(impatient: Served) -> None:
-    with socket.create_connection(("127.0.0.1", impatient.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", impatient.port), patient(10)) as client:
         client.send(b"!", socket.MSG_OOB)
         poll(lambda: is_cut(client), 5, "end of the connection")
     assert "unhandled" not in impatient.log

@@ -157,15 +157,27 @@ def after(expected, *commands):
     for command in commands:
         subprocess.run(command, shell=True, check=True)
     ours = theirs = False
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     def waits():  # of some, the kernel tells late
         return f"{ours:d}{theirs:d}" != expected and time.monotonic() < end
     while select.select([monitor], [], [], 0.3)[0] or (expected != "00" and waits()):
         news = monitor.read()
         ours, theirs = ours or news.ours, theirs or news.theirs
     print(f"{ours:d}{theirs:d}", end=" ")
+def settled():
+    # The kernel has said all of both ends: that they are up, and that they have addresses.
+    up = [open(f"/sys/class/net/{name}/operstate").read().strip() for name in ENDS]
+    flags = [words[4] for words in map(str.split, open("/proc/net/if_inet6")) if words[5] in ENDS]
+    return up == ["up", "up"] and [int(each, 16) & 0x40 for each in flags] == [0, 0]
+ENDS = "nmk-x", "them"
 add = "ip link add nmk-x type veth peer name them"
 after("11", add, "ip link set them up", "ip link set nmk-x up")
+end = time.monotonic() + 120
+while not settled() and time.monotonic() < end:
+    time.sleep(0.02)
+assert settled()
+while select.select([monitor], [], [], 0.3)[0]:
+    monitor.read()
 after("10", "ip address add 10.9.9.1/24 dev nmk-x")
 after("01", "ip address add 192.0.2.9/24 dev them")
 after("01", "ip route add 10.8.0.0/16 via 192.0.2.1")

@@ -37,7 +37,7 @@ def clients(served: Served, number: int) -> Iterator[list[socket.socket]]:
     """Connections that nothing has been sent on yet."""
     with ExitStack() as stack:
         address = ("127.0.0.1", served.port)
-        opened = [socket.create_connection(address, 10) for _ in range(number)]
+        opened = [socket.create_connection(address, patient(10)) for _ in range(number)]
         for client in opened:
             stack.enter_context(client)
             client.setblocking(False)
