@@ -19,64 +19,75 @@ from nmk.system import sysctl
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
 
+pytestmark = pytest.mark.usefixtures("state_dir")
 
-def playing(me: Membership, *ranges: str) -> Membership:
-    """The membership as an egress gateway of these ranges."""
+
+def playing(me: Membership, gateway: Gateway | str) -> Membership:
+    """The membership as such a gateway, or as an egress gateway of that range."""
     assert me.known
-    view = replace(me.known.view, gateway=Gateway(egress=Egress(ranges)))
+    if isinstance(gateway, str):
+        gateway = Gateway(egress=Egress((gateway,)))
+    view = replace(me.known.view, gateway=gateway)
     return replace(me, known=replace(me.known, view=view))
 
 
-@pytest.mark.usefixtures("state_dir")
-def test_a_range_in_another_network_of_the_gateways_machine_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def able(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine itself keeps it from being a gateway."""
     monkeypatch.setattr(tick, "has_tool", lambda _: True)
     monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
     monkeypatch.setattr(sysctl, "read", lambda _: "1")
-    lab = replace(joined(peer(2)), network="lab", interface="nmk-lab", order=1)
-    for other in (lab, replace(lab, down=True)):
-        state.save(other)
-        for ranges, is_inside in (("10.78.0.0/24", False), ("10.77.0.128/25", not other.down)):
-            me = playing(joined(peer(2)), ranges)
-            assert tick.serves(me) == ("network" if is_inside else "yes")
-            found = checks._inside_others(me, desired(me, {}, ()))
-            assert [f.level for f in found] == ["broken"] * is_inside
-            if is_inside:
-                assert "10.77.0.128/25 leads into network lab of this machine" in found[0].reason
-                assert f"{found[0].mend}".endswith("gateway remove -n home web egress " + ranges)
+
+
+@pytest.mark.usefixtures("able")
+@pytest.mark.parametrize("is_down", [False, True])
+@pytest.mark.parametrize("ranges", ["10.78.0.0/24", "10.77.0.128/25"])
+def test_a_range_in_another_network_of_the_gateways_machine_is_named(
+    ranges: str, is_down: bool
+) -> None:
+    lab = replace(joined(peer(2)), network="lab", interface="nmk-lab", order=1, down=is_down)
+    state.save(lab)
+    is_inside = ranges == "10.77.0.128/25" and not is_down
+    me = playing(joined(peer(2)), ranges)
+    assert tick.serves(me) == ("network" if is_inside else "yes")
+    found = checks._inside_others(me, desired(me, {}, ()))
+    assert [f.level for f in found] == ["broken"] * is_inside
+    if is_inside:
+        assert "10.77.0.128/25 leads into network lab of this machine" in found[0].reason
+        assert f"{found[0].mend}".endswith("gateway remove -n home web egress " + ranges)
     assert "network" in OBSTACLES
 
 
-@pytest.mark.usefixtures("state_dir")
-def test_a_gateway_says_that_its_owner_took_it_down_and_which_interface_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tick, "has_tool", lambda _: True)
-    monkeypatch.setattr(surroundings, "is_settled", lambda _: True)
-    monkeypatch.setattr(sysctl, "read", lambda _: "1")
+@pytest.mark.usefixtures("able")
+def test_a_gateway_says_that_its_owner_took_it_down() -> None:
     me = playing(joined(peer(2)), "192.168.50.0/24")
     assert tick.serves(replace(me, down=True)) == "down"
-    assert me.known
-    for egress, exit_, said in (
+
+
+@pytest.mark.usefixtures("able")
+@pytest.mark.parametrize(
+    ("egress", "exit_", "said"),
+    [
         ("lo", None, "yes"),
         ("eth7", None, "interface"),
         ("eth7", "eth8", "interface"),
         ("eth7", "lo", "egress-interface"),
         ("lo", "eth8", "exit-interface"),
-    ):
-        gateway = Gateway(
-            egress=Egress(("192.168.50.0/24",), interface=egress), exit=Exit("auto", exit_)
-        )
-        view = replace(me.known.view, gateway=gateway)
-        assert tick.serves(replace(me, known=replace(me.known, view=view))) == said
+    ],
+)
+def test_a_gateway_says_which_interface_is_missing(
+    egress: str, exit_: str | None, said: str
+) -> None:
+    gateway = Gateway(
+        egress=Egress(("192.168.50.0/24",), interface=egress), exit=Exit("auto", exit_)
+    )
+    assert tick.serves(playing(joined(peer(2)), gateway)) == said
 
 
 def offering(number: int, gateway: Gateway) -> dict[str, Any]:
     return {**peer(number), "gateway": gateway_json(gateway)}
 
 
-@pytest.mark.usefixtures("state_dir")
 def test_an_exit_node_of_one_network_is_seen_to_by_the_others_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -99,7 +110,6 @@ def test_an_exit_node_of_one_network_is_seen_to_by_the_others_at_once(
         assert is_open == {"home": False, "lab": is_lab_open}
 
 
-@pytest.mark.usefixtures("state_dir")
 def test_what_another_network_cannot_follow_is_said_and_no_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

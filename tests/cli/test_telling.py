@@ -24,14 +24,24 @@ def net(inner: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
     assert made.call("DELETE").status == 204
 
 
-def test_what_contradicts_itself_is_refused(net: Net) -> None:
+@pytest.mark.parametrize("uses", ["1", "5"])
+def test_what_contradicts_itself_is_refused(net: Net, uses: str) -> None:
     with net.unchanged():
-        for uses in ("1", "5"):
-            done = nmk("key", "create", "--uses", uses, "--unlimited")
-            assert done.code == 2
-            assert "--uses and --unlimited" in done.err
-    assert "lets any number of machines join" in nmk("key", "create", "--unlimited").err
-    assert "lets one machine join" in nmk("key", "create").err
+        done = nmk("key", "create", "--uses", uses, "--unlimited")
+    assert done.code == 2
+    assert "--uses and --unlimited" in done.err
+
+
+@pytest.mark.usefixtures("net")
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--unlimited",), "lets any number of machines join"),
+        ((), "lets one machine join"),
+    ],
+)
+def test_how_many_machines_a_key_lets_in_is_said(option: tuple[str, ...], told: str) -> None:
+    assert told in nmk("key", "create", *option).err
 
 
 def test_a_gateway_that_its_owner_took_down_is_named(net: Net) -> None:
@@ -46,24 +56,27 @@ def test_a_gateway_that_its_owner_took_down_is_named(net: Net) -> None:
         assert nmk(noun, "list").err == ""
 
 
-def test_an_interface_that_is_missing_is_in_the_way_of_its_own_role(net: Net) -> None:
+@pytest.mark.parametrize(
+    ("exit_by", "said", "egress", "exit_"),
+    [
+        (None, "interface", False, True),
+        ("eth8", "interface", False, False),
+        ("eth8", "egress-interface", False, True),
+        ("eth8", "exit-interface", True, False),
+    ],
+)
+def test_an_interface_that_is_missing_is_in_the_way_of_its_own_role(
+    net: Net, exit_by: str | None, said: str, egress: bool, exit_: bool
+) -> None:
     gate = net.join("gate")
     net.add_gateway("gate", "egress", ranges=["192.168.50.0/24"], interface="eth7")
-    net.add_gateway("gate", "exit")
-    gate.check_in(serves="interface")
-    assert {g["role"]: g["serves"] for g in net.get("/gateways")} == {"egress": False, "exit": True}
-    net.add_gateway("gate", "exit", interface="eth8")
-    for said, egress, exit_ in (
-        ("interface", False, False),
-        ("egress-interface", False, True),
-        ("exit-interface", True, False),
-    ):
-        gate.check_in(serves=said)
-        rows = {g["role"]: g for g in net.get("/gateways")}
-        assert (rows["egress"]["serves"], rows["exit"]["serves"]) == (egress, exit_)
-        for row in rows.values():
-            why = "the interface that it shall route by is not there"
-            assert row["obstacle"] == (None if row["serves"] else why)
+    net.add_gateway("gate", "exit", interface=exit_by)
+    gate.check_in(serves=said)
+    rows = {g["role"]: g for g in net.get("/gateways")}
+    assert {role: row["serves"] for role, row in rows.items()} == {"egress": egress, "exit": exit_}
+    for row in rows.values():
+        why = "the interface that it shall route by is not there"
+        assert row["obstacle"] == (None if row["serves"] else why)
 
 
 def test_a_mapping_that_takes_a_gateway_out_of_its_group_says_who_is_left(net: Net) -> None:
@@ -77,6 +90,21 @@ def test_a_mapping_that_takes_a_gateway_out_of_its_group_says_who_is_left(net: N
     assert f"to map it too: nmk {map_b}\n" in done.err
     assert "no more" not in nmk(*map_b.split()).err
     assert {tuple(row["ranges"]) for row in net.get("/gateways")} == {("10.201.0.0/24",)}
+
+
+@pytest.fixture
+def peopled(net: Net) -> Net:
+    """With the gateway `web` and its client `r1`."""
+    net.ingress("web", endpoint="192.0.2.7:51821")
+    net.add_client("r1")
+    return net
+
+
+def assert_refused(net: Net, command: str, told: str, hint: str, *, code: int) -> None:
+    """The command says this alone, and changes nothing."""
+    with net.unchanged():
+        done = nmk(*shlex.split(command))
+    assert (done.code, done.err) == (code, f"nmk: {told}\n  try: {hint}\n")
 
 
 def without_revision(text: str) -> str:
@@ -126,13 +154,9 @@ def test_a_dry_run_says_what_the_real_one_does(net: Net) -> None:
     ],
 )
 def test_a_setting_with_a_space_in_it_is_written_right(
-    net: Net, command: str, told: str, hint: str
+    peopled: Net, command: str, told: str, hint: str
 ) -> None:
-    net.ingress("web", endpoint="192.0.2.7:51821")
-    net.add_client("r1")
-    with net.unchanged():
-        done = nmk(*command.split())
-    assert (done.code, done.err) == (2, f"nmk: {told}\n  try: {hint}\n")
+    assert_refused(peopled, command, told, hint, code=2)
 
 
 @pytest.mark.usefixtures("net")
@@ -166,26 +190,31 @@ def test_who_is_in_the_range_behind_a_router_is_named(net: Net) -> None:
     assert line in nmk("extclient", "set", "shop", "routes=192.168.60.0/24", "--dry-run").err
 
 
-def test_what_goes_with_a_gateway_is_said_before(net: Net) -> None:
+ROUTED = "; nobody else routes 192.168.50.0/24"
+OUT = "; machines with exit-node=door and 1 full-tunnel ext clients lose their way out"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("gateway remove door egress", f"the role egress from door{ROUTED}"),
+        ("gateway remove door exit", f"the role exit from door{OUT}"),
+        ("gateway remove spare egress", "the role egress from spare"),
+        ("node delete door", f"node door, the gateway of 1 ext clients{ROUTED}{OUT}"),
+        ("node delete spare", "node spare"),
+    ],
+)
+def test_what_goes_with_a_gateway_is_said_before(net: Net, command: str, told: str) -> None:
     for name in ("door", "spare"):
         net.ingress(name, endpoint="192.0.2.7:51821")
     net.add_gateway("door", "egress", ranges=["192.168.50.0/24", "192.168.51.0/24"])
     net.add_gateway("spare", "egress", ranges=["192.168.51.0/24"], same_lan=True)
     net.add_gateway("door", "exit")
     net.add_client("phone", gateway="door", full_tunnel=True)
-    routed = "; nobody else routes 192.168.50.0/24"
-    out = "; machines with exit-node=door and 1 full-tunnel ext clients lose their way out"
-    for command, told in (
-        ("gateway remove door egress", f"the role egress from door{routed}"),
-        ("gateway remove door exit", f"the role exit from door{out}"),
-        ("gateway remove spare egress", "the role egress from spare"),
-        ("node delete door", f"node door, the gateway of 1 ext clients{routed}{out}"),
-        ("node delete spare", "node spare"),
-    ):
-        assert nmk(*command.split(), "--dry-run").err.endswith(f" {told}\n")
-        asked = nmk(*command.split())
-        assert asked.code == 2
-        assert f" {told}? " in asked.err
+    assert nmk(*command.split(), "--dry-run").err.endswith(f" {told}\n")
+    asked = nmk(*command.split())
+    assert asked.code == 2
+    assert f" {told}? " in asked.err
 
 
 def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
@@ -247,13 +276,10 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
         ("extclient show web", "'web' is a node, and no ext client", "nmk node show -n home web"),
     ],
 )
-def test_what_is_refused_comes_with_a_way_out(net: Net, command: str, told: str, hint: str) -> None:
-    net.ingress("web", endpoint="192.0.2.7:51821")
-    net.add_client("r1")
-    with net.unchanged():
-        done = nmk(*shlex.split(command))
-    assert done.err == f"nmk: {told}\n  try: {hint}\n"
-    assert done.code in {1, 2}
+def test_what_is_refused_comes_with_a_way_out(
+    peopled: Net, command: str, told: str, hint: str
+) -> None:
+    assert_refused(peopled, command, told, hint, code=1 if " show " in command else 2)
 
 
 def test_an_option_that_is_mistyped_in_the_file_is_named(
