@@ -83,9 +83,9 @@ class Membership:
     `laid`: what may be there beside the interface; `found`: kernel settings, by their paths, as
     they were before nmk changed them, in the order of the changes.
     `problems`: what of the view could not be applied; `health`: how check-ins went when that was
-    written down last. `as_read`: what the owner's files of settings held when each could be read
-    last, by their names; None where that was never noted. `copies`: addresses of machines with
-    this identity, if there are several.
+    written down last. `as_read`: what the owner's files of settings, and the environment, held
+    when each could be read last, by their names; None where that was never noted. `copies`:
+    addresses of machines with this identity, if there are several.
     """
 
     network: str

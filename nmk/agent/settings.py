@@ -2,7 +2,8 @@
 
 In this order: environment (`NMK_MTU`), the network's file (`/etc/nmk/home.toml`), the machine's
 file (`/etc/nmk/agent.toml`), what `nmk set` has noted; a file holds lines such as `mtu = 1380`.
-While a file cannot be read, what it held before goes on: no kill switch opens by a slip.
+While a file cannot be read, or a variable has a mistake, what it held before goes on: no kill
+switch opens by a slip.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nmk.files import read_toml
 Value = int | str
 Sourced = dict[str, tuple[Value, str]]  # by their names, with where each comes from
 NOTED = "nmk set"
+ENVIRONMENT = "environment"  # beside the files' names, which all end in .toml
 
 
 def local_settings(network: str, me: Membership | None) -> dict[str, int]:
@@ -48,46 +50,65 @@ def route_wishes(me: Membership) -> RouteWishes:
 def wished(network: str, me: Membership | None) -> Sourced:
     """All that the owner has set, and where: a variable, a file, or `nmk set`.
 
-    Raises BadInput that names a variable, or a file of which it was never noted what it held.
+    Raises BadInput that names a variable before the machine has joined, or a file of which it was
+    never noted what it held.
     """
     noted = me.wishes.settings if me else {}
     found: Sourced = {name: (value, NOTED) for name, value in noted.items()}
-    for path in _files(network):
-        try:
-            found |= _read(path, me)
-        except BadInput:
-            held = _held(me, path.name)
-            if held is None:
-                raise
-            found |= {name: (value, str(path)) for name, value in held.items()}
-    return found | from_environment(os.environ)
+    for read in _look(network, me)[0].values():
+        found |= read
+    return found
 
 
 def take_note(me: Membership) -> tuple[Membership, tuple[Problem, ...]]:
-    """The membership with what the files hold now, and what is wrong with those that tell nothing.
+    """The membership with what files and variables hold now, and what is wrong with them.
 
-    Raises BadInput where it was never noted what such a file held.
+    Raises BadInput where it was never noted what a file held that tells nothing.
     """
-    notes: dict[str, dict[str, Value]] = {}
-    problems = []
-    for path in _files(me.network):
-        try:
-            held = {name: value for name, (value, _) in _read(path, me).items()}
-        except BadInput as error:
-            before = _held(me, path.name)
-            if before is None:
-                raise
-            held = dict(before)
-            message = f"{error.message}; what it held before goes on"
-            problems.append(problem_of(BadInput(message, error.hint)))
-        if held:
-            notes[path.name] = held
-    return replace(me, as_read=notes), tuple(problems)
+    found, problems = _look(me.network, me)
+    notes = {
+        place: {name: value for name, (value, _) in read.items()}
+        for place, read in found.items()
+        if read
+    }
+    return replace(me, as_read=notes), problems
 
 
 def unread(me: Membership) -> tuple[Problem, ...]:
     """What is wrong with files whose last content goes on; none where nothing does."""
     return () if me.as_read is None else take_note(me)[1]
+
+
+def _look(network: str, me: Membership | None) -> tuple[dict[str, Sourced], tuple[Problem, ...]]:
+    """What each file and the environment hold, the one that wins last, and what is wrong there.
+
+    Of one that tells nothing what it held goes on. Raises BadInput as `wished`.
+    """
+    found: dict[str, Sourced] = {}
+    problems = []
+    for path in _files(network):
+        try:
+            found[path.name] = _read(path, me)
+        except BadInput as error:
+            held = _held(me, path.name)
+            if held is None:
+                raise
+            found[path.name] = {name: (value, str(path)) for name, value in held.items()}
+            problems.append(_gone_on(error, "what it held before goes on"))
+    found[ENVIRONMENT], bad = from_environment(os.environ)
+    before = (me.as_read or {}).get(ENVIRONMENT, {}) if me else {}
+    for name, mistake in bad.items():
+        if me is None:
+            raise mistake
+        if name in before:
+            found[ENVIRONMENT][name] = (before[name], variable_of(name))
+        goes_on = "what it was before goes on" if name in before else "it counts as not set"
+        problems.append(_gone_on(mistake, goes_on))
+    return found, tuple(problems)
+
+
+def _gone_on(error: BadInput, how: str) -> Problem:
+    return problem_of(BadInput(f"{error.message}; {how}", error.hint))
 
 
 def _read(path: Path, me: Membership | None) -> Sourced:
@@ -119,17 +140,23 @@ def _files(network: str) -> tuple[Path, ...]:
     return directory / "agent.toml", directory / f"{network}.toml"
 
 
-def from_environment(environment: Mapping[str, str]) -> Sourced:
-    """The settings in variables such as `NMK_LISTEN_PORT`."""
+def variable_of(name: str) -> str:
+    """The variable of a setting, such as `NMK_LISTEN_PORT`."""
+    return "NMK_" + name.upper().replace("-", "_")
+
+
+def from_environment(environment: Mapping[str, str]) -> tuple[Sourced, dict[str, BadInput]]:
+    """The settings in variables, and by their names what is wrong with those that cannot be."""
     found: Sourced = {}
+    bad = {}
     for name in (*NETWORK_SETTINGS, *WISHES):
-        variable = "NMK_" + name.upper().replace("-", "_")
+        variable = variable_of(name)
         if text := environment.get(variable):
             try:
                 found[name] = (parse_local(name, text), variable)
             except BadInput as error:
-                raise BadInput(f"{variable}: {error.message}", error.hint) from None
-    return found
+                bad[name] = BadInput(f"{variable}: {error.message}", error.hint)
+    return found, bad
 
 
 def read_file(path: Path) -> Sourced:

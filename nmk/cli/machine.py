@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nmk.agent.membership import Membership, Wishes
     from nmk.system.runner import Runner
 
+_LONGEST_SPLAY = 3600  # seconds
 MOST_TOKEN_BYTES = 16 * 1024
 _PASTE = "nmk join -   (paste the token, then Ctrl-D)"
 
@@ -130,15 +132,14 @@ def join(
 @network_option
 @click.option(
     "--splay",
-    type=click.FloatRange(0, 3600),
-    default=0,
+    default="0",
     metavar="SECONDS",
     envvar="NMK_SPLAY",
-    help="Wait a random time up to this first, so that not all machines come at once.",
+    help="Wait a random time up to this first, at most 3600: not all machines come at once.",
 )
 @dry_run_option
 @talk_options
-def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbose: bool) -> int:
+def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose: bool) -> int:
     """Tell the controller what changed here, and take in what changed there.
 
     For cron: without -n it checks in to every network; one that fails does not stop the others.
@@ -153,8 +154,9 @@ def checkin(network: str | None, splay: float, dry_run: bool, quiet: bool, verbo
 
     check_root("nmk checkin")
     shut_networks(runner(dry_run, verbose))
-    if splay and not dry_run:
-        time.sleep(random.uniform(0, splay))  # noqa: S311  # spreads load, hides nothing
+    seconds = parse_splay(splay)
+    if seconds and not dry_run:
+        time.sleep(random.uniform(0, seconds))  # noqa: S311  # spreads load, hides nothing
     if quiet and not network and not state.networks():
         return 0  # the machine has left, and cron goes on
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
@@ -262,6 +264,16 @@ def uninstall(purge: bool, yes: bool, dry_run: bool, quiet: bool, verbose: bool)
         extent = "nmk, a controller's data included," if purge else "nmk"
         confirm(f"Leave all networks and remove {extent} from this machine?", yes=yes)
     remove_all(runner(dry_run, verbose), talker(quiet=quiet), purge=purge)
+
+
+def parse_splay(text: str) -> float:
+    """The longest wait, after kill switches are laid: no mistake opens one. Raises BadInput."""
+    with suppress(ValueError):
+        seconds = float(text)
+        if 0 <= seconds <= _LONGEST_SPLAY:
+            return seconds
+    hint = f"use a number from 0 to {_LONGEST_SPLAY}"
+    raise BadInput(f"{quote(text)} cannot be the splay", hint)
 
 
 def read_token(argument: str | None, file: str | None) -> str:

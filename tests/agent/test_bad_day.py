@@ -23,7 +23,7 @@ from nmk.agent.lock import PERSON_SECONDS
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import UNDONE, mend_network, shut_network, shut_networks
 from nmk.agent.places import make_runtime_directory
-from nmk.agent.settings import route_wishes, take_note
+from nmk.agent.settings import route_wishes, take_note, variable_of
 from nmk.agent.status import way_out
 from nmk.agent.tick import check_in_network, put_right, watch_gateways
 from nmk.agent.updown import down, up
@@ -32,6 +32,7 @@ from nmk.core.gateways import Egress, Gateway
 from nmk.core.parse import EVERYTHING
 from nmk.core.route_table import NO_TABLE, RouteTable, compile_table, rules_of
 from nmk.core.routes import Routing
+from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.core.surroundings import NOTHING, VALID_MARK, Surroundings
 from nmk.core.tunnel import Command
 from nmk.errors import BadInput, CommandFailed, NmkError, StateUnwritable
@@ -98,6 +99,37 @@ def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_settings_file_says(
     with pytest.raises(NmkError) as raised:  # no interface can be made here
         action("home", run)
     assert "agent.toml" not in raised.value.message
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+@pytest.mark.parametrize("as_read", [None, {}], ids=["of 0.2.0", "noted"])
+@pytest.mark.parametrize("name", [*NETWORK_SETTINGS, *WISHES])
+@pytest.mark.parametrize("action", [shut_network, put_right, check_in_network])
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_is_laid_after_a_reboot_whatever_a_variable_says(
+    monkeypatch: pytest.MonkeyPatch,
+    action: Callable[[str, Runner], object],
+    name: str,
+    as_read: dict[str, dict[str, int | str]] | None,
+) -> None:
+    monkeypatch.setenv(variable_of(name), "no such value")
+    state.save(guarded(as_read=as_read))
+    run = Noting()
+    with suppress(NmkError):  # no interface can be made here
+        action("home", run)
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
+
+
+@pytest.mark.parametrize("variable", ["NMK_SPLAY", "NMK_NETWORK", "NMK_MTU"])
+@pytest.mark.usefixtures("state_dir")
+def test_a_check_in_lays_kill_switches_whatever_its_variables_say(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    run = Noting()
+    monkeypatch.setattr(machine, "check_root", lambda _: None)
+    monkeypatch.setattr(machine, "runner", lambda *_: run)
+    state.save(guarded(as_read={}))
+    CliRunner().invoke(machine.checkin, ["--quiet"], env={variable: "no such value"})
     assert run.filter.rstrip().endswith("drop\n\t}\n}")
 
 

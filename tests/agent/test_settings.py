@@ -8,7 +8,14 @@ import pytest
 
 from nmk.agent.checks import network as network_checks
 from nmk.agent.membership import Membership, Wishes, decode, encode
-from nmk.agent.settings import local_settings, route_wishes, take_note, unread, wished
+from nmk.agent.settings import (
+    local_settings,
+    route_wishes,
+    take_note,
+    unread,
+    variable_of,
+    wished,
+)
 from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
 from nmk.errors import BadInput
@@ -20,7 +27,7 @@ from tests.agent.memberships import joining
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (*NETWORK_SETTINGS, *WISHES):
-        monkeypatch.delenv("NMK_" + name.upper().replace("-", "_"), raising=False)
+        monkeypatch.delenv(variable_of(name), raising=False)
     monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path))
     return tmp_path
 
@@ -120,6 +127,38 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMK_MTU", "many")
     with pytest.raises(BadInput, match="NMK_MTU: 'many' cannot be the mtu"):
         local_settings("home", None)
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("name", [*NETWORK_SETTINGS, *WISHES])
+def test_what_a_variable_held_goes_on_while_it_has_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Else what was noted: a kill switch stays shut, whatever variable it is."""
+    variable = variable_of(name)
+    fresh = noted(exit_node="gw", kill_switch="on", mtu=1290)
+    monkeypatch.setenv(variable, "no such value")
+    me, [problem] = take_note(fresh)
+    assert f"{variable}: 'no such value' cannot be" in problem.message
+    assert "; it counts as not set" in problem.message
+    assert wished("home", me) == wished("home", fresh)
+    assert wished("home", me).keys() == {"exit-node", "kill-switch", "mtu"}
+    assert route_wishes(me) == RouteWishes(exit_node="gw", kill_switch=True, guarded=True)
+    assert local_settings("home", me) == {"mtu": 1290}
+    good = "on" if name in WISHES else "1300"
+    monkeypatch.setenv(variable, good)
+    me, problems = take_note(fresh)
+    assert problems == ()
+    before = wished("home", me)
+    assert before[name][1] == variable
+    monkeypatch.setenv(variable, "no such value")
+    kept, [problem] = take_note(decode(encode(me), "home", "x"))
+    assert "; what it was before goes on" in problem.message
+    assert wished("home", kept) == before
+    assert take_note(kept) == (kept, (problem,))
+    assert unread(kept) == (problem,)
+    monkeypatch.delenv(variable)
+    assert take_note(kept)[0].as_read == {}
 
 
 UNREADABLE: dict[str, Callable[[Path], object]] = {
