@@ -36,6 +36,8 @@ def test_of_many_peers_some_are_named_and_the_others_counted() -> None:
     told = environment_of(come[-1], "office", "nmk-office", view(), {})
     assert (told["NMK_PEER"], told["NMK_MORE"]) == ("", str(300 - MOST_PEERS))
     assert len(events(tunnel(*range(1, 1 + MOST_PEERS)), tunnel())) == MOST_PEERS
+    exchanged = events(tunnel(*range(301, 601)), many)  # each event has a hook of its own to count
+    assert [e for e in exchanged if e.more] == [gone[-1], come[-1]]
 
 
 @given(tunnels())
