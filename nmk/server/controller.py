@@ -161,6 +161,10 @@ class Controller:
             self.presence.put_back(seen)
             raise
 
+    def hear_others(self) -> None:
+        """Take in who was heard of at the other controllers of the database."""
+        self.presence.learn(self._store.presence())
+
     def forget_changes(self) -> None:
         """Drop log entries that are older than `KEPT_CHANGES`."""
         self._store.forget_changes(self.now() - KEPT_CHANGES)

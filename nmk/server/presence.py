@@ -18,6 +18,7 @@ HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
 LATE_INTERVALS = 10
 MOST_STRANGERS = 100  # that are remembered; anybody can be one
 STRANGER_SECONDS = 3600  # that one is shown for
+NOTED_SECONDS = 60  # how old what another controller has written down may be when it is read here
 _KEPT_INSTANCES = 8
 
 NodeState = Literal["healthy", "late", "lost", "unheard", "doubled"]
@@ -52,6 +53,7 @@ class Presence:
         self._started = monotonic()
         self._last_seen = dict(saved)
         self._heard: dict[str, float] = {}
+        self._elsewhere: dict[str, float] = {}
         self._unsaved: dict[str, int] = {}
         self._instances: dict[str, dict[str, str]] = {}
         self._doubled: dict[str, float] = {}
@@ -65,6 +67,7 @@ class Presence:
         self._memories: tuple[dict[str, Any], ...] = (
             self._last_seen,
             self._heard,
+            self._elsewhere,
             self._instances,
             self._doubled,
             self._traffic,
@@ -147,7 +150,7 @@ class Presence:
 
         None where it is not known: a time in the future is from before the clock was put back.
         """
-        seen = self._unsaved.get(identity) or self._last_seen.get(identity)
+        seen = max(m.get(identity, 0) for m in (self._unsaved, self._last_seen)) or None
         return None if seen is not None and seen > self._wall() else seen
 
     def traffic(self, identity: str) -> tuple[int, str] | None:
@@ -183,16 +186,32 @@ class Presence:
     def state(self, identity: str, interval: int) -> NodeState:
         """`healthy`, `late` or `lost`, by the node's own interval in seconds; or one of these.
 
-        `unheard`: it has not checked in since this controller started, and is not late yet.
+        `unheard`: it has not checked in since this controller started, here or at another one of
+        the same database, and is not late yet.
         `doubled`: lately, two machines have been checking in with this one identity.
         """
         now = self._monotonic()
         if now - self._doubled.get(identity, -inf) <= LATE_INTERVALS * interval:
             return "doubled"
-        silence = now - self._heard.get(identity, self._started)
+        heard = max(
+            self._heard.get(identity, -inf), self._elsewhere.get(identity, -inf) + NOTED_SECONDS
+        )
+        silence = now - max(heard, self._started)
         if silence <= HEALTHY_INTERVALS * interval:
-            return "healthy" if identity in self._heard else "unheard"
+            return "unheard" if heard == -inf else "healthy"
         return "late" if silence <= LATE_INTERVALS * interval else "lost"
+
+    def learn(self, saved: Mapping[str, int]) -> None:
+        """What all controllers of the database have written down: who was heard of elsewhere.
+
+        The clocks of their hosts may differ, so what counts is that a time has moved, and when
+        that was seen here.
+        """
+        now = self._monotonic()
+        for identity, seen in saved.items():
+            if seen > max(m.get(identity, 0) for m in (self._unsaved, self._last_seen)):
+                self._last_seen[identity] = seen
+                self._elsewhere[identity] = now
 
     def take_unsaved(self) -> dict[str, int]:
         """What has not been written down yet, handed over to be."""

@@ -99,7 +99,7 @@ def run_server(
         listeners.append(Listener(admin_api, open_tcp(options.admin_listen), *for_admins))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
-    with Chores(_periods(controller)):
+    with Chores(_periods(controller, has_others=not database.startswith(_SQLITE))):
         serve(listeners)
     run_chore(controller.save_presence)
     store.close()
@@ -107,8 +107,10 @@ def run_server(
     log_event("stopped")
 
 
-def _periods(controller: Controller) -> dict[Callable[[], None], float]:
+def _periods(controller: Controller, *, has_others: bool) -> dict[Callable[[], None], float]:
+    """How often each chore is done. `has_others`: other controllers may be on the database."""
     return {
+        **({controller.hear_others: SAVE_SECONDS} if has_others else {}),
         controller.catch_up: POLL_SECONDS,
         controller.save_presence: SAVE_SECONDS,
         controller.forget_changes: FORGET_SECONDS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
 from secrets import token_bytes
 
 import pytest
@@ -14,8 +16,13 @@ from nmk.errors import RateLimited
 from nmk.server import limits
 from nmk.server.health import check_in_json
 from nmk.server.limits import DELTA, FULL_VIEW, Allowance, LongReplies, site_of
-from nmk.server.presence import MOST_STRANGERS, Presence, Sighting
+from nmk.server.log import iso_time
+from nmk.server.presence import MOST_STRANGERS, NOTED_SECONDS, Presence, Sighting
+from nmk.store.engine import open_engine
+from nmk.wire.envelope import Identity
 from nmk.wire.messages import CheckIn
+from tests.server.inside import Time, inside
+from tests.server.net import Net
 
 
 class Clock:
@@ -145,6 +152,49 @@ def test_silence_before_the_controller_started_does_not_count(
     assert presence.state("old", 60) == "lost"
     presence.hear("old")
     assert presence.state("old", 60) == "healthy"
+
+
+def test_a_node_that_checks_in_at_another_controller_is_no_lost_one(
+    presence: Presence, clock: Clock
+) -> None:
+    """By what both write down. What was there at the start says nothing of the time since."""
+    presence.learn({"old": 500})
+    assert presence.state("old", 5) == "unheard"
+    for minutes in range(1, 30):
+        clock.now = 1000 + 60 * minutes
+        presence.learn({"old": 500 + 60 * minutes, "node": 400})
+        assert presence.state("old", 5) == "healthy"
+        assert presence.last_seen("old") == 500 + 60 * minutes
+    clock.now += NOTED_SECONDS + 2.6 * 60
+    presence.learn({"old": 500 + 60 * 29})
+    assert presence.state("old", 60) == "late"
+    clock.now += 600
+    assert presence.state("old", 60) == "lost"
+    presence.hear("old")
+    presence.learn({"old": 700})
+    assert presence.state("old", 60) == "healthy"
+    assert presence.last_seen("old") == int(clock.now + 10_000)
+    presence.forget(["old"])
+    assert "old" not in presence.identities()
+
+
+def test_two_controllers_of_a_database_know_who_is_heard_at_the_other(tmp_path: Path) -> None:
+    """As an admin at one of them sees a node of the other: not as one that is to be deleted."""
+    time, identity, url = Time(), Identity.generate(), f"sqlite://{tmp_path}/nmk.db"
+    with ExitStack() as stack:
+        engines = [stack.enter_context(closing(open_engine(url))) for _ in range(2)]
+        first, second = (stack.enter_context(inside(e, time, identity)) for e in engines)
+        net = Net.made(first, "home")
+        second.controller.refresh()
+        time.now += 3600
+        assert net.at(second).get("/nodes")[0]["state"] == "lost"
+        net.witness.check_in()
+        first.controller.save_presence()
+        second.controller.hear_others()
+        for there in (net, net.at(second)):
+            [node] = there.get("/nodes")
+            assert (node["state"], node["cure"]) == ("healthy", None)
+            assert node["last_seen"] == iso_time(int(time.now))
 
 
 def test_a_time_in_the_future_is_no_time_that_anybody_was_seen_at(clock: Clock) -> None:
