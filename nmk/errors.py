@@ -315,6 +315,13 @@ class NoteUnwritable(StateUnwritable):
     code = "note-unwritable"
 
 
+class FileUnusable(NmkError):
+    """A file or directory cannot be used, of which no other error tells more."""
+
+    code = "file-unusable"
+    default_hint = "look at that disk, and whose it is: df, mount, ls -ld"
+
+
 class MachineUnfit(NmkError):
     """The machine lacks what any program needs: memory, threads, a clock that can be read."""
 

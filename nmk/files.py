@@ -29,7 +29,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror}", f"make it readable, or move it away: {path}"
+        ) from None
     except (ValueError, RecursionError) as error:
         line = re.search(r"\(at line (\d+),", str(error))
         where = f"line {line[1]} of {path}" if line else str(path)

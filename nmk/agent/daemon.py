@@ -38,7 +38,7 @@ from nmk.core.ruleset import table_name
 from nmk.core.schedule import QUARREL_OVER, Damper, is_back, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK
-from nmk.errors import Locked, NmkError
+from nmk.errors import Locked, NmkError, StateDamaged
 from nmk.system.facts import outward_addresses, own_addresses
 from nmk.system.monitor import Monitor, News
 from nmk.system.notify import notify, watchdog_seconds
@@ -165,7 +165,8 @@ class Agent:
 
     def _check_in_due(self) -> None:
         notify("WATCHDOG=1")
-        self._turns = {n: self._turns.get(n, _Turn()) for n in state.networks()}
+        with suppress(StateDamaged):  # each network says it for itself
+            self._turns = {n: self._turns.get(n, _Turn()) for n in state.networks()}
         for network, turn in self._turns.items():
             if turn.look <= time.monotonic() and not self._stopping:
                 self._look_at_ours(network, turn)

@@ -8,6 +8,7 @@ a failing run made; the identity stays until the controller refuses it under sea
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from nmk.agent.tick import (
 )
 from nmk.core.claims import summarize
 from nmk.core.parse import quote
-from nmk.core.records import JoinRequest
+from nmk.core.records import Facts, JoinRequest
 from nmk.core.route_table import FIRST_ORDER
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import Tunnel, diff_tunnel
@@ -46,6 +47,7 @@ from nmk.errors import (
     NodeDeleted,
     NodeUnknown,
     PortTaken,
+    StateUnwritable,
 )
 from nmk.system import filesystem, ports, wireguard
 from nmk.system.facts import host_name
@@ -100,11 +102,12 @@ def join(
         if again is not None:
             return again
         with machine_lock(run):
-            me = joining.prepare(None if run.dry else state.find(network), name)
+            before = None if run.dry else state.find(network)
+            me = joining.prepare(before, name)
     if run.dry:
         joining.show_plan(me)
         return me
-    return joining.enter(me)
+    return joining.enter(me, is_new=_is_new(me, before))
 
 
 def name_here(token: Token, called: str | None) -> str:
@@ -211,7 +214,13 @@ class _Joining:
             order=before.order if before else self._next_order(),
         )
         if not self.run.dry:
-            state.save(me)
+            try:
+                state.save(me)
+            except StateUnwritable:
+                if before is None:  # a file may be there all the same, of which nobody knows
+                    with suppress(NmkError):
+                        state.remove(self.network)
+                raise
         return me
 
     def show_plan(self, me: Membership) -> None:
@@ -224,19 +233,28 @@ class _Joining:
             "addresses and peers come with its answer"
         )
 
-    def enter(self, me: Membership) -> Membership:
-        """Registered at the controller, in the mesh, and known with all its facts."""
-        registered = self.register(me)
+    def enter(self, me: Membership, *, is_new: bool = False) -> Membership:
+        """Registered at the controller, in the mesh, and known with all its facts.
+
+        `is_new`: of its identity nobody has heard, so it goes again where nobody can be asked.
+        """
+        try:
+            facts = collect_facts(me, self.local)
+        except BaseException:
+            if is_new:
+                with suppress(NmkError):
+                    self._forget(me)
+            raise
+        registered = self.register(me, facts)
         with machine_lock(self.run, RETURN_SECONDS):
             settled = self.settle(adopt(still_there(me), me, registered))
         if collect_facts(settled, self.local) == settled.reported:
             return settled
         return check_in_network(self.network, self.run, PERSON_SECONDS)
 
-    def register(self, me: Membership) -> Membership:
+    def register(self, me: Membership, facts: Facts) -> Membership:
         """The membership as the controller knows it now, with its first view. Hold no lock."""
         api = NodeApi(me.urls, me.controller_key, me.identity, me.remote_name, "the join token")
-        facts = collect_facts(me, self.local)
         self.say(f"asking {me.urls[0]} to let this machine into {me.remote_name}")
         answer = api.join(
             JoinRequest(
@@ -305,6 +323,10 @@ class _Joining:
         if not ports.is_free(asked):
             raise PortTaken(f"UDP port {asked} is in use")
         return asked
+
+
+def _is_new(me: Membership, before: Membership | None) -> bool:
+    return before is None or me.identity.public != before.identity.public
 
 
 def _given(wishes: Wishes) -> dict[str, Any]:

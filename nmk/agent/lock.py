@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nmk.agent.places import close_to_others, state_directory
-from nmk.errors import Locked, NotJoined
+from nmk.errors import Locked, NotJoined, StateUnwritable
 from nmk.locks import Holder, holder, holder_of, is_at, open_lock, take
 from nmk.system.runner import Runner
 
@@ -86,12 +86,16 @@ def _take(directory: Path, seconds: float, say: Say | None) -> int:
     deadline = time.monotonic() + seconds
     while True:
         handle = _open(directory)
-        first = min(_SAID_AFTER, seconds)
-        taken = take(handle, first)
-        if not taken and say and seconds > first:
-            say(f"another run of nmk is at work{holder(handle) or ''}: waiting for it")
-            say = None
-        taken = taken or take(handle, deadline - time.monotonic())
+        try:
+            first = min(_SAID_AFTER, seconds)
+            taken = take(handle, first)
+            if not taken and say and seconds > first:
+                say(f"another run of nmk is at work{holder(handle) or ''}: waiting for it")
+                say = None
+            taken = taken or take(handle, deadline - time.monotonic())
+        except OSError as error:
+            os.close(handle)
+            raise StateUnwritable(f"{directory} cannot be locked: {error.strerror}") from None
         if not taken:
             who = holder(handle)
             os.close(handle)
@@ -134,5 +138,7 @@ def _open(directory: Path) -> int:
         with suppress(OSError):
             return open_lock(directory / LOCK)
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise NotJoined(f"there is no state in {directory}: {error.strerror}") from None
+    except OSError as error:
+        raise StateUnwritable(f"{directory} cannot be locked: {error.strerror}") from None

@@ -11,7 +11,7 @@ from shlex import quote
 from nmk.agent.places import config_directory
 from nmk.core.tunnel import Command
 from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, render_systemd
-from nmk.errors import NmkError, StateUnwritable
+from nmk.errors import FileUnusable, NmkError
 from nmk.files import read_toml, write_file
 from nmk.system.runner import Runner, find_tool
 from nmk.system.starters import CRONS, cron_runs, starts_cron
@@ -183,7 +183,7 @@ def _write(manager: Manager, directories: list[str]) -> None:
         write_file(manager.path, manager.content.encode(), manager.mode)
     except OSError as error:
         path = error.filename or manager.path
-        raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
+        raise FileUnusable(f"{path} cannot be written: {error.strerror}") from None
 
 
 def remove(role: str, run: Runner, say: Say) -> bool:
@@ -196,10 +196,17 @@ def remove(role: str, run: Runner, say: Say) -> bool:
     for path in filter(None, (manager.path, manager.log)):
         say(f"removing {path}")
         if not run.dry:
-            path.unlink(missing_ok=True)
+            _unlink(path)
     if manager.name == "systemd":
         run.change(Command(("systemctl", "daemon-reload")))
     return True
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileUnusable(f"{path} cannot be removed: {error.strerror}") from None
 
 
 def status(role: str, run: Runner) -> dict[str, object]:

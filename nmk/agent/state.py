@@ -13,7 +13,15 @@ from nmk.agent import history
 from nmk.agent.membership import Membership, decode, encode
 from nmk.agent.places import forget_runtime, state_directory
 from nmk.core.parse import parse_label, quote
-from nmk.errors import Ambiguous, BadInput, NotJoined, StateDamaged, StateNewer, StateUnwritable
+from nmk.errors import (
+    Ambiguous,
+    BadInput,
+    FileUnusable,
+    NotJoined,
+    StateDamaged,
+    StateNewer,
+    StateUnwritable,
+)
 from nmk.files import open_regular, read_whole, temporary_of, write_private
 
 MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
@@ -21,14 +29,31 @@ _read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime,
 
 
 def networks() -> list[str]:
-    """The networks that this machine has a state file of, sorted; other files do not count."""
+    """The networks that this machine has a state file of, sorted; other files do not count.
+
+    Raises StateDamaged where nobody can tell.
+    """
     found = []
-    for path in state_directory().glob("*.json"):
+    for name in _names():
         try:
-            found.append(parse_label(path.stem))
+            found.append(parse_label(name))
         except BadInput:
             continue
     return sorted(found)
+
+
+def _names() -> list[str]:
+    directory = state_directory()
+    try:
+        return [path.stem for path in directory.iterdir() if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            return []  # a dry run of another user's
+        raise StateDamaged(
+            f"{directory} cannot be read: {error.strerror}", FileUnusable.default_hint
+        ) from None
 
 
 def choose(network: str | None) -> str:

@@ -12,7 +12,7 @@ from nmk.agent import salvage, service, state
 from nmk.agent.leave import leave, leave_lost
 from nmk.agent.places import config_directory, state_directory
 from nmk.core.units import ROLES
-from nmk.errors import CommandFailed, Locked, NmkError
+from nmk.errors import CommandFailed, FileUnusable, Locked, NmkError
 from nmk.system.runner import Runner
 
 INSTALLED = Path("/usr/local/bin/nmk")
@@ -37,15 +37,18 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
             leave_lost(network, run, say)
         except CommandFailed as error:
             say(error.message)
+    stay = []
     for path in leftovers(purge=purge):
         say(f"removing {path}")
-        if not run.dry:
-            _remove(path)
+        if not run.dry and (problem := _remove(path)):
+            stay.append(problem)
     for line in kept_files():
         say(line)
     server = state_directory() / "server"
     if server.exists() and not purge:
         say(f"the controller's data stays in {server}; with --purge it goes too")
+    if stay:
+        raise FileUnusable("; ".join(stay))
 
 
 def leftovers(*, purge: bool) -> list[Path]:
@@ -81,8 +84,16 @@ def _leave(network: str, run: Runner, say: Say) -> None:
             state.remove(network)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(path: Path) -> str | None:
+    """Why it stays, or a part of it."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            path.rmdir()
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path} cannot be removed: {error.strerror}"
+    return None

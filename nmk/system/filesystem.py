@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def is_volatile(path: Path) -> bool:
         text = _MOUNTINFO.read_text(errors="surrogateescape")
     except OSError:
         return False
-    return filesystem_of(path.resolve(), text) in _VOLATILE
+    return filesystem_of(Path(os.path.realpath(path)), text) in _VOLATILE
 
 
 def filesystem_of(path: Path, mountinfo: str) -> str | None:
