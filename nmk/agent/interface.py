@@ -265,8 +265,7 @@ def _name_again(me: Membership, run: Runner) -> list[Change]:
     One that its owner made, such as of what showconf printed, is another, though it has our key.
     Raises CommandFailed.
     """
-    number = own_link.noted(me)
-    name = number and wireguard.renamed(run, me.interface, me.private_key, number)
+    name = wireguard.renamed(run, me.interface, me.private_key, own_link.noted(me))
     if not name:
         return []
     wireguard.name_again(run, name, me.interface)

@@ -12,8 +12,10 @@ from pathlib import Path
 from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.core.parse import parse_int
+from nmk.core.problems import Problem, printable
 from nmk.errors import BadInput
 from nmk.files import read_file, write_private
+from nmk.system import wireguard
 from nmk.system.facts import machine_instance
 from nmk.system.runner import Runner
 
@@ -39,6 +41,30 @@ def noted(me: Membership) -> int | None:
         if instance and instance == machine_instance(runtime_directory()):
             return parse_int(number, 1, _HIGHEST, "number of an interface")
     return None
+
+
+def find_doubles(me: Membership, run: Runner) -> list[Problem]:
+    """Other interfaces with our key: ours under another name, or one that its owner made.
+
+    Which of them, nothing tells where no note does: so it is neither named again nor removed.
+    """
+    if name := wireguard.renamed(run, me.interface, me.private_key, noted(me)):
+        said = f"{me.interface} has been renamed: it is {name} now"
+        return [Problem("renamed", printable(said), f"nmk checkin -n {me.network}")]
+    is_there = wireguard.exists(me.interface)
+    found = []
+    for name in sorted(wireguard.of_key(run, me.private_key) - {me.interface}):
+        said = f"the interface {name} has the key of {me.network}"
+        if is_there:
+            said += ", as " + me.interface + " has: peers answer one of them"
+            hint = f"ip link delete dev {name}, if it is {me.interface} from before it was renamed"
+        else:
+            hint = (
+                f"ip link set dev {name} name {me.interface}, if it is that, renamed; else remove "
+                f"it: ip link delete dev {name}; then: nmk checkin -n {me.network}"
+            )
+        found.append(Problem("renamed", printable(said), printable(hint)))
+    return found
 
 
 def forget(me: Membership, run: Runner) -> None:

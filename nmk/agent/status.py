@@ -16,6 +16,7 @@ from nmk.agent.desired import Desired, desired, listen_port
 from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
+from nmk.agent.own_link import find_doubles
 from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peers
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes, unread
@@ -101,6 +102,7 @@ def _status(
     silent = liveness.silent(me, dump)
     is_reached = any(map(reachable, me.urls))
     problems = _problems(me, led(wish, condition), dump, silent, run)
+    problems += find_doubles(me, run) if condition in {"up", "missing"} else []
     if not is_reached:
         with suppress(CommandFailed):
             problems += claimed_controllers(me, me.urls, run)

@@ -9,6 +9,7 @@ needs beyond that is said where it is done.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -92,21 +93,33 @@ def names(run: Runner) -> set[str]:
     return set(run.read(["wg", "show", "interfaces"]).split())
 
 
-def renamed(run: Runner, interface: str, key: str, number: int) -> str | None:
+def renamed(run: Runner, interface: str, key: str, number: int | None) -> str | None:
     """What the interface of this number and private key is called now, if it has another name.
 
-    None where there is one under its own name. `number`: what if_nametoindex(3) said of it.
+    None where there is one under its own name. `number`: what if_nametoindex(3) said of it; None
+    where that is not known. A userspace one is told by its process then, the kernel's is not.
     """
     if exists(interface):
         return None
     with suppress(OSError, NmkError):
-        name = socket.if_indextoname(number)
+        name = socket.if_indextoname(number) if number else _served(interface)
         text = run.read(["ip", "-json", "-details", "link", "show", "dev", name])
         # A userspace process is asked by its socket, which keeps the first name.
         asked = {"wireguard": name, "tun": interface}.get(parse_kind(text, name))
         if asked and parse_dump(run.read(["wg", "show", asked, "dump"])).private_key == key:
             return name
     return None
+
+
+def of_key(run: Runner, key: str) -> set[str]:
+    """The WireGuard interfaces of this machine that have this private key."""
+    found = set()
+    with suppress(NmkError):
+        for name in names(run):
+            with suppress(NmkError):
+                if parse_dump(run.read(["wg", "show", name, "dump"])).private_key == key:
+                    found.add(name)
+    return {name for name in found if exists(name)}
 
 
 def name_again(run: Runner, name: str, interface: str) -> None:
@@ -138,6 +151,20 @@ def _servers(interface: str) -> Iterator[int]:
                 files = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
                 if str(_TUN) in files and files & sockets:
                     yield int(process.name)
+
+
+def _served(interface: str) -> str:
+    """What the interface that was made by a process for this name is called now; "" for none.
+
+    The kernel says it of each open device (tun_chr_show_fdinfo).
+    """
+    for process in _servers(interface):
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            if str(file.readlink()) == str(_TUN):
+                said = _text(file.parents[1] / "fdinfo" / file.name)
+                if found := re.search(r"^iff:\t(\S+)$", said, re.MULTILINE):
+                    return found[1]
+    return ""
 
 
 def _text(path: Path) -> str:

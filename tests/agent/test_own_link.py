@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nmk.agent import own_link
+from nmk.agent.checks import network as checks
 from nmk.agent.membership import Membership
 from nmk.agent.places import runtime_directory
+from nmk.errors import CommandFailed
 from nmk.system.runner import DryRunner, Runner
 from tests.agent.memberships import joined
+from tests.core.made import key32
 
 
 @pytest.fixture
@@ -43,3 +47,43 @@ def test_a_note_of_another_life_or_of_nothing_is_none(me: Membership, text: str)
     assert own_link.noted(me) is None
     own_link.note(me, Runner())
     assert own_link.noted(me)
+
+
+class Doubled(Runner):
+    """A machine that has these WireGuard interfaces, all with the network's key but `other`."""
+
+    def __init__(self, me: Membership, *names: str) -> None:
+        super().__init__()
+        self.names, self.key = names, me.private_key
+
+    def read(self, argv: Sequence[str]) -> str:
+        match argv:
+            case ["wg", "show", "interfaces"]:
+                return " ".join(self.names)
+            case ["wg", "show", name, "dump"]:
+                key = key32(9) if name == "other" else self.key
+                return f"{key}\t{key32(8)}\t51821\toff\n"
+            case _:
+                raise CommandFailed("no such command")
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_another_interface_with_our_key_is_named_and_not_touched(
+    me: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's, renamed where no note is left: it may be of what showconf printed as well."""
+    there = {"nmk-home", "theirs", "other"}
+    monkeypatch.setattr("nmk.system.wireguard.exists", lambda name: name in there)
+    me = replace(me, interface="nmk-home")
+    assert own_link.find_doubles(me, Doubled(me, "nmk-home", "other")) == []
+    run = Doubled(me, "nmk-home", "theirs", "other")
+    [found] = own_link.find_doubles(me, run)
+    assert "theirs has the key of home, as nmk-home has" in found.message
+    assert found.hint.startswith("ip link delete dev theirs, if it is nmk-home")
+    there.remove("nmk-home")
+    run = Doubled(me, "theirs", "other")
+    [found] = own_link.find_doubles(me, run)
+    assert found.message == "the interface theirs has the key of home"
+    assert found.hint.startswith("ip link set dev theirs name nmk-home, if it is that, renamed")
+    monkeypatch.setattr(checks, "live", lambda *_: ("missing", None))
+    assert [f.reason for f in checks.check_interface(me, run, {})] == [found.message]

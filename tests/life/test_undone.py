@@ -206,6 +206,17 @@ signal.pause()
 """  # any user can: a socket that is called like ours, and a device eth0 that is not the machine's
 
 
+def test_one_that_was_renamed_is_found_without_a_note_too(home: Home) -> None:
+    host = home.laptop
+    before = laid(host)
+    host.run("sh", "-c", TAKEN["name"])
+    host.run("rm", "-r", "/run/nmk")
+    said = json.loads(nmk(host, "status", "-o", "json").stdout)[0]["problems"]
+    assert [p["message"] for p in said] == ["nmk-home has been renamed: it is theirs now"]
+    assert nmk(host, "checkin").returncode == 0
+    assert laid(host) == before
+
+
 def test_leave_finds_an_interface_that_was_renamed(home: Home) -> None:
     host = home.laptop
     user = host.start(sys.executable, "-c", PRETENDER)

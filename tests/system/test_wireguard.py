@@ -180,6 +180,25 @@ def test_one_that_was_renamed_is_told_by_its_number(host: Host) -> None:
     assert shown == {"found": [None, "theirs", None, None, None, None]}
 
 
+def test_one_that_was_renamed_is_told_by_its_process_where_no_number_is_known(host: Host) -> None:
+    """And not by its key, nor by another process that has it."""
+    shown = run_in(
+        host,
+        """
+        key = generate_private_key()
+        for name in ("nmk-home", "other"):
+            make(name)
+            run.change(Command(("wg", "set", name, "private-key", "/dev/stdin"), key))
+        found = [wireguard.renamed(run, "nmk-home", key, None)]
+        wireguard.name_again(run, "nmk-home", "theirs")
+        for seen, name in ((key, "nmk-home"), (generate_private_key(), "nmk-home"), (key, "nmk-x")):
+            found.append(wireguard.renamed(run, name, seen, None))
+        show(found=found, of_key=sorted(wireguard.of_key(run, key)))
+        """,
+    )
+    assert shown == {"found": [None, "theirs", None, None], "of_key": ["other"]}
+
+
 def test_an_interface_of_another_kind_is_not_ours(host: Host) -> None:
     shown = run_in(
         host,

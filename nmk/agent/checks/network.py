@@ -9,6 +9,7 @@ from nmk.agent.astray import find_astray
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.membership import Membership
+from nmk.agent.own_link import find_doubles
 from nmk.agent.service import idle_cron, keep_hint
 from nmk.agent.settings import unread
 from nmk.agent.status import TROUBLES, led, live
@@ -33,8 +34,12 @@ _QUARREL = 3  # changes by others that are no chance
 
 
 def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
-    """Whether the interface is there and as the controller said last."""
+    """Whether the interface is there and as the controller said last, and under its name alone."""
     condition, _ = live(me, run)
+    if condition in {"up", "missing"} and (doubles := find_doubles(me, run)):
+        return [
+            Finding("interface", "broken", one.message, one.hint, me.network) for one in doubles
+        ]
     if condition != "up":
         problem, cure = TROUBLES[condition]
         if condition == "unanswered":
