@@ -410,7 +410,7 @@ def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
     assert (kept.problem, kept.past) == (None, ())
     for machine in (
         Cut(led, [lan, own, theirs]),
-        Cut(led, [lan], [{"dst": "64.0.0.0", "dstlen": 2, "table": "77"}]),
+        Cut(led, [lan], [{"priority": 9, "dst": "64.0.0.0", "dstlen": 2, "table": "77"}]),
     ):
         found = observe(me, out, machine)
         assert (found.problem, found.past) == ("64.0.0.0/2 leaves by tun0", ("tun0",))
