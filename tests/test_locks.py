@@ -164,7 +164,10 @@ def test_a_holder_that_was_suspended_is_named_with_what_lets_it_go_on(state_dir:
     assert (check_lock(), find_stuck()) == ([], None)
 
 
-def test_a_holder_that_gives_the_lock_back_is_not_told_of(state_dir: Path) -> None:
+def test_a_holder_that_gives_the_lock_back_is_not_told_of(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmk.agent.lock._SAID_AFTER", patient(1))  # however busy we are
     (state_dir / LOCK).touch()
     with held(state_dir / LOCK) as other:
         threading.Timer(0.2, other.kill).start()

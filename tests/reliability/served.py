@@ -6,6 +6,7 @@ agent's own client, which speaks the real control channel.
 
 from __future__ import annotations
 
+import math
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,9 +112,8 @@ class Agent:
         self.facts = Facts(b64encode(token_bytes(32)).decode(), 51820, (), 60, None)
         self.at: tuple[bytes, int, str] = (NO_EPOCH, 0, "")
         self.token = token
-        self._api = NodeApi(
-            (served.url,), token.controller_key, self.identity, token.network, "the token"
-        )
+        whose = (token.controller_key, self.identity, token.network, "the token")
+        self._api = NodeApi((served.url,), *whose, math.inf)  # all that it asks in its life
 
     def join(self) -> Mapping[str, Any]:
         """Join: the view. Raises what the controller answers under seal."""
