@@ -329,6 +329,13 @@ class MachineUnfit(NmkError):
     default_hint = "look for what uses it up, and for a limit: ulimit -a, MemoryMax=, TasksMax="
 
 
+class InternalError(NmkError):
+    """A mistake in nmk, of which no code knows more."""
+
+    code = "internal-error"
+    default_hint = "NMK_DEBUG=1 with the same command"
+
+
 class OutputFailed(NmkError):
     """What was to be printed could not be: closed, full, or nobody reads it.
 

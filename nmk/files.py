@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from nmk.core.nesting import check_nesting
 from nmk.errors import BadInput
 
 Keep = Callable[[bytes], None]
@@ -26,6 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         content: dict[str, Any] = tomllib.loads(read_file(path, MOST_SETTINGS).decode())
+        check_nesting(content)
     except FileNotFoundError:
         return {}
     except OSError as error:

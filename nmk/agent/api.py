@@ -6,13 +6,13 @@ Unreachable, BadReply, RateLimited and Unreadable, none of which may cost the ma
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from nmk.agent.http import EXCHANGE_TIMEOUT, Response, post
 from nmk.agent.membership import parse_seq
+from nmk.core.nesting import read_json
 from nmk.core.parse import quote
 from nmk.core.peers import Reply
 from nmk.core.records import JoinRequest
@@ -187,7 +187,7 @@ def most_telling(failures: list[NmkError]) -> NmkError:
 def parse_problem(body: bytes) -> tuple[str, str]:
     """The code of an `application/problem+json`, and its detail as the end of a sentence."""
     try:
-        data = json.loads(body)
+        data = read_json(body)
         return str(data["code"]), f": {quote(data['detail'])}"
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return "", ""

@@ -43,6 +43,7 @@ from nmk.system.facts import outward_addresses, own_addresses
 from nmk.system.monitor import Monitor, News
 from nmk.system.notify import notify, watchdog_seconds
 from nmk.system.runner import Runner
+from nmk.unforeseen import as_ours
 
 LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been joined since
 WATCH = 5.0  # between two looks at gateways that stand in for one another
@@ -268,7 +269,7 @@ class Agent:
         return True
 
     def _heard(self, network: str) -> float:
-        with suppress(NmkError):
+        with suppress(NmkError), as_ours():
             return newest_handshake(network, self._run)
         return 0.0
 
@@ -276,7 +277,8 @@ class Agent:
         """Do it; of `what`, a kind of failure is said once, until it is another one or over."""
         turn = self._turns.setdefault(network, _Turn())
         try:
-            action(network)
+            with as_ours():  # what is wrong with one network ends no other
+                action(network)
         except NmkError as error:
             if isinstance(error, Locked):
                 self._tell_of_lock(network, turn, error)
@@ -294,7 +296,7 @@ class Agent:
     def _look_up(self, network: str, turn: _Turn) -> int:
         """The seconds between the network's check-ins; remembers its interface."""
         default = NETWORK_SETTINGS["interval"].default
-        with suppress(NmkError):
+        with suppress(NmkError), as_ours():
             me = state.load(network)
             turn.interface = me.interface
             told = me.known.view.settings if me.known else {}

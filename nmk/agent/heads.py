@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from hashlib import blake2b
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
+from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, NmkError
@@ -41,8 +41,8 @@ def field_of(head: bytes, name: str) -> object:
     """The first field of that name, whatever else is wrong with the file; None without one."""
     match = re.search(_FIELD % name.encode(), head)
     try:
-        return json.loads(match[1]) if match else None
-    except (ValueError, RecursionError):
+        return read_json(match[1]) if match else None
+    except ValueError:
         return None
 
 

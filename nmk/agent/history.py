@@ -18,6 +18,7 @@ from typing import Any, Literal
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
+from nmk.core.nesting import read_json
 from nmk.core.parse import parse_int
 from nmk.core.peers import View
 from nmk.core.tunnel import Change
@@ -163,7 +164,7 @@ def _append(network: str, entry: Entry) -> None:
 def parse_entry(line: str) -> Entry | None:
     """An entry of the log, None where the line is none."""
     try:
-        data: dict[str, Any] = json.loads(line)
+        data: dict[str, Any] = read_json(line)
         failed = data["failed"]
         return Entry(
             at=parse_int(data["at"], 0, _LATEST, "time"),
@@ -174,5 +175,5 @@ def parse_entry(line: str) -> Entry | None:
             failed=None if failed is None else str(failed),
             times=int(data.get("times", 1)),  # not in files of nmk 0.2.0
         )
-    except (BadInput, ValueError, TypeError, KeyError, RecursionError):
+    except (BadInput, ValueError, TypeError, KeyError):
         return None

@@ -22,10 +22,11 @@ from nmk.agent.lock import after_release
 from nmk.agent.membership import Membership
 from nmk.agent.places import TURN, config_directory, make_runtime_directory
 from nmk.core.hooks import Event, environment_of
-from nmk.errors import CommandFailed
+from nmk.errors import CommandFailed, NmkError
 from nmk.locks import line_up, take
 from nmk.system.runner import Runner
 from nmk.system.script import TimeIsUp, find_fault, run_script
+from nmk.unforeseen import as_ours
 
 SECONDS = 30.0  # that a hook may take
 ALL_SECONDS = 60.0  # after which none more of those begins that one change calls
@@ -155,7 +156,11 @@ class _Thread:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.do(self._is_over.is_set)
+            try:
+                with as_ours():
+                    job.do(self._is_over.is_set)
+            except NmkError as error:
+                job.run.warn(f"hooks: {error.message}")
 
 
 _threads: list[_Thread] = []  # the one of `in_background`

@@ -26,6 +26,7 @@ from nmk.core.check_in_health import (
     parse_health,
     tell_health,
 )
+from nmk.core.nesting import read_json
 from nmk.core.problems import Problem
 from nmk.errors import (
     BadInput,
@@ -109,8 +110,8 @@ def _write(network: str, health: CheckInHealth) -> None:
 
 def _read(network: str) -> CheckInHealth | None:
     try:
-        return parse_health(json.loads(read_file(_file(network), _MOST_BYTES)))
-    except (OSError, ValueError, RecursionError, BadInput):
+        return parse_health(read_json(read_file(_file(network), _MOST_BYTES)))
+    except (OSError, ValueError, BadInput):
         return None
 
 

@@ -21,6 +21,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.settings import route_wishes
 from nmk.core.health import Trail, follow, judge
+from nmk.core.nesting import read_json
 from nmk.core.routes import watched
 from nmk.files import read_file, write_private
 from nmk.system.dump import Dump, LivePeer
@@ -129,8 +130,8 @@ def _trail(row: Any) -> Trail | None:  # noqa: ANN401  # JSON
 
 def _read(network: str) -> dict[str, Any]:
     try:
-        found = json.loads(read_file(_file(network), _MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(read_file(_file(network), _MOST_BYTES))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and all(map(_is_row, found.values())) else {}
 

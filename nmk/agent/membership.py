@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from nmk.core.check_in_health import UNKNOWN, CheckInHealth, health_json, parse_health
+from nmk.core.nesting import read_json
 from nmk.core.parse import (
     parse_address,
     parse_endpoint,
@@ -208,7 +209,7 @@ def encode(me: Membership) -> bytes:
 def decode(raw: bytes, network: str, where: str) -> Membership:
     """The membership in a file's content. Raises StateDamaged, StateNewer; both quote `where`."""
     try:
-        data = json.loads(raw)
+        data = read_json(raw)
         version = data["version"]
         if isinstance(version, int) and version > VERSION:
             raise StateNewer(
@@ -219,7 +220,7 @@ def decode(raw: bytes, network: str, where: str) -> Membership:
         raise
     except NmkError as error:
         raise StateDamaged(f"{where} is damaged: {error.message}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateDamaged(f"{where} is damaged: {_reason(error)}") from None
 
 
@@ -348,4 +349,4 @@ def _b64(raw: bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+    return f"{quote(error.args[0])} is missing" if isinstance(error, KeyError) else str(error)

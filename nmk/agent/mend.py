@@ -15,6 +15,7 @@ from nmk.core.tunnel import Command
 from nmk.errors import NmkError
 from nmk.system.facts import own_addresses, own_subnets
 from nmk.system.runner import Runner
+from nmk.unforeseen import as_ours
 
 UNDONE = "another program had changed this"
 _last: dict[str, frozenset[str] | None] = {}  # what `_addresses` gave when a network was looked at
@@ -59,7 +60,7 @@ def shut_networks(run: Runner) -> None:
     """
     deadline = time.monotonic() + PERSON_SECONDS
     for network in () if run.dry else state.networks():
-        with suppress(NmkError):
+        with suppress(NmkError), as_ours():
             me = state.load(network)
             if not surroundings.is_settled(me) and kill_switch.is_wanted(me):
                 shut_network(network, run, max(0.0, deadline - time.monotonic()))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.core.nesting import read_json
 from nmk.errors import EXIT_TEMPORARY, CheckInUnderWay, NmkError
 from nmk.files import read_file, write_private
 
@@ -50,9 +51,9 @@ def over(network: str) -> None:
 
 def _read(file: Path) -> tuple[str, int]:
     try:
-        code, count = json.loads(read_file(file, _MOST_BYTES))
+        code, count = read_json(read_file(file, _MOST_BYTES))
         return str(code), int(count)
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return "", 0
 
 

@@ -59,12 +59,7 @@ def ask_aside(asking: Asking, run: Runner, deliver: Callable[[Finish], None]) ->
     """Ask the controller in a thread of its own, and deliver, there, what is left to be done."""
 
     def fetch() -> None:
-        finish: Finish
-        try:
-            finish = partial(end, asking, ask(asking, run), run)
-        except Exception as error:  # noqa: BLE001  # whoever finishes ends by it, as by his own
-            finish = partial(_refuse, error)
-        deliver(finish)
+        deliver(partial(end, asking, ask(asking, run), run))
 
     try:
         Thread(target=fetch, daemon=True).start()  # one that waits keeps no process from ending
@@ -91,7 +86,3 @@ def _take_turn(network: str, turn: ExitStack, run: Runner) -> None:
 
 def _put(answers: SimpleQueue[tuple[str, Finish]], network: str, finish: Finish) -> None:
     answers.put((network, finish))
-
-
-def _refuse(error: Exception) -> Membership:
-    raise error

@@ -42,6 +42,7 @@ from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
+from nmk.unforeseen import as_ours
 
 CHANGE, RESTORE = Reason("change"), Reason("restore")
 _STILL_TRUE = 1.0  # seconds that what was looked at is taken to be so
@@ -94,7 +95,8 @@ def begin(
 def ask(asking: Asking, run: Runner) -> Membership | NmkError:
     """What the controller says. It takes time, and so no lock; nothing here is touched."""
     try:
-        return check_in(asking.me, api_of(asking.me), asking.facts, asking.told, dry=run.dry)
+        with as_ours():
+            return check_in(asking.me, api_of(asking.me), asking.facts, asking.told, dry=run.dry)
     except NmkError as error:
         return error
 
@@ -111,14 +113,18 @@ def end(asking: Asking, outcome: Membership | NmkError, run: Runner) -> Membersh
 
 @contextmanager
 def _noting(network: str, run: Runner) -> Iterator[None]:
-    """Note a check-in that fails, but for one that cannot begin or has been overtaken."""
+    """Note a check-in that fails, but for one that cannot begin or has been overtaken.
+
+    Raises NmkError, also in the place of what nobody has foreseen.
+    """
     try:
-        yield
+        with as_ours():
+            yield
     except (Locked, NotJoined):
         raise
     except NmkError as error:
         if not run.dry:
-            with suppress(NmkError), machine_lock(run, RETURN_SECONDS):
+            with suppress(NmkError), as_ours(), machine_lock(run, RETURN_SECONDS):
                 last_check_in.failed(network, problem_of(error))
         raise
 

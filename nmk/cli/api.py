@@ -14,7 +14,9 @@ import click
 
 from nmk.cli.output import check_output, quiet_option
 from nmk.cli.where import DEFAULT_SERVER, away_hint, own_server
+from nmk.core.nesting import read_json
 from nmk.core.parse import quote
+from nmk.core.text import texts
 from nmk.errors import (
     Ambiguous,
     BadInput,
@@ -31,7 +33,6 @@ Json = dict[str, Any]
 _NOTHING = object()  # a reply without content
 _TIMEOUT = 30  # seconds
 _LARGEST = 256 * 1024 * 1024  # bytes of a reply
-_DEEPEST = 16  # lists and objects in one another in a reply
 _SMALL = 64 * 1024  # bytes of a request that no controller refuses for its size
 
 
@@ -128,12 +129,12 @@ class AdminApi:
         if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise _too_large(self.server, content)
         try:
-            data = json.loads(raw, object_hook=self._answer)
-            _check_plain(data)
+            data = read_json(raw, self._answer)
+            "".join(texts(data)).encode()  # all of it can be shown
             if http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
                 return cast(object, data)
             error = from_code(data["code"], str(data["detail"]), str(data["hint"]))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError):
             raise self._bad_reply(f"{status} and no JSON of ours") from None
         raise error
 
@@ -231,23 +232,6 @@ def segment(name: str) -> str:
 
 def _too_large(server: str, content: str | None) -> TooLarge:
     return TooLarge(f"{server} takes no request of {len(content or '')} bytes")
-
-
-def _check_plain(data: object) -> None:
-    """Raises ValueError where something cannot be shown: it is nested too deep, or no Unicode."""
-    level = [data]
-    for _ in range(_DEEPEST):
-        for text in (t for t in level if isinstance(t, str)):
-            text.encode()
-        lists = [
-            v if isinstance(v, list) else [*v, *v.values()]
-            for v in level
-            if isinstance(v, dict | list)
-        ]
-        level = [item for items in lists for item in items]
-        if not level:
-            return
-    raise ValueError("nested too deep")
 
 
 def server_options(command: Any) -> Any:  # noqa: ANN401  # decorator

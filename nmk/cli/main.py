@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import signal
 import sys
-import time
 from typing import Any, NoReturn
 
 import click
@@ -15,21 +13,10 @@ import click
 from nmk.archive import own_command
 from nmk.cli import output
 from nmk.cli.nouns import Commands
-from nmk.core.parse import quote
-from nmk.errors import (
-    EXIT_FAILED,
-    EXIT_USAGE,
-    FileUnusable,
-    MachineUnfit,
-    NmkError,
-    OutputFailed,
-)
+from nmk.errors import EXIT_USAGE, NmkError, OutputFailed
 from nmk.tools import search_path
+from nmk.unforeseen import ours
 
-_OF_FILES = {
-    *(errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE, errno.ENOLCK),
-}
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
 AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
@@ -149,44 +136,10 @@ def run(args: list[str]) -> int:
     except Exception as error:
         if os.environ.get("NMK_DEBUG"):
             raise
-        return _fail(error)
+        found = ours(error)
+        output.fail(found.code, found.message, found.hint)
+        return found.exit_code
     return _exit_code(result)
-
-
-def _fail(error: Exception) -> int:
-    """Print what no code of ours has foreseen; the exit code."""
-    if unfit := _unfit(error) or _unusable(error):
-        output.fail(unfit.code, unfit.message, unfit.hint)
-        return unfit.exit_code
-    output.fail("internal-error", f"internal error: {error!r}", "NMK_DEBUG=1 with the same command")
-    return EXIT_FAILED
-
-
-def _unfit(error: Exception) -> MachineUnfit | None:
-    """What the machine lacks, where an error that may come from anywhere says so."""
-    if isinstance(error, MemoryError):
-        return MachineUnfit("no memory is left")
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-        return MachineUnfit("no more files can be opened")
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return MachineUnfit("no more threads can be started")
-    if isinstance(error, OverflowError):
-        try:
-            time.time()
-        except OverflowError:
-            return MachineUnfit("the clock is beyond the year 2262", "set the clock: date -s")
-    return None
-
-
-def _unusable(error: Exception) -> FileUnusable | None:
-    """The file that an error of the operating system is about, where a disk or its owner says no.
-
-    What can be told better is told where it happens; this is for what may happen anywhere.
-    """
-    if not isinstance(error, OSError) or error.errno not in _OF_FILES:
-        return None
-    what = quote(os.fsdecode(error.filename)) if error.filename else "a file"
-    return FileUnusable(f"{what} cannot be used: {error.strerror}")
 
 
 def _tell_usage(error: click.ClickException, ctx: click.Context | None, args: list[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nmk.core.nesting import read_json
 from nmk.core.problems import (
     MOST_PROBLEMS,
     Problem,
@@ -98,8 +99,8 @@ def hear_health(text: str, now: float) -> CheckInHealth:
     if not text:
         return UNKNOWN
     try:
-        told = parse_health(json.loads(text))
-    except (ValueError, RecursionError):
+        told = parse_health(read_json(text))
+    except ValueError:
         raise BadInput("what a check-in says of itself is no JSON") from None
     return _moved(told, lambda age: max(0, int(now) - age))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmk.core.gateways import parse_host_endpoint
-from nmk.core.parse import parse_address, parse_cidr, parse_int, parse_key
+from nmk.core.parse import brief, parse_address, parse_cidr, parse_int, parse_key
 from nmk.errors import BadInput, BadReply
 
 _HIGHEST = 65535
@@ -43,7 +43,7 @@ def parse_client_config(data: Mapping[str, Any]) -> ClientConfig:
     except BadInput as error:
         raise BadReply(f"the controller's config is not usable: {error.message}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadReply(f"the controller's config is not usable: {error!r}") from None
+        raise BadReply(f"the controller's config is not usable: {brief(error)}") from None
 
 
 def render_client_config(config: ClientConfig, private_key: str | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nmk.core.nesting import read_first
 from nmk.core.parse import quote
 from nmk.errors import BadInput
 
@@ -125,13 +125,12 @@ def explain_ssh(machine: str, lines: Sequence[str]) -> tuple[str, str]:
 
 def parse_answer(machine: str, text: str) -> Outcome:
     """What a machine that has joined says of itself. Raises BadInput where it does not."""
-    decoder = json.JSONDecoder()
     try:
         said = text.rpartition(f"{ANSWER}\n")[2].lstrip()
-        [service], end = decoder.raw_decode(said)
-        [network], _ = decoder.raw_decode(said[end:].lstrip())
+        [service], end = read_first(said)
+        [network], _ = read_first(said[end:].lstrip())
         return _joined(machine, service, network)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise BadInput(f"{machine} does not say what it has become: {quote(text[:80])}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import reprlib
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -35,9 +36,32 @@ _NARROWEST = {4: 30, 6: 126}  # room for two machines
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 
 
+class _Brief(reprlib.Repr):
+    """As `repr`, but never deep or long, whatever the value is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring, self.maxother = _LONGEST_QUOTE, 2 * _LONGEST_QUOTE
+
+    def repr_int(self, x: int, _level: int) -> str:
+        """Python refuses to write a long one in decimal (ValueError)."""
+        is_short = x.bit_length() < 4 * _LONGEST_QUOTE
+        return str(x) if is_short else hex(x)[: 2 * _LONGEST_QUOTE]
+
+
+_BRIEF = _Brief()
+_NO_TEXT = (int, list, tuple, dict, set, frozenset)
+
+
+def brief(value: object) -> str:
+    """A value, or an error, as Python writes it, in no more than a few lines. Never fails."""
+    return _BRIEF.repr(value)
+
+
 def quote(text: object) -> str:
     """The culprit as an error shows it: quoted, escaped, never long."""
-    shown = str(text)
+    shown = brief(text) if isinstance(text, _NO_TEXT) else str(text)
     if len(shown) > _LONGEST_QUOTE:
         shown = shown[: _LONGEST_QUOTE - 3] + "..."
     return repr(shown)

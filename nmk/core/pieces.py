@@ -6,13 +6,13 @@ before it becomes a value, so that memory is bounded by what the caller keeps.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
+from nmk.core.nesting import read_first
+
 MOST_PIECE = 16 * 1024  # bytes; an entry with all that one may have has half of it
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
 
 
 class Pieces:
@@ -44,9 +44,7 @@ class Pieces:
         self._skip()
         piece = self._text[self._at : self._at + MOST_PIECE]
         try:
-            value, length = _DECODER.raw_decode(piece)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+            value, length = read_first(piece)
         except ValueError:
             if len(piece) < MOST_PIECE:
                 raise

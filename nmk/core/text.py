@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NoReturn
 
+from nmk.core.nesting import check_nesting
 from nmk.core.parse import quote
 from nmk.errors import BadInput
 
@@ -35,16 +36,17 @@ def parse_json(raw: bytes, what: str) -> object:
     try:
         text = raw.decode()
         value: object = _DECODER.decode(text)
+        check_nesting(value)
     except (ValueError, RecursionError):
         raise BadInput(f"{what} is no JSON", "send one JSON object in UTF-8") from None
     if "\\u" in text:
-        for part in _texts(value):
+        for part in texts(value):
             if any("\ud800" <= c <= "\udfff" for c in part):
                 raise BadInput(f"{quote(part)} in {what} is no Unicode", "send it as UTF-8")
     return value
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
     """All texts in a value of JSON, the names of fields too."""
     pending = [value]
     while pending:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from peewee import SqliteDatabase
 
+from nmk.core.nesting import read_json
 from nmk.core.parse import join_endpoint, parse_port, quote
 from nmk.errors import BadInput, StoreUnavailable, StoreUnusable
 from nmk.store.engine import URLS, Collision, Statement, Uncertain
@@ -152,7 +153,7 @@ class RqliteEngine:
 def _parse_results(text: str) -> list[dict[str, Any]]:
     """The results in a reply. Raises _Lost: an error beside them is one of Raft, not of SQL."""
     try:
-        reply = json.loads(text)
+        reply = read_json(text)
         if "error" not in reply:
             results: list[dict[str, Any]] = reply["results"]
             return results

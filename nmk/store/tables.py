@@ -10,6 +10,7 @@ from typing import Any
 from peewee import BigIntegerField, CompositeKey, Model, TextField
 
 from nmk.core.gateways import gateway_json, parse_gateway
+from nmk.core.nesting import read_json
 from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
 
 Row = Mapping[str, Any]
@@ -177,25 +178,25 @@ def from_row(kind: type[Record], row: Row) -> Record:
     """The record of a row as an engine reads it."""
     values = dict(row)
     if kind is Network:
-        return Network(**{**values, "settings": json.loads(values["settings"])})
+        return Network(**{**values, "settings": read_json(values["settings"])})
     if kind is AccessKey:
         return AccessKey(**values)
     if kind is ExtClient:
-        issue = json.loads(values["issue"])
+        issue = read_json(values["issue"])
         lists = {k: None if v is None else tuple(v) for k, v in issue.items() if k in _LISTS}
         values["issue"] = Issue(**{**issue, **lists})
-        values["routes"] = tuple(json.loads(values["routes"]))
+        values["routes"] = tuple(read_json(values["routes"]))
         values["full_tunnel"] = bool(values["full_tunnel"])
         return ExtClient(**values)
     facts = Facts(
         wg_key=values.pop("wg_key"),
         listen_port=values.pop("listen_port"),
-        lan=tuple(json.loads(values.pop("lan"))),
+        lan=tuple(read_json(values.pop("lan"))),
         interval=values.pop("interval"),
         endpoint=values.pop("pinned"),
         instance=values.pop("instance"),
         protocol=values.pop("protocol"),
     )
-    observed = tuple(json.loads(values["observed"]))
-    gateway = parse_gateway(json.loads(values["gateway"]))
+    observed = tuple(read_json(values["observed"]))
+    gateway = parse_gateway(read_json(values["gateway"]))
     return Node(**{**values, "facts": facts, "observed": observed, "gateway": gateway})

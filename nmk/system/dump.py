@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from nmk.core.amounts import age_of
 from nmk.core.health import Counters
-from nmk.core.parse import MAX_PORT, parse_int, parse_key
+from nmk.core.nesting import read_json
+from nmk.core.parse import MAX_PORT, brief, parse_int, parse_key
 from nmk.core.tunnel import TunnelPeer
 from nmk.errors import BadInput, CommandFailed
 
@@ -74,7 +74,7 @@ def parse_link(text: str, interface: str) -> Link:
     """The interface in what `ip -json address show` printed. Raises CommandFailed."""
     try:
         # Some versions print an empty object for each interface that was not asked for.
-        [link] = [entry for entry in json.loads(text) if entry.get("ifname") == interface]
+        [link] = [entry for entry in read_json(text) if entry.get("ifname") == interface]
         return Link(
             mtu=int(link["mtu"]),
             up="UP" in link["flags"],
@@ -86,18 +86,19 @@ def parse_link(text: str, interface: str) -> Link:
         ValueError,
         AttributeError,
         StopIteration,
-        RecursionError,
     ) as error:
-        raise CommandFailed(f"`ip address show` printed what cannot be read: {error!r}") from None
+        raise CommandFailed(
+            f"`ip address show` printed what cannot be read: {brief(error)}"
+        ) from None
 
 
 def parse_kind(text: str, interface: str) -> str:
     """The kind in what `ip -json -details link show` printed, "" without one. As `parse_link`."""
     try:
-        [link] = [entry for entry in json.loads(text) if entry.get("ifname") == interface]
+        [link] = [entry for entry in read_json(text) if entry.get("ifname") == interface]
         return str(link.get("linkinfo", {}).get("info_kind", ""))
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CommandFailed(f"`ip link show` printed what cannot be read: {error!r}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CommandFailed(f"`ip link show` printed what cannot be read: {brief(error)}") from None
 
 
 def _parse_peer(line: str) -> LivePeer:

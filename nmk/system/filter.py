@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 
+from nmk.core.nesting import read_json
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
@@ -38,7 +38,7 @@ def counted(run: Runner, table: str, chain: str) -> int:
         return 0
     with suppress(CommandFailed, ValueError, KeyError, TypeError):
         said = run.read(["nft", "--json", "list", "chain", "inet", table, chain])
-        rules = [o["rule"]["expr"] for o in json.loads(said)["nftables"] if "rule" in o]
+        rules = [o["rule"]["expr"] for o in read_json(said)["nftables"] if "rule" in o]
         return sum(int(e["counter"]["packets"]) for expr in rules for e in expr if "counter" in e)
     return 0
 

@@ -6,9 +6,9 @@ of rules.
 
 from __future__ import annotations
 
-import json
 import re
 
+from nmk.core.nesting import read_json
 from nmk.core.parse import quote
 from nmk.errors import CommandFailed, CommandUnanswered, ToolMissing
 from nmk.system.runner import Runner, find_tool
@@ -43,6 +43,6 @@ def check_ip(run: Runner) -> None:
 
 def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(text or "[]"), list)
-    except (ValueError, RecursionError):
+        return isinstance(read_json(text or "[]"), list)
+    except ValueError:
         return False

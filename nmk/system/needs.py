@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.core.nesting import read_json
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK
 from nmk.core.tunnel import MARK
 from nmk.errors import NmkError
@@ -111,7 +111,7 @@ def _translation(run: Runner, path: str, own: str) -> str | None:
 
 def _marks(run: Runner) -> str | None:
     with suppress(NmkError, ValueError):
-        for rule in json.loads(run.read(["ip", "-json", "-4", "rule", "show"])):
+        for rule in read_json(run.read(["ip", "-json", "-4", "rule", "show"])):
             mark = rule.get("fwmark")
             if mark and mark != f"{MARK:#x}":
                 return f"a routing rule looks at the mark {mark}"

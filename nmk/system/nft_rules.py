@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nmk.core.firewall import Chain, Kind, Match, Rule, Table
+from nmk.core.nesting import read_json
+from nmk.core.parse import brief
 from nmk.errors import CommandFailed
 
 Json = dict[str, Any]
@@ -35,7 +36,7 @@ _PORTS = {"udp", "tcp", "sctp", "dccp", "udplite"}
 def parse_ruleset(text: str, kind: Kind = "filter") -> list[Table]:
     """The chains of all tables, their hooks where they are of the kind. Raises CommandFailed."""
     try:
-        objects = [o for o in json.loads(text)["nftables"] if isinstance(o, dict)]
+        objects = [o for o in read_json(text)["nftables"] if isinstance(o, dict)]
         tables: dict[tuple[str, str], dict[str, Chain]] = {}
         sets: dict[tuple[str, str], dict[str, list[Any]]] = {}
         for chain in _all(objects, "chain"):
@@ -50,8 +51,10 @@ def parse_ruleset(text: str, kind: Kind = "filter") -> list[Table]:
         for rule in _all(objects, "rule"):
             rules = tables[_home(rule)][rule["chain"]].rules
             rules.extend(_parse_rule(rule.get("expr", []), sets.get(_home(rule), {})))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CommandFailed(f"`nft list ruleset` printed what cannot be read: {error!r}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise CommandFailed(
+            f"`nft list ruleset` printed what cannot be read: {brief(error)}"
+        ) from None
     return [Table(" ".join(home), chains) for home, chains in tables.items()]
 
 

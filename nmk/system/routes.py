@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
+from nmk.core.nesting import read_json
 from nmk.core.overlap import Place
+from nmk.core.parse import brief
 from nmk.core.route_table import RouteTable, order_of, rules_of, table_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
@@ -212,7 +213,7 @@ def render_rule(rule: dict[str, Any]) -> str:
 def objects(text: str) -> list[dict[str, Any]]:
     """What `ip -json` printed. Raises CommandFailed."""
     try:
-        found = json.loads(text or "[]")
+        found = read_json(text or "[]")
         return [x for x in found if isinstance(x, dict) and x]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CommandFailed(f"`ip -json` printed what cannot be read: {error!r}") from None
+    except (ValueError, TypeError) as error:
+        raise CommandFailed(f"`ip -json` printed what cannot be read: {brief(error)}") from None

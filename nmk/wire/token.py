@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import urlsplit
 
+from nmk.core.nesting import read_json
 from nmk.core.parse import parse_label, quote
 from nmk.errors import BadInput, TokenMalformed
 
@@ -68,7 +69,7 @@ def parse_token(text: str) -> Token:
         raise TokenMalformed(f"{_shown(text)} is damaged or cut off")
     try:
         inflated = zlib.decompressobj().decompress(raw, _LONGEST)
-        urls, key, network, key_id, secret = json.loads(inflated)
+        urls, key, network, key_id, secret = read_json(inflated)
         token = Token(
             urls=tuple(parse_url(url) for url in urls[:_MAX_URLS]),
             controller_key=_unb64(key),
@@ -76,7 +77,7 @@ def parse_token(text: str) -> Token:
             key_id=parse_label(key_id, "key id"),
             secret=_unb64(secret),
         )
-    except (zlib.error, ValueError, TypeError, LookupError, RecursionError, BadInput) as error:
+    except (zlib.error, ValueError, TypeError, LookupError, BadInput) as error:
         raise TokenMalformed(f"{_shown(text)} holds no valid token: {error}") from None
     if not token.urls:
         raise TokenMalformed(f"{_shown(text)} names no controller")

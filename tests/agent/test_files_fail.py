@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from nmk.agent import state, uninstall
-from nmk.cli import main
 from nmk.errors import StateDamaged
 from nmk.system.filesystem import is_volatile
+from nmk.unforeseen import ours
 from tests.cli.inprocess import nmk
 from tests.lab.polling import patient
 
@@ -108,7 +108,7 @@ def test_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mistake_of_ours_is_still_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nmk.cli.machine.version_line", dict.popitem)
     assert "internal error: TypeError" in nmk("version").err
-    assert main._unusable(ConnectionResetError(104, "reset")) is None
+    assert ours(ConnectionResetError(104, "reset")).code == "internal-error"
 
 
 def test_a_directory_that_is_none_is_no_machine_without_networks(state_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -63,3 +64,20 @@ def changed(value: Any, wrong: list[Change]) -> Any:
         else:
             inside[last] = copy.deepcopy(other)
     return value
+
+
+def nested(inner: str, depth: int, signs: str = "[") -> str:
+    """JSON text so deep in lists and objects, which take turns as `signs` have it."""
+    order = [signs[level % len(signs)] for level in range(depth)]
+    opened = "".join('{"a":' if sign == "{" else "[" for sign in order)
+    return opened + inner + "".join("}" if sign == "{" else "]" for sign in reversed(order))
+
+
+DEPTHS = st.integers(65, 1200) | st.integers(930, 1000)  # the last ones are just what Python reads
+DEEP = "@deep@"
+"""Stands for a value that is too deep for Python to write; see `with_deep`."""
+
+
+def with_deep(value: Any, depth: int, signs: str) -> bytes:
+    """A JSON value as bytes, with what is nested so deep wherever it has DEEP."""
+    return json.dumps(value).replace(json.dumps(DEEP), nested("1", depth, signs)).encode()

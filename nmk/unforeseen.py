@@ -1,0 +1,63 @@
+"""Errors that no code of ours has foreseen, as ours: so that each ends no more than it concerns."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nmk.core.parse import brief, quote
+from nmk.errors import FileUnusable, InternalError, MachineUnfit, NmkError
+
+_OF_FILES = {
+    *(errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE, errno.ENOLCK),
+}
+
+
+@contextmanager
+def as_ours() -> Iterator[None]:
+    """Raises NmkError in the place of anything else; where NMK_DEBUG is set, shows that as well."""
+    try:
+        yield
+    except NmkError:
+        raise
+    except Exception as error:
+        if os.environ.get("NMK_DEBUG"):
+            traceback.print_exception(error, file=sys.stderr)
+        raise ours(error) from error
+
+
+def ours(error: Exception) -> NmkError:
+    """What the machine lacks or which file fails, where that can be told; else a mistake of nmk."""
+    return _unfit(error) or _unusable(error) or InternalError(f"internal error: {brief(error)}")
+
+
+def _unfit(error: Exception) -> MachineUnfit | None:
+    if isinstance(error, MemoryError):
+        return MachineUnfit("no memory is left")
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return MachineUnfit("no more files can be opened")
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return MachineUnfit("no more threads can be started")
+    if isinstance(error, OverflowError):
+        try:
+            time.time()
+        except OverflowError:
+            return MachineUnfit("the clock is beyond the year 2262", "set the clock: date -s")
+    return None
+
+
+def _unusable(error: Exception) -> FileUnusable | None:
+    """The file that an error of the operating system is about, where a disk or its owner says no.
+
+    What can be told better is told where it happens; this is for what may happen anywhere.
+    """
+    if not isinstance(error, OSError) or error.errno not in _OF_FILES:
+        return None
+    what = quote(os.fsdecode(error.filename)) if error.filename else "a file"
+    return FileUnusable(f"{what} cannot be used: {error.strerror}")
