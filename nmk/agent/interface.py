@@ -43,6 +43,10 @@ from nmk.system import ports, routes, wireguard
 from nmk.system.dump import Dump, Link
 from nmk.system.runner import Runner
 
+MOVED = (
+    "its process goes on, and it is not here: moved to another network namespace, as it seems",
+    "move it back, or make it anew: nmk down -n {0}; nmk up -n {0}",
+)
 _NO_FAILURE = {FamilyOff.code, NoteUnwritable.code, OpenForwarding.code}
 _MOST_BAD = 8  # peers that WireGuard refuses; with more of them it is not about peers
 
@@ -148,7 +152,7 @@ def execute(
     bad = set[str]()
     for command in plan_changes(want, live, changes, me.endpoints, ways[0].argv):
         if command == ways[0]:
-            wireguard.create(run, ways, want.interface)
+            _create(run, me, ways)
         elif command.argv[0] == "wg":
             bad = _configure(run, me, command, tried)
         else:
@@ -197,6 +201,18 @@ def _find_refused(run: Runner, interface: str, sections: list[str]) -> list[str]
         if len(found) > _MOST_BAD:
             return None
     return found
+
+
+def _create(run: Runner, me: Membership, ways: list[Command]) -> None:
+    """Make the interface. Raises CommandFailed, which tells of one that was moved away."""
+    try:
+        wireguard.create(run, ways, me.interface)
+    except CommandFailed as error:
+        if wireguard.is_served_elsewhere(me.interface):
+            problem, cure = MOVED
+            error.message = f"{me.interface}: {problem}; {error.message}"
+            error.hint = cure.format(me.network)
+        raise
 
 
 def remove(

@@ -11,9 +11,12 @@ from nmk import archive
 from nmk.agent import salvage, service, state
 from nmk.agent.leave import leave, leave_lost
 from nmk.agent.places import config_directory, state_directory
+from nmk.core.ruleset import table_name
 from nmk.core.units import ROLES
-from nmk.errors import CommandFailed, FileUnusable, Locked, NmkError
+from nmk.errors import CommandFailed, FileUnusable, Locked, NmkError, ToolMissing
+from nmk.system.filter import DELETE
 from nmk.system.runner import Runner
+from nmk.tools import install_hint
 
 INSTALLED = Path("/usr/local/bin/nmk")
 CRON_FILE = Path("/etc/cron.d/nmk")
@@ -25,30 +28,30 @@ Say = Callable[[str], None]
 def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     """Leave every network as well as it can be done, then remove what nmk put on the machine.
 
-    A controller's data and the owner's settings in /etc/nmk stay unless `purge`.
+    A controller's data and the owner's settings in /etc/nmk stay unless `purge`. Raises what kept
+    a part of it there, once all else is gone.
     """
     for role in ROLES:
         service.remove(role, run, say)
-    for network in state.networks():
-        _leave(network, run, say)
+    failures = [error for network in state.networks() if (error := _leave(network, run, say))]
     lost = salvage.leftovers(run)
     for network in lost.networks or (salvage.LOST,) * bool(lost):
         try:
             leave_lost(network, run, say)
         except CommandFailed as error:
-            say(error.message)
-    stay = []
+            failures.append(error)
     for path in leftovers(purge=purge):
         say(f"removing {path}")
         if not run.dry and (problem := _remove(path)):
-            stay.append(problem)
+            failures.append(problem)
     for line in kept_files():
         say(line)
     server = state_directory() / "server"
     if server.exists() and not purge:
         say(f"the controller's data stays in {server}; with --purge it goes too")
-    if stay:
-        raise FileUnusable("; ".join(stay))
+    if failures:
+        failures[0].message = "; ".join(failure.message for failure in failures)
+        raise failures[0]
 
 
 def leftovers(*, purge: bool) -> list[Path]:
@@ -73,18 +76,24 @@ def kept_files() -> list[str]:
     return found
 
 
-def _leave(network: str, run: Runner, say: Say) -> None:
+def _leave(network: str, run: Runner, say: Say) -> NmkError | None:
+    """What kept something of it on the machine; its state goes in any case. Raises Locked."""
     try:
         leave(network, run, say, force=True)
     except Locked:
         raise
     except NmkError as error:
-        say(error.message)
+        table = table_name(network)
+        if isinstance(error, ToolMissing) and table in error.message:
+            # There will be no nmk that could do the same again.
+            error.hint = f"{install_hint('nft')}; then: {DELETE.format(table)}"
         if not run.dry:
             state.remove(network)
+        return error
+    return None
 
 
-def _remove(path: Path) -> str | None:
+def _remove(path: Path) -> FileUnusable | None:
     """Why it stays, or a part of it."""
     try:
         if path.is_dir() and not path.is_symlink():
@@ -95,5 +104,5 @@ def _remove(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"{path} cannot be removed: {error.strerror}"
+        return FileUnusable(f"{path} cannot be removed: {error.strerror}")
     return None

@@ -11,6 +11,8 @@ from nmk.errors import CommandFailed, ToolMissing
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 
+DELETE = "nft delete table inet {}"
+
 
 def listing(run: Runner, table: str) -> str:
     """What nft says of the table, without counters; "" where there is none, or no nft."""
@@ -55,7 +57,7 @@ def stays(table: str) -> ToolMissing:
     """What is to be said of a table that is to go where there is no nft."""
     return ToolMissing(
         f"nft is not installed: the packet filter {quote(f'table inet {table}')} stays as it is",
-        f"{install_hint('nft')}; then the same again, or: nft delete table inet {table}",
+        f"{install_hint('nft')}; then the same again, or: {DELETE.format(table)}",
     )
 
 

@@ -235,6 +235,11 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
     raise CommandFailed("; ".join(f.message for f in failures))
 
 
+def is_served_elsewhere(interface: str) -> bool:
+    """Whether a userspace process serves the interface, and that is not in this namespace."""
+    return not exists(interface) and _answers(interface)
+
+
 def remove(run: Runner, interface: str) -> None:
     """Remove the interface, if it is there, and what a userspace process left of it.
 

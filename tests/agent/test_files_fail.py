@@ -132,7 +132,8 @@ def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:
 mount --bind {tmp_path}/there {tmp_path}/there
 mount -o remount,bind,ro {tmp_path}/there
 exec {sys.executable} -c 'from pathlib import Path; from nmk.agent.uninstall import _remove
-for name in ("there", "there/file", "nothing"): print(_remove(Path("{tmp_path}") / name))'
+for name in ("there", "there/file", "nothing"):
+    print(getattr(_remove(Path("{tmp_path}") / name), "message", None))'
 """
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-euc", script],

@@ -192,3 +192,27 @@ def test_a_settings_file_that_cannot_be_read_stops_nothing_else(place: Dual) -> 
     assert nmk(host, "checkin").returncode == 0
     assert host.read("/sys/class/net/nmk-dual/mtu") == "1420\n"
     assert problems(host) == []
+
+
+@pytest.mark.parametrize("way", ["back", "anew"])
+def test_an_interface_that_was_moved_to_another_namespace_is_told_of(place: Dual, way: str) -> None:
+    """Its process goes on, so that no other can be made: what can be done works."""
+    host = place.member(f"moved-{way}")
+    if host.run("test", "-e", "/run/wireguard/nmk-dual.sock", check=False).returncode:
+        pytest.skip("the kernel's own WireGuard is simply made anew")
+    host.run("ip", "netns", "add", "other")
+    host.run("ip", "link", "set", "nmk-dual", "netns", "other")
+    refused = nmk(host, "checkin")
+    assert refused.returncode == 1
+    assert "moved to another network namespace" in refused.stderr
+    hint = "move it back, or make it anew: nmk down -n dual; nmk up -n dual"
+    assert refused.stderr.endswith(f"  try: {hint}\n")
+    assert hint in nmk(host, "doctor").stdout
+    if way == "back":
+        host.run("ip", "-n", "other", "link", "set", "nmk-dual", "netns", "1")
+        assert nmk(host, "checkin").returncode == 0
+    else:
+        assert nmk(host, "down").returncode == nmk(host, "up").returncode == 0
+    assert len(addresses(host)) == 2
+    assert nmk(host, "leave").returncode == 0
+    assert "nmk-dual" not in host.run("ip", "-n", "other", "link").stdout

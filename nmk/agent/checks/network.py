@@ -8,6 +8,7 @@ from nmk.agent import history, last_check_in, state
 from nmk.agent.astray import find_astray
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
+from nmk.agent.interface import MOVED
 from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
 from nmk.agent.service import idle_cron, keep_hint
@@ -44,6 +45,8 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
         problem, cure = TROUBLES[condition]
         if condition == "unanswered":
             problem, cure = _what_wg_said(me, run)
+        if condition == "missing" and wireguard.is_served_elsewhere(me.interface):
+            problem, cure = MOVED
         level: Level = "warn" if condition == "down" else "broken"
         mend = cure.format(me.network)
         if condition == "taken":
