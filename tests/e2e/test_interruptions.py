@@ -128,7 +128,9 @@ def test_two_runs_at_once(emil: Host) -> None:
     told = failure(emil, "checkin")
     busy = "home: another run of nmk is at work in /var/lib/nmk (nmk checkin, process "
     assert told.message.startswith(busy)
-    assert (told.exit_code, told.hint) == (75, "wait for the other run to end")
+    other = told.message.removeprefix(busy).partition(")")[0]
+    hint = f"wait for the other run to end; if it does not: kill -KILL {int(other)}"
+    assert (told.exit_code, told.hint) == (75, hint)
     assert len(spy.calls()) == 1
     spy.open_gate()
     assert first.wait() == 0
