@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from nmk.agent import state, surroundings
+from nmk.agent import kill_switch, state, surroundings
 from nmk.agent.astray import other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
@@ -29,7 +29,7 @@ from nmk.system.runner import Runner
 _OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
-NOT_LAID = "the kill switch is not laid, and everything leaves openly"
+NOT_LAID = "the kill switch is not laid: {} leaves openly"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
 
@@ -40,6 +40,15 @@ class CutOff:
 
     by: Literal["exit node", "kill switch"]
     next: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """One that is wanted: the `problem` where it is not in the kernel, and what lays it, `next`."""
+
+    laid: bool = True
+    problem: str | None = None
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class WayOut:
 
     `leaves`: what the kernel does, whatever was asked for; `past`: the interfaces beside the tunnel
     that something leaves by, `hint`: what ends that. `lans`: the machine's subnets, while it wants
-    an exit node.
+    an exit node. `kill_switch`: None where none is wanted.
     """
 
     node: str | None = None
@@ -85,6 +94,7 @@ class WayOut:
     past: tuple[str, ...] = ()
     hint: str | None = None
     lans: tuple[Lan, ...] = ()
+    kill_switch: KillSwitch | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `nmk status -o json`."""
@@ -98,6 +108,7 @@ class WayOut:
                 "lans": [asdict(one) for one in self.lans],
             },
             "cut_off": asdict(self.cut_off) if self.cut_off else None,
+            "kill_switch": asdict(self.kill_switch) if self.kill_switch else None,
         }
 
 
@@ -138,9 +149,7 @@ def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
 
 def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     """The same with what is there: others' routes may go before ours, a filter be gone."""
-    if out.cut_off and out.cut_off.by == "kill switch" and not surroundings.is_shut(me, run):
-        lays = f"nmk checkin -n {me.network}"
-        return replace(out, problem=f"{out.problem}; {NOT_LAID}: {lays}", cut_off=None)
+    out = _with_kill_switch(me, out, run)
     if out.node is None:
         return out
     leaves, past = [], []
@@ -156,6 +165,18 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
         shut = [f"no way for IPv{x.family}" for x in leaves if x.family in ours and not x.by]
         return replace(out, problem=out.problem or ", ".join(shut) or None)
     return _name_past(me, out, past, run)
+
+
+def _with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
+    """The same with what becomes of a kill switch that is wanted."""
+    if not (kill_switch.is_wanted(me) and route_wishes(me).exit_node):
+        return out
+    if surroundings.is_shut(me, run):
+        return replace(out, kill_switch=KillSwitch())
+    what = "what does not go by the exit node" if out.node else "everything"
+    found = KillSwitch(False, NOT_LAID.format(what), f"nmk checkin -n {me.network}")
+    is_open = out.cut_off and out.cut_off.by == "kill switch"
+    return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
 
 
 def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -> WayOut:

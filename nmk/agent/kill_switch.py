@@ -12,6 +12,7 @@ from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter
+from nmk.core.kill_chains import shut
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
@@ -19,6 +20,8 @@ from nmk.errors import CommandFailed, StateUnwritable
 from nmk.system import filter as packet_filter
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
+
+_shut_alone: dict[str, tuple[str, str]] = {}  # by networks: what was laid, and what nft made of it
 
 
 def is_wanted(me: Membership) -> bool:
@@ -46,7 +49,8 @@ def lay_first(
     """Put the packet filter in place if the kill switch is in it; whether it is there now.
 
     `told`: what is done is added to it. Also where it cannot be noted on disk: a way that is open
-    is worse than a table that is left. Of a filter that nft refuses, the kill switch alone.
+    is worse than a table that is left. Of a filter that nft refuses, the kill switch alone: beside
+    what there is already, or in its place.
     """
     if run.dry or want.ruleset is None or not has_tool("nft"):
         return False
@@ -58,14 +62,32 @@ def lay_first(
     if "filter" not in me.laid:
         with suppress(StateUnwritable):
             state.save(replace(me, laid=me.laid | {"filter"}))
-    table = table_name(me.network)
     with suppress(CommandFailed):  # which is tried again in its turn, and said
         try:
             renew_filter(me, want.ruleset, run, tried)
         except CommandFailed:
-            if alone != want.ruleset and not packet_filter.listing(run, table):
-                packet_filter.replace(run, table, alone)  # not noted: it is not what is wanted
+            if alone != want.ruleset:
+                _shut(me.network, want.ruleset, alone, run)
             raise
         told.append(Change("surroundings", RENEW))
         return True
     return False
+
+
+def _shut(network: str, want: str, alone: str, run: Runner) -> None:
+    """Lay the kill switch alone, unless this process did. Raises CommandFailed.
+
+    Not noted on disk: it is not what is wanted.
+    """
+    table = table_name(network)
+    there = packet_filter.listing(run, table)
+    if there and _shut_alone.get(network) == (alone, there):
+        return
+    try:
+        if not there:
+            packet_filter.replace(run, table, alone)
+        else:
+            packet_filter.amend(run, shut(table, there, want))
+    except CommandFailed:
+        packet_filter.replace(run, table, alone)
+    _shut_alone[network] = (alone, packet_filter.listing(run, table))

@@ -17,6 +17,7 @@ from nmk.agent.kernel_settings import SETTLED, Settings, plan_settings, stops_fo
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.unmarked import leave_out_exit, why_unmarked, without_mark
+from nmk.core import kill_chains
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.route_table import (
@@ -25,7 +26,7 @@ from nmk.core.route_table import (
     describe_table,
     plan_table,
 )
-from nmk.core.ruleset import KILL, is_ours, table_name
+from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,
@@ -162,6 +163,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
         try:
             renew_filter(noted, work.want.ruleset, run, tried)
         except CommandFailed as error:
+            _open(me, work.want.ruleset, run)
             return begin(noted, plan(noted, work.want, run, error), run, tried)
     return noted, work
 
@@ -206,6 +208,15 @@ def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
         if not run.dry:
             _unsettle(me)
     return replace(me, laid=work.laid, found=work.settings.found)
+
+
+def _open(me: Membership, want: str, run: Runner) -> None:
+    """No filter that nft refuses keeps a kill switch shut that its owner has opened."""
+    table = table_name(me.network)
+    there = packet_filter.listing(run, table)
+    if kill_chains.is_shut(there) and not kill_chains.is_shut(want):
+        with suppress(CommandFailed):
+            packet_filter.amend(run, kill_chains.opened(table, there))
 
 
 def _is_out_of_reach(me: Membership) -> bool:
@@ -297,9 +308,7 @@ def is_settled(me: Membership) -> bool:
 
 def is_shut(me: Membership, run: Runner) -> bool:
     """Whether the kill switch is in the kernel now, whatever was noted."""
-    there = packet_filter.listing(run, table_name(me.network))
-    chains = (there.partition(f"chain {name} {{")[2].partition("\n\t}")[0] for name in KILL)
-    return all(chain.endswith("\n\t\tdrop") for chain in chains)
+    return kill_chains.is_shut(packet_filter.listing(run, table_name(me.network)))
 
 
 def _digest(ruleset: str, listing: str) -> str:

@@ -335,8 +335,10 @@ def summary(me: Membership) -> str:
 
 
 def tell_cut_off(me: Membership, *, quiet: bool) -> None:
-    """Say it where a kill switch, or an exit node that is silent, lets nothing out."""
-    from nmk.agent.exits import NOT_LAID
+    """Say it where a kill switch, or an exit node that is silent, lets nothing out.
+
+    And where a kill switch that is wanted is not there.
+    """
     from nmk.agent.status import way_out
 
     if quiet:
@@ -345,8 +347,8 @@ def tell_cut_off(me: Membership, *, quiet: bool) -> None:
     if out.cut_off:
         lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
         say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
-    elif out.problem and NOT_LAID in out.problem:
-        say(f"{me.network}: {out.problem}")
+    if out.kill_switch and not out.kill_switch.laid:
+        say(f"{me.network}: {out.kill_switch.problem}", f"  try: {out.kill_switch.next}")
 
 
 def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:

@@ -125,6 +125,10 @@ def _exit_lines(network: Row) -> Iterator[str]:
     if network["cut_off"]:
         yield f"cut off     the {network['cut_off']['by']} lets nothing out but to the LAN"
         yield f"  try: {network['cut_off']['next']}"
+    kill_switch = network["kill_switch"]
+    if kill_switch and not kill_switch["laid"]:
+        yield f"open        {kill_switch['problem']}"
+        yield f"  try: {kill_switch['next']}"
 
 
 def _client_cells(client: Row) -> list[str]:

@@ -67,4 +67,9 @@ def replace(run: Runner, table: str, ruleset: str | None) -> None:
         raise no_nft()
     # A table that is not there cannot be deleted, so it is made first.
     gone = f"add table inet {table}\ndelete table inet {table}\n"
-    run.change(Command(("nft", "-f", "-"), gone + (ruleset or "")))
+    amend(run, gone + (ruleset or ""))
+
+
+def amend(run: Runner, text: str) -> None:
+    """Do what a text for nft says, all of it or nothing. Raises CommandFailed, ToolMissing."""
+    run.change(Command(("nft", "-f", "-"), text))

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from nmk.agent import history, interface, mend, state, surroundings
 from nmk.agent.attempts import Attempts
+from nmk.agent.exits import KillSwitch
 from nmk.agent.lock import PERSON_SECONDS
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import UNDONE, mend_network, shut_network, shut_networks
@@ -578,8 +579,9 @@ def test_a_kill_switch_is_told_of_as_it_is(idle: str, there: str) -> None:
         run.filter = run.filter.replace("\n\t\tdrop\n", "\n")
     out = way_out(me, run)
     assert bool(out.cut_off) == (there == "laid")
-    said = "the kill switch is not laid, and everything leaves openly: nmk checkin -n home"
-    assert (out.problem or "").endswith(said) == (there != "laid")
+    said = "the kill switch is not laid: everything leaves openly"
+    missing = KillSwitch(False, said, "nmk checkin -n home")
+    assert out.kill_switch == (KillSwitch() if there == "laid" else missing)
 
 
 def test_an_emptied_settings_file_opens_no_kill_switch(state_dir: Path) -> None:

@@ -528,6 +528,25 @@ def test_an_exit_node_that_does_not_answer() -> None:
     ) in shown
 
 
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("wish", ["on", "off"])
+@pytest.mark.parametrize("there", ["", "table inet nmk-home {\n\tchain guard-input {\n\t}\n}\n"])
+def test_a_kill_switch_that_is_gone_is_told_though_the_exit_node_works(
+    monkeypatch: pytest.MonkeyPatch, wish: str, there: str
+) -> None:
+    monkeypatch.setattr("nmk.agent.surroundings.packet_filter.listing", lambda *_: there)
+    settings = {"exit-node": "peer-2", "kill-switch": wish}
+    me = replace(joined(peer(2)), wishes=Wishes(settings=settings))
+    out = observe(me, WayOut("peer-2"), Routed({"1": "nmk-home", "2": "nmk-home"})).as_json()
+    shown = render_status([{**NETWORKS[0], **out}], "table")
+    lines = (
+        "open        the kill switch is not laid: what does not go by the exit node leaves openly\n"
+        "  try: nmk checkin -n home\n"
+    )
+    assert (lines in shown) == (wish == "on")
+    assert (out["kill_switch"] or {}).get("laid") == (False if wish == "on" else None)
+
+
 def test_a_gateway_that_lacks_something_for_one_of_its_roles() -> None:
     obstacle = "the interface that it shall route by is not there"
     shown = render_status([{**NETWORKS[0], "obstacle": obstacle}], "table")

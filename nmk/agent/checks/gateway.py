@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import NOT_LAID, command, find_way_out, observe
+from nmk.agent.exits import command, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
@@ -61,28 +61,31 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
 
 
 def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
-    """An exit node that is none, or does not answer; a kill switch that cuts the machine off."""
+    """An exit node that is none or silent; a kill switch that cuts off, or is not laid."""
     condition, dump = live(me, run)
     silent = liveness.silent(me, dump)
     out = observe(me, find_way_out(me, led(wish, condition), silent), run)
+    found = []
+    if out.kill_switch and not out.kill_switch.laid:
+        reason, mend = out.kill_switch.problem, out.kill_switch.next
+        found.append(Finding("gateway", "broken", str(reason), mend, me.network))
     if taken := claimed_exit(me, silent, run):
-        return [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
+        found += [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
+        return found
     if out.past:
         reason = f"{out.problem}, not by the exit node {out.node}"
         mend = out.hint
     elif out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
         mend = out.cut_off.next
-    elif out.problem and NOT_LAID in out.problem:
-        reason, _, mend = out.problem.rpartition(": ")
     elif out.node and out.problem:
         reason = f"everything is sent to {out.node}: {out.problem}"
         mend = "ip rule; ip route show table all: find what leads nowhere there"
     elif wish.routing.problem:
         reason, mend = wish.routing.problem, command(me, "exit-node", "")
     else:
-        return []
-    return [Finding("gateway", "broken", reason, mend, me.network)]
+        return found
+    return [*found, Finding("gateway", "broken", reason, mend, me.network)]
 
 
 def _roles(me: Membership, wish: Desired) -> str:

@@ -1,0 +1,134 @@
+"""A kill switch where nft, a state file or a name in one is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from nmk.agent import state
+from nmk.agent.membership import Membership, Wishes
+from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.tick import check_in_network, put_right
+from nmk.core.kill_chains import chains_of, is_shut
+from nmk.core.tunnel import Command
+from nmk.errors import CommandFailed, NmkError
+from nmk.system.runner import Runner
+from tests.agent.memberships import joined, peer
+
+OLDER = """table inet nmk-home {
+\tchain links {
+\t\ttype filter hook forward priority raw; policy accept;
+\t\tdrop
+\t}
+
+\tchain forward {
+\t\ttype filter hook forward priority filter; policy accept;
+\t\tdrop
+\t}
+
+\tchain premark {
+\t\ttype filter hook prerouting priority mangle; policy accept;
+\t\tct mark 0x006e6d6b meta mark set ct mark
+\t\tct mark 0x00000000 fib daddr type local ct mark set 0x006e6d6b meta mark set 0x006e6d6b
+\t}
+
+\tchain answer {
+\t\ttype route hook output priority mangle; policy accept;
+\t\tct mark 0x006e6d6b meta mark set ct mark
+\t}
+}
+"""
+
+
+class Nft(Runner):
+    """A machine that has nothing but nft, with one table; it refuses texts with a word of these."""
+
+    def __init__(self, there: str = "", *refused: str) -> None:
+        super().__init__()
+        self.there = there
+        self.refused = refused
+        self.changes = 0
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[:4] == ["nft", "--stateless", "list", "table"] and self.there:
+            return self.there
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+    def change(self, command: Command) -> None:
+        text = command.stdin or ""
+        if command.argv[0] != "nft" or any(word in text for word in self.refused):
+            raise CommandFailed(f"{command.argv[0]} does not take that")
+        self.changes += 1
+        chains = chains_of(self.there)
+        lines = text.partition("table inet nmk-home {")[0].splitlines()
+        for words in map(str.split, lines):
+            match words:
+                case ["delete", "table", *_]:
+                    chains = {}
+                case ["delete", "chain", _, _, name]:
+                    del chains[name]
+                case ["flush", "chain", _, _, name]:
+                    first = chains[name].splitlines()[:2]
+                    chains[name] = "\n".join([*first, "\t}"])
+        for name, new in chains_of(text).items():
+            kept = chains[name].splitlines()[:-1] if name in chains else []
+            chains[name] = "\n".join([*kept, *new.splitlines()[2:]]) if kept else new
+        body = "\n\n".join(chains.values())
+        self.there = f"table inet nmk-home {{\n{body}\n}}\n" if chains else ""
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmk.agent.surroundings.has_tool", lambda _: True)
+    monkeypatch.setattr("nmk.system.filter.has_tool", lambda _: True)
+    monkeypatch.setattr("nmk.system.sysctl.write", lambda *_: None)
+    monkeypatch.setattr("nmk.agent.kill_switch._shut_alone", {})
+
+
+def guarded(**wishes: str) -> Membership:
+    """A machine with a kill switch that `nmk set` has noted, which has had a filter before."""
+    me = replace(joined(peer(2)), interface="nmk-none", laid=frozenset({"filter"}))
+    settings: dict[str, int | str] = {"exit-node": "peer-2", "kill-switch": "on", **wishes}
+    return replace(me, wishes=Wishes(settings=settings), urls=("http://127.0.0.1:9",), as_read={})
+
+
+ACTIONS = [shut_network, put_right, mend_network, check_in_network]
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.__name__)
+@pytest.mark.parametrize("there", ["", OLDER], ids=["none", "older"])
+@pytest.mark.parametrize("refused", ["guard-input", "flush"])
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_is_laid_where_nft_refuses_the_rest(
+    action: Callable[[str, Runner], object], there: str, refused: str
+) -> None:
+    """Whatever table is there; what an older one had beside it stays where it can."""
+    state.save(guarded())
+    run = Nft(there, "guard-input", refused)
+    for _ in range(2):
+        with suppress(NmkError):  # no interface can be made here
+            action("home", run)
+    chains = chains_of(run.there)
+    assert is_shut(run.there)
+    assert ("forward" in chains) == (there == OLDER and refused == "guard-input")
+    assert "0x006e6d6b meta mark set 0x006e6d6b" not in run.there  # no way past it
+    assert len(chains.get("answer", "").splitlines()) in {0, 3}
+    assert run.changes == 1
+
+
+@pytest.mark.parametrize("there", ["", OLDER], ids=["none", "older"])
+@pytest.mark.usefixtures("state_dir")
+def test_its_owner_opens_it_though_nft_refuses_the_rest(there: str) -> None:
+    state.save(guarded())
+    run = Nft(there, "guard-input")
+    with suppress(NmkError):
+        put_right("home", run)
+    assert is_shut(run.there)
+    state.save(guarded(**{"kill-switch": "off"}))
+    with suppress(NmkError):
+        put_right("home", run)
+    assert "kill-" not in run.there
+    assert bool(run.there) == (there == OLDER)
