@@ -32,7 +32,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise BadInput(
-            f"{path} cannot be read: {error.strerror}", f"make it readable, or move it away: {path}"
+            f"{path} cannot be read: {error.strerror}", "make it readable, or move it away"
         ) from None
     except (ValueError, RecursionError) as error:
         line = re.search(r"\(at line (\d+),", str(error))
