@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 from contextlib import suppress
 from hashlib import blake2b
 
-from nmk.agent import state
+from nmk.agent import own_link, state
 from nmk.agent.membership import Membership
 from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface
@@ -46,24 +47,49 @@ def field_of(head: bytes, name: str) -> object:
         return None
 
 
-def interface_of(head: bytes) -> str | None:
-    """The interface that the file names, if it does."""
+def interface_of(network: str, head: bytes, run: Runner) -> str:
+    """The interface that the file names, where that can be ours; else the one it would have got."""
+    named = _named(head)
+    if named and (not wireguard.exists(named) or _is_ours(network, named, head, run)):
+        return named
+    return interface_for(network)
+
+
+def _named(head: bytes) -> str | None:
     with suppress(BadInput):
         return parse_interface(str(field_of(head, "interface") or ""))
     return None
 
 
+def _is_ours(network: str, name: str, head: bytes, run: Runner) -> bool:
+    """Whether an interface is the network's: as it was noted, by our mark, or by the file's key.
+
+    A damaged file may name any: one that is no WireGuard interface is never ours.
+    """
+    with suppress(OSError):
+        if socket.if_nametoindex(name) == own_link.noted(network):
+            return True
+    with suppress(NmkError):
+        live = wireguard.look(run, name)
+        return live.mark == MARK or live.private_key == field_of(head, "private_key")
+    return False
+
+
 def other_interfaces(me: Membership, others: list[Membership]) -> set[str]:
     """Those of the machine's other networks. `others`: the ones whose state can be read.
 
-    Where a file does not even say its interface, all that carry our mark are taken for nmk's.
+    Of a damaged one its own interface, or the usual name where that is free. Where a file does not
+    even say its interface, all that carry our mark are taken for nmk's.
     """
     found = {other.interface for other in others}
-    damaged = set(state.networks()) - {me.network, *(other.network for other in others)}
-    named = {network: interface_of(head_of(network)) for network in damaged}
-    found |= {name or interface_for(network) for network, name in named.items()}
-    if None in named.values():
-        found |= marked(Runner())
+    for network in set(state.networks()) - {me.network, *(other.network for other in others)}:
+        head, run = head_of(network), Runner()
+        name = interface_of(network, head, run)
+        is_there = wireguard.exists(name)
+        if _is_ours(network, name, head, run) if is_there else name == interface_for(network):
+            found.add(name)
+        if _named(head) is None:
+            found |= marked(run)
     return found - {me.interface}
 
 

@@ -234,7 +234,7 @@ def remove(
         me, work = surroundings.begin(me, work, run, tried)
         # Routes go with the interface: they are not to be deleted then.
         surroundings.lay(me, work, run, tried)
-        if live or (own_link.noted(me) and not wireguard.exists(me.interface)):
+        if live or (own_link.noted(me.network) and not wireguard.exists(me.interface)):
             wireguard.remove(run, me.interface)
             own_link.forget(me, run)
         me = surroundings.end(me, work, run, tried)
@@ -281,7 +281,7 @@ def _name_again(me: Membership, run: Runner) -> list[Change]:
     One that its owner made, such as of what showconf printed, is another, though it has our key.
     Raises CommandFailed.
     """
-    name = wireguard.renamed(run, me.interface, me.private_key, own_link.noted(me))
+    name = wireguard.renamed(run, me.interface, me.private_key, own_link.noted(me.network))
     if not name:
         return []
     wireguard.name_again(run, name, me.interface)

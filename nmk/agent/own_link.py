@@ -29,14 +29,14 @@ def note(me: Membership, run: Runner) -> None:
         return
     with suppress(OSError):
         text = f"{socket.if_nametoindex(me.interface)} {machine_instance(runtime_directory())}"
-        if _read(me) != text:
+        if _read(me.network) != text:
             make_runtime_directory()
-            write_private(_file(me), text.encode())
+            write_private(_file(me.network), text.encode())
 
 
-def noted(me: Membership) -> int | None:
+def noted(network: str) -> int | None:
     """The number of the interface that was ours last, in this life of the machine."""
-    number, _, instance = _read(me).partition(" ")
+    number, _, instance = _read(network).partition(" ")
     with suppress(BadInput, OSError):
         if instance and instance == machine_instance(runtime_directory()):
             return parse_int(number, 1, _HIGHEST, "number of an interface")
@@ -48,7 +48,7 @@ def find_doubles(me: Membership, run: Runner) -> list[Problem]:
 
     Which of them, nothing tells where no note does: so it is neither named again nor removed.
     """
-    if name := wireguard.renamed(run, me.interface, me.private_key, noted(me)):
+    if name := wireguard.renamed(run, me.interface, me.private_key, noted(me.network)):
         said = f"{me.interface} has been renamed: it is {name} now"
         return [Problem("renamed", printable(said), f"nmk checkin -n {me.network}")]
     is_there = wireguard.exists(me.interface)
@@ -71,16 +71,16 @@ def forget(me: Membership, run: Runner) -> None:
     """It is gone: nothing that comes later is ours, whatever its key."""
     if not run.dry:
         with suppress(OSError):
-            _file(me).unlink()
+            _file(me.network).unlink()
             runtime_directory().rmdir()
 
 
-def _read(me: Membership) -> str:
+def _read(network: str) -> str:
     try:
-        return read_file(_file(me), _MOST).decode(errors="replace")
+        return read_file(_file(network), _MOST).decode(errors="replace")
     except OSError:
         return ""
 
 
-def _file(me: Membership) -> Path:
-    return runtime_directory() / f"{me.network}.link"
+def _file(network: str) -> Path:
+    return runtime_directory() / f"{network}.link"

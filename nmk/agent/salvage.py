@@ -102,7 +102,7 @@ def _network_of(name: str) -> str | None:
 def salvage(network: str, run: Runner) -> Membership:
     """As much as is needed to remove the network's interface and what lies around it."""
     head = head_of(network)
-    name = interface_of(head) or interface_for(network)
+    name = interface_of(network, head, run)
     order = field_of(head, "order")
     me = Membership(
         network=network,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from nmk.agent import state
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.salvage import salvage
 from nmk.agent.tick import check_in_network, put_right
 from nmk.core.kill_chains import chains_of, is_shut
-from nmk.core.tunnel import Command
+from nmk.core.tunnel import MARK, Command
 from nmk.errors import CommandFailed, NmkError
+from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
 
@@ -132,3 +135,53 @@ def test_its_owner_opens_it_though_nft_refuses_the_rest(there: str) -> None:
         put_right("home", run)
     assert "kill-" not in run.there
     assert bool(run.there) == (there == OLDER)
+
+
+class Wg(Nft):
+    """The same with a `wg` that knows these interfaces, each with a private key and a mark."""
+
+    def __init__(self, **interfaces: tuple[str, str]) -> None:
+        super().__init__()
+        self.interfaces = interfaces
+
+    def read(self, argv: Sequence[str]) -> str:
+        name = argv[2].replace("-", "_")
+        if argv[0] == "wg" and name in self.interfaces:
+            key, mark = self.interfaces[name]
+            return f"{key}\t{public_key(key)}\t51821\t{mark}\n"
+        return super().read(argv)
+
+
+OURS, THEIRS = generate_private_key(), generate_private_key()
+
+
+@pytest.mark.parametrize(
+    ("named", "live", "ours"),
+    [
+        ("eth0", {}, "nmk-alpha"),  # no WireGuard interface
+        ("eth0", {"eth0": (THEIRS, "off")}, "nmk-alpha"),  # another's
+        ("eth0", {"eth0": (OURS, "off")}, "eth0"),
+        ("eth0", {"eth0": (THEIRS, hex(MARK))}, "eth0"),
+        ("eth7", {}, None),  # it is not there, and may come
+        ("nmk-alpha", {}, "nmk-alpha"),
+    ],
+)
+def test_what_a_damaged_file_names_opens_no_kill_switch(
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+    live: dict[str, tuple[str, str]],
+    ours: str | None,
+) -> None:
+    """Nor is it taken for the network's own, and removed or left in its place."""
+    run = Wg(**live)
+    monkeypatch.setattr("nmk.system.wireguard.exists", lambda name: name == "eth0")
+    monkeypatch.setattr("nmk.agent.heads.Runner", lambda: run)
+    text = f'{{"version":1,"interface":"{named}","private_key":"{OURS}","order":1'
+    (state_dir / "alpha.json").write_text(text)
+    state.save(guarded())
+    with suppress(NmkError):
+        put_right("home", run)
+    [line] = {x for x in run.there.splitlines() if "oifname {" in x and "saddr" not in x}
+    assert line.split('"')[1::2] == ["lo", "nmk-none", *([ours] if ours else [])]
+    assert salvage("alpha", run).interface == (ours or named)

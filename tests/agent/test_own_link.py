@@ -25,17 +25,17 @@ def me() -> Membership:
 
 
 def test_it_is_known_until_it_is_gone(me: Membership) -> None:
-    assert own_link.noted(me) is None
+    assert own_link.noted(me.network) is None
     own_link.note(me, DryRunner())
-    assert own_link.noted(me) is None
+    assert own_link.noted(me.network) is None
     own_link.note(me, Runner())
-    assert own_link.noted(me) == socket.if_nametoindex("lo")
+    assert own_link.noted(me.network) == socket.if_nametoindex("lo")
     own_link.forget(me, DryRunner())
-    assert own_link.noted(me)
+    assert own_link.noted(me.network)
     own_link.forget(me, Runner())
-    assert own_link.noted(me) is None
+    assert own_link.noted(me.network) is None
     own_link.note(replace(me, interface="nmk-none"), Runner())
-    assert own_link.noted(me) is None
+    assert own_link.noted(me.network) is None
 
 
 @pytest.mark.parametrize("text", ["", "1", "x {}", "0 {}", "2147483648 {}", "1 {}x", "1 {} "])
@@ -44,9 +44,9 @@ def test_a_note_of_another_life_or_of_nothing_is_none(me: Membership, text: str)
     [file] = (f for f in Path(runtime_directory()).iterdir() if f.name.endswith(".link"))
     instance = file.read_text().split()[1]
     file.write_text(text.format(instance))
-    assert own_link.noted(me) is None
+    assert own_link.noted(me.network) is None
     own_link.note(me, Runner())
-    assert own_link.noted(me)
+    assert own_link.noted(me.network)
 
 
 class Doubled(Runner):
