@@ -15,6 +15,15 @@ def running_file() -> Path | None:
     return Path(started) if started else None
 
 
+def start_again(error: Exception) -> None:
+    """Where it says that what the zipapp unpacked is damaged: unpack, and execute all of it anew.
+
+    Returns where the error is another one, and in a source tree.
+    """
+    if act := getattr(sys.modules["__main__"], "start_again", None):
+        act(error)
+
+
 def own_command(path: str) -> str:
     """What starts this very nmk: its name where `path` leads to it, else where it is."""
     file = running_file()

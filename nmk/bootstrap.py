@@ -13,6 +13,9 @@ unpacks or removes. Locks end with their process, so what nobody has locked may 
 builds when there are newer ones. Whoever can open a directory can lock it, so others can open none
 of these. Where there is no such place, each process unpacks for itself.
 
+Nothing is checked at a start. Where a file is missed or found cut short, as after a power cut or a
+program that cleans up, the build is put out of the way, and the process executes the file anew.
+
 This file is read by whatever `python3` is, so it must parse in Pythons that are too old for nmk
 (3.6 and later do). It runs at every start, so as long as nothing must be unpacked it imports only
 what costs no time.
@@ -26,6 +29,8 @@ BUILD_ID = "@BUILD_ID@"
 ABI = "@ABI@"
 
 BUILDS_KEPT = 3
+AGAIN = "NMK_STARTED_AGAIN"  # in the environment of a process that has started itself once more
+SOON = 60.0  # seconds; damage again within this time has another cause than a file that went
 TEMPORARY = "a temporary directory"
 
 NMK_FILE = os.path.dirname(os.path.abspath(__file__))
@@ -33,6 +38,12 @@ NMK_FILE = os.path.dirname(os.path.abspath(__file__))
 
 _held: "list[int]" = []
 """Descriptors of locked directories, open until the process ends."""
+
+_running: "list[str]" = []
+"""The directory that this process runs from."""
+
+_may_start_again = [0.0]
+"""From when on it may, in seconds as `time.monotonic` counts."""
 
 
 class CannotStart(Exception):
@@ -45,16 +56,83 @@ def main() -> None:
         if abi() != ABI:
             raise wrong_python()
         isolate()
-        sys.path.insert(0, unpacked())
+        note_start()
+        try:
+            _running.append(unpacked())
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.path.insert(0, _running[0])
+        try:
+            from nmk.cli.main import main as nmk
+
+            sys.exit(nmk())
+        except Exception as error:
+            start_again(error)
+            raise
     except CannotStart as error:
         text, hint, exit_code = error.args
         sys.stderr.write(f"nmk: {text}\n  try: {hint}\n")
         sys.exit(exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    from nmk.cli.main import main as nmk
 
-    sys.exit(nmk())
+
+def note_start() -> None:
+    """Note whether this very process has just started itself once more; no child is told so."""
+    if os.environ.pop(AGAIN, "") == f"{BUILD_ID} {os.getpid()}":
+        import time
+
+        _may_start_again[0] = time.monotonic() + SOON
+
+
+def start_again(error: Exception) -> None:
+    """Execute the file anew, where the error says that what it unpacked is damaged; else return.
+
+    It goes on with the same arguments, as a command that was cut short and is repeated. Raises
+    CannotStart where that has not helped.
+    """
+    if not is_damage(error):
+        return
+    import time
+
+    directory = _running[0]
+    if time.monotonic() < _may_start_again[0] or not os.path.isfile(NMK_FILE):
+        text = f"what {NMK_FILE} unpacked to {directory} is damaged: {error}"
+        raise CannotStart(text, f"rm -r {os.path.dirname(directory)}", 1) from None
+    put_away(directory)
+    os.environ[AGAIN] = f"{BUILD_ID} {os.getpid()}"  # exec keeps the number
+    os.execv(sys.executable, [sys.executable, "-I", NMK_FILE, *sys.argv[1:]])  # noqa: S606
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether it is of a module or file that was unpacked and is not there, or not whole."""
+    if not _running:
+        return False
+    of_module = isinstance(getattr(error, "obj", None), type(sys))  # it lacks a name
+    if isinstance(error, ImportError) or (isinstance(error, AttributeError) and of_module):
+        return True
+    if isinstance(error, (OSError, SyntaxError)):
+        name = error.filename
+        if isinstance(name, str) and name.startswith(_running[0] + os.sep):
+            return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    # Bytecode that was cut short: EOFError, ValueError or TypeError, by where it ends.
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+
+
+def put_away(directory: str) -> None:
+    """Have the next start unpack it anew, unless another process has seen to that."""
+    import shutil
+
+    if not _held:  # unpacked for this process alone
+        shutil.rmtree(directory, ignore_errors=True)
+        return
+    aside = os.path.join(os.path.dirname(directory), ".new-" + os.urandom(8).hex())
+    try:
+        if os.path.samestat(os.fstat(_held[-1]), os.lstat(directory)):
+            os.rename(directory, aside)
+    except OSError:
+        pass  # it is gone, or the disk is read-only
 
 
 def abi() -> str:
@@ -136,12 +214,12 @@ def is_ours(path: "str | int") -> bool:
 
 def closed(place: str) -> bool:
     """Let nobody but its owner open what is in there; that it is so, or cannot be helped."""
-    status = os.lstat(place)
-    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-        try:  # noqa: SIM105  # importing contextlib takes time
+    try:
+        status = os.lstat(place)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
             os.chmod(place, 0o700)
-        except OSError:
-            pass  # on a read-only disk
+    except OSError:
+        pass  # on a read-only disk, or gone meanwhile
     return True
 
 

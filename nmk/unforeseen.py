@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nmk.archive import start_again
 from nmk.core.parse import brief, quote
 from nmk.errors import FileUnusable, InternalError, MachineUnfit, NmkError
 
@@ -27,6 +28,7 @@ def as_ours() -> Iterator[None]:
     except NmkError:
         raise
     except Exception as error:
+        start_again(error)
         if os.environ.get("NMK_DEBUG"):
             traceback.print_exception(error, file=sys.stderr)
         raise ours(error) from error

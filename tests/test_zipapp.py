@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ import pytest
 import build_zipapp
 from nmk import bootstrap
 from tests.lab import patient
+from tests.mesh import NMK
 
 NOBODY = 65534
 PYTHON = os.path.realpath(sys.executable)
@@ -36,6 +37,8 @@ import os, sys, time
 from nmk import archive
 
 def main():
+    if sys.argv[1:] == ["late"]:
+        from nmk import version
     if sys.argv[1:] == ["sleep"]:
         print("sleeping", flush=True)
         time.sleep(60)
@@ -87,9 +90,9 @@ class User:
             stderr=subprocess.PIPE,
         )
 
-    def start(self, file: Path, umask: int = 0o022) -> list[str]:
+    def start(self, file: Path, *args: str, umask: int = 0o022) -> list[str]:
         """Start it and expect that it works: the lines that the stand-in prints."""
-        with self.spawn(file, umask=umask) as process:
+        with self.spawn(file, *args, umask=umask) as process:
             out, err = process.communicate(timeout=patient(60))
         assert (process.returncode, err) == (3, "")
         return out.splitlines()
@@ -135,7 +138,7 @@ def test_first_start_unpacks_and_the_next_use_that(user: User, file: Path) -> No
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_unpacked_files_are_the_owners_to_write_alone(user: User, file: Path, umask: int) -> None:
-    user.start(file, umask)
+    user.start(file, umask=umask)
     for path in [user.cache, *user.cache.rglob("*")]:
         status = path.stat()
         assert status.st_uid == NOBODY
@@ -323,6 +326,105 @@ def test_a_file_replaced_while_it_starts_is_not_mixed_up(user: User, file: Path)
     )
 
 
+def remove(build: Path, *names: str) -> None:
+    for path in (path for name in names for path in build.rglob(f"{name}.*")):
+        path.unlink()
+
+
+def cut(build: Path, size: int) -> None:
+    """Cut modules and their bytecode short."""
+    for path in (path for name in ("main", "version") for path in build.rglob(f"{name}.*")):
+        os.truncate(path, min(size, path.stat().st_size))
+
+
+def mislead(build: Path) -> None:
+    shutil.rmtree(build / "nmk")
+    (build / "nmk").symlink_to("/nowhere")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "all files gone": lambda build: shutil.rmtree(build / "nmk"),
+    "modules gone": lambda build: remove(build, "version", "archive"),
+    "modules empty": lambda build: cut(build, 0),
+    "modules cut short": lambda build: cut(build, 17),
+    "a link to nowhere": mislead,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("args", [[], ["late"]], ids=["at once", "late"])
+def test_a_damaged_build_is_unpacked_once_more(
+    user: User, file: Path, damage: str, args: list[str]
+) -> None:
+    """The same command works, and all after it."""
+    expected = user.start(file)
+    DAMAGE[damage](user.cache / build_id(file))
+    assert user.start(file, *args) == expected
+    assert user.start(file, *args) == expected
+    user.start(make_file(file.with_name("next"), version=2))  # which tidies up
+    assert len(user.cached()) == 2
+
+
+def test_what_others_run_from_is_not_taken_from_them(user: User, file: Path) -> None:
+    expected = user.start(file)
+    with user.spawn(file, "sleep") as running:
+        assert running.stdout
+        assert running.stdout.readline() == "sleeping\n"
+        build = user.cache / build_id(file)
+        (build / "nmk" / "cli" / "main.py").unlink()
+        shutil.rmtree(build / "nmk" / "cli" / "__pycache__")
+        assert user.start(file) == expected
+        assert [n for n in user.cached() if n.startswith(".new-")]
+        running.kill()
+
+
+def test_a_build_that_does_not_get_better_is_told_of_in_one_line(home: Path) -> None:
+    """Started again once, and not for ever; whoever inherits the environment has a turn too."""
+    carried = {
+        "nmk/__init__.py": b"",
+        "nmk/archive.py": (ROOT / "nmk" / "archive.py").read_bytes(),
+        "nmk/cli/__init__.py": b"",
+        "nmk/cli/main.py": b"import os, nmk.missing",
+    }
+    file, user = home / "nmk", User(home)
+    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, bootstrap.abi()))
+    user.env["NMK_STARTED_AGAIN"] = f"{build_id(file)} 1"
+    code, said = user.fail(file)
+    assert code == 1
+    assert said.startswith(
+        f"nmk: what {file} unpacked to {user.cache}/{build_id(file)} is damaged:"
+    )
+    assert said.endswith(f"nmk.missing'\n  try: rm -r {user.cache}\n")
+
+
+def test_a_mistake_in_the_program_starts_nothing_again(user: User, file: Path) -> None:
+    carried = {
+        "nmk/__init__.py": b"",
+        "nmk/cli/__init__.py": b"",
+        "nmk/cli/main.py": b"def main():\n    print('once', flush=True)\n    open('/nowhere/x')\n",
+    }
+    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, bootstrap.abi()))
+    with user.spawn(file) as process:
+        out, err = process.communicate(timeout=patient(60))
+    assert out == "once\n"
+    assert "FileNotFoundError" in err
+
+
+def test_starts_while_another_process_removes_the_cache(user: User, file: Path) -> None:
+    """They work, or say in one line that they do not."""
+    expected = user.start(file)
+    processes = []
+    for _ in range(12):
+        processes.append(user.spawn(file))
+        shutil.rmtree(user.cache, ignore_errors=True)
+    for process in processes:
+        out, err = process.communicate(timeout=patient(60))
+        assert "Traceback" not in err
+        assert process.returncode in {1, 3, 75}
+        assert process.returncode != 3 or out.splitlines()[1:] == expected[1:]
+    assert user.start(file) == expected
+
+
 def start_as_root(file: Path, prepare: str, env: dict[str, str]) -> list[str]:
     """Start it as root, with /var/cache and /run empty, and after the shell command `prepare`."""
     script = (
@@ -416,6 +518,30 @@ def test_the_file_carries_what_nmk_needs_and_no_more(builders: list[Builder]) ->
     assert any(name.startswith("nacl/_sodium.") for name in names)
     for unneeded in (".pyi", ".pyc", "/RECORD", "/INSTALLER", "left-over.txt"):
         assert not [name for name in names if name.endswith(unneeded)]
+
+
+@pytest.mark.parametrize(
+    "what", ["nmk/tools", "nmk/cli/machine", "nacl/_sodium", "click/__init__", "nmk/cli/main"]
+)
+def test_a_damaged_build_of_the_real_file_is_unpacked_once_more(user: User, what: str) -> None:
+    file = shutil.copy(NMK, user.home / "nmk")
+
+    def version() -> tuple[int, str]:
+        with user.spawn(Path(file), "node", "list", "--server", "http://127.0.0.1:1") as process:
+            _, err = process.communicate(timeout=patient(60))
+            return process.returncode, err
+
+    expected = version()
+    assert expected[0] == 75
+    [build] = user.cache.iterdir()
+    name = Path(what)
+    for path in build.rglob(f"{name.name}.*"):
+        if path.suffix == ".so":
+            path.write_bytes(path.read_bytes()[:100])
+        else:
+            path.unlink()
+    assert version() == expected
+    assert version() == expected
 
 
 def test_the_file_runs(builders: list[Builder], user: User) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from nmk.archive import own_command
+from nmk.archive import own_command, start_again
 from nmk.cli import output
 from nmk.cli.nouns import Commands
 from nmk.errors import EXIT_USAGE, NmkError, OutputFailed
@@ -134,6 +134,7 @@ def run(args: list[str]) -> int:
         output.fail("interrupted", "interrupted", "run the same command again")
         return 128 + signal.SIGINT
     except Exception as error:
+        start_again(error)
         if os.environ.get("NMK_DEBUG"):
             raise
         found = ours(error)
