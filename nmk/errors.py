@@ -120,7 +120,7 @@ class NodeDeleted(NmkError):
     """This identity's node was deleted on the controller. Final."""
 
     code, status = "node-deleted", 410
-    default_hint = "nmk leave, then join again with a new token"
+    default_hint = "nmk join -, with a new token; or nmk leave"
 
 
 class NodeUnknown(NmkError):

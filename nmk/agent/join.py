@@ -3,6 +3,9 @@
 The identity is on disk before the first request, so the controller sees a repeated join as the
 same machine. What an earlier, unfinished run left on the machine is removed first, and so is what
 a failing run made; the identity stays until the controller refuses it under seal.
+
+A machine that was something in the network before (a node that was deleted, one that shall get a
+new identity) stays that, with its kill switch, until the controller has let the new one in.
 """
 
 from __future__ import annotations
@@ -23,15 +26,25 @@ from nmk.agent.heads import interface_for
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
-from nmk.agent.places import forget_runtime, state_directory
+from nmk.agent.places import state_directory
 from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
+from nmk.agent.succession import (
+    begun_in,
+    epitaph,
+    on_disk,
+    place_of,
+    put_back,
+    take_place,
+    with_earlier,
+)
 from nmk.agent.tick import (
     adopt,
     check_in_network,
     collect_facts,
     keep,
-    still_there,
+    put_others_right,
+    seen_by_others,
 )
 from nmk.core.claims import summarize
 from nmk.core.parse import quote
@@ -77,8 +90,9 @@ def join(
     """Make this machine a node of the token's network; `say` is told each step.
 
     `called`: what this machine shall call the network, where that is not what its controller does.
-    `new_identity`: what it was in this network before is forgotten, here and without a word to
-    the controller, where another machine has that identity.
+    `new_identity`: what it was in this network before is forgotten once the new node is in, and
+    without a word to the controller, where another machine has that identity. What its owner has
+    set stays.
     `ranges`: those of the network's ranges that the owner wants, whatever they hold.
     In it already, at this controller: checks in and puts the interface in place once more. A dry
     run asks the controller nothing: it would use up the key.
@@ -90,31 +104,31 @@ def join(
         network = name_here(token, called)
         before = state.find(network)
         local = local_settings(network, before)
+        wishes = with_earlier(wishes, before, new_identity=new_identity)
         joining = _Joining(network, token, wishes, run, local, say, ranges)
-        if new_identity and before is not None:
-            interface.remove(before, run)
-            before = None
         is_member = before is not None and before.phase == "joined"
-        name = wished_interface or interface_for(network)
-        me = joining.renew(before) if before and is_member else joining.prepare(before, name)
-    if is_member:
+        if before and is_member:
+            joining.check_same(before)
+        name = wished_interface or (before.interface if before else interface_for(network))
+        is_renewed = is_member and not new_identity
+        me = joining.renew(before) if before and is_renewed else joining.prepare(before, name)
+    if is_renewed:
         again = joining.again(me)
         if again is not None:
             return again
         with machine_lock(run):
-            before = None if run.dry else state.find(network)
+            before = replace(me, phase="deleted") if run.dry else state.find(network)
             me = joining.prepare(before, name)
     if run.dry:
         joining.show_plan(me)
         return me
-    return joining.enter(me, is_new=_is_new(me, before))
+    return joining.enter(me, is_new=begun_in(before, token) is None)
 
 
 def name_here(token: Token, called: str | None) -> str:
     """What this machine calls the token's network. Raises AlreadyJoined where that is settled."""
-    there = (token.controller_key, token.network)
     for me in state.others(""):
-        if (me.controller_key, me.remote_name) == there:
+        if place_of(me) == place_of(token):
             if called not in {None, me.network}:
                 raise AlreadyJoined(
                     f"this machine is in that network already and calls it {quote(me.network)}",
@@ -148,14 +162,20 @@ class _Joining:
     say: Say
     ranges: Collection[str] = ()
 
+    def check_same(self, before: Membership) -> None:
+        """Raises AlreadyJoined where the machine is in another network that it calls so."""
+        if place_of(before) == place_of(self.token):
+            return
+        what = f"this machine is in a network named {quote(before.network)} of another controller"
+        if before.controller_key == self.token.controller_key:
+            what = f"this machine calls {quote(before.remote_name)} {quote(before.network)}"
+        raise AlreadyJoined(
+            f"{what}, {before.urls[0]}",
+            "nmk join - --as NAME, with another name for this one on this machine",
+        )
+
     def renew(self, before: Membership) -> Membership:
         """A machine that is in the network already, with what it wishes anew, on disk."""
-        if before.controller_key != self.token.controller_key:
-            raise AlreadyJoined(
-                f"this machine is in a network named {quote(before.network)} "
-                f"of another controller, {before.urls[0]}",
-                "nmk join - --as NAME, with another name for this one on this machine",
-            )
         self.say(f"this machine is in {before.network} already, as {_name(before)}")
         me = replace(
             before,
@@ -183,45 +203,53 @@ class _Joining:
             return me
 
     def prepare(self, before: Membership | None, name: str) -> Membership:
-        """Identity, keys, interface and port, on disk; what an unfinished run made is removed.
+        """Identity, keys, interface and port, on disk, beside what the machine was before.
 
-        Raises InterfaceTaken, PortTaken.
+        What an unfinished run made is removed. Raises InterfaceTaken, PortTaken.
         """
-        if before is not None:
-            interface.remove(before, self.run)
-        left = self.run.dry and before is not None and before.interface == name
-        if wireguard.exists(name) and not left:
-            lost = leftovers(self.run)
-            if name in lost.interfaces:
-                what = f"there is an interface {quote(name)} of nmk's, and no state of its network"
-                raise InterfaceTaken(what, lost.cure)
-            raise InterfaceTaken(f"there is an interface {quote(name)}, and nmk did not make it")
-        same = before is not None and before.phase == "joining"
-        if before is None or not same or before.controller_key != self.token.controller_key:
-            identity, private_key = Identity.generate(), generate_private_key()
-        else:
-            identity, private_key = before.identity, before.private_key
+        begun = begun_in(before, self.token)
+        if begun and begun is before:
+            interface.remove(begun, self.run)
+        self._check_interface(before, name)
+        live = interface.look(before, self.run) if before else None
         me = Membership(
             network=self.network,
             remote_name=self.token.network,
             urls=self.token.urls,
             controller_key=self.token.controller_key,
-            identity=identity,
-            private_key=private_key,
+            identity=begun.identity if begun else Identity.generate(),
+            private_key=begun.private_key if begun else generate_private_key(),
             interface=name,
-            listen_port=self._port(NETWORK_SETTINGS["listen-port"].default),
+            listen_port=self._port(
+                NETWORK_SETTINGS["listen-port"].default, live.listen_port if live else 0
+            ),
             wishes=self.wishes,
             order=before.order if before else self._next_order(),
+            as_read=before.as_read if before else None,
         )
         if not self.run.dry:
+            is_first = before is None or begun is before
             try:
-                state.save(me)
+                state.save(replace(before, successor=me) if before and not is_first else me)
             except StateUnwritable:
                 if before is None:  # a file may be there all the same, of which nobody knows
                     with suppress(NmkError):
                         state.remove(self.network)
                 raise
         return me
+
+    def _check_interface(self, before: Membership | None, name: str) -> None:
+        """Raises InterfaceTaken where one of that name is not the machine's in this network."""
+        if not wireguard.exists(name):
+            return
+        is_own = before is not None and before.interface == name
+        if before and is_own and interface.is_ours(before, wireguard.probe(self.run, name)):
+            return
+        lost = leftovers(self.run)
+        if name in lost.interfaces:
+            what = f"there is an interface {quote(name)} of nmk's, and no state of its network"
+            raise InterfaceTaken(what, lost.cure)
+        raise InterfaceTaken(f"there is an interface {quote(name)}, and nmk did not make it")
 
     def show_plan(self, me: Membership) -> None:
         """The commands that would run, as far as they are known before the controller answers."""
@@ -247,7 +275,8 @@ class _Joining:
             raise
         registered = self.register(me, facts)
         with machine_lock(self.run, RETURN_SECONDS):
-            settled = self.settle(adopt(still_there(me), me, registered))
+            now, old = on_disk(me)
+            settled = self.settle(adopt(now, me, registered), old)
         if collect_facts(settled, self.local) == settled.reported:
             return settled
         return check_in_network(self.network, self.run, PERSON_SECONDS)
@@ -283,25 +312,37 @@ class _Joining:
     def _forget(self, me: Membership) -> None:
         """An identity that was refused, unless another run has been let in with it."""
         with machine_lock(self.run, RETURN_SECONDS):
-            if still_there(me).phase != "joined":
+            now, old = on_disk(me)
+            if old:
+                state.save(replace(old, successor=None))
+            elif now.phase != "joined":
                 state.remove(me.network)
 
-    def settle(self, me: Membership) -> Membership:
-        """The interface in place and the state on disk, or neither."""
+    def settle(self, me: Membership, old: Membership | None = None) -> Membership:
+        """The interface in place and the state on disk, or neither: then `old` is there again.
+
+        A kill switch stays shut meanwhile.
+        """
         first = me.phase != "joined"
-        if first and me.known and not self._asked_port():
-            me = replace(me, listen_port=self._port(me.known.view.settings["listen-port"]))
-        lan = collect_facts(me, self.local).lan
         try:
+            if old:
+                me = take_place(me, old, self.run)
+            has_port = self._asked_port() or (old and old.phase == "joined")
+            if first and me.known and not has_port:
+                me = replace(me, listen_port=self._port(me.known.view.settings["listen-port"]))
+            lan = collect_facts(me, self.local).lan
             member = replace(me, phase="joined")
             applied = interface.apply(member, self.run, self.local, lan, Reason("join"))
             applied = last_check_in.worked(applied)
             keep(me, applied, self.run)
         except BaseException:
             if first:
-                interface.remove(me, self.run)
-                forget_runtime(me.network)
+                put_back(me, old, self.run)
             raise
+        for line in epitaph(old, applied) if old else ():
+            self.say(line)
+        if first and seen_by_others(applied) != seen_by_others(old or me):
+            put_others_right(me.network, self.run)
         peers = len(applied.known.view.peers) if applied.known else 0
         self.say(f"{me.interface} is up, peers: {peers}")
         for line in (*summarize(left_out(applied)), *(p.message for p in applied.problems)):
@@ -316,17 +357,14 @@ class _Joining:
     def _asked_port(self) -> int | None:
         return self.wishes.listen_port or self.local.get("listen-port")
 
-    def _port(self, first: int) -> int:
+    def _port(self, first: int, ours: int = 0) -> int:
+        """`ours`: the one that the machine's interface in this network has."""
         asked = self._asked_port()
         if asked is None:
-            return ports.next_free(first, interface.reserved_ports(self.network))
-        if not ports.is_free(asked):
+            return ours or ports.next_free(first, interface.reserved_ports(self.network))
+        if asked != ours and not ports.is_free(asked):
             raise PortTaken(f"UDP port {asked} is in use")
         return asked
-
-
-def _is_new(me: Membership, before: Membership | None) -> bool:
-    return before is None or me.identity.public != before.identity.public
 
 
 def _given(wishes: Wishes) -> dict[str, Any]:

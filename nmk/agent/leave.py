@@ -38,15 +38,13 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     """
     with machine_lock(run):
         me = _load(network, run, say, force=force)
-        is_told = me.phase != "deleted" and not run.dry
-        if is_told:
-            # The number is used up on disk before it is sent, and a report follows where the
-            # machine stays: else a leave that was held back would still be taken in later.
-            me = replace(me, seq=me.seq + 1, reported=None)
+        me = me if run.dry else _used_up(me)
+        told = [m for m in (me.successor, me) if m and m.phase != "deleted" and not run.dry]
+        if told:
             with suppress(StateUnwritable):  # a disk that is full keeps nobody in the network
                 state.save(me)
-    if is_told:
-        _tell_controller(me, say, force=force)
+    for member in told:
+        _tell_controller(member, say, force=force)
     with machine_lock(run, RETURN_SECONDS):
         if me.urls and not run.dry:  # a state that cannot be read has none
             me = still_there(me)
@@ -65,6 +63,15 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
     if isinstance(stays, ToolMissing):
         raise stays
+
+
+def _used_up(me: Membership) -> Membership:
+    """With the next number used up, on disk before it is sent, and a report to follow.
+
+    Else a leave that was held back would still be taken in where the machine stays.
+    """
+    me = replace(me, successor=me.successor and _used_up(me.successor))
+    return me if me.phase == "deleted" else replace(me, seq=me.seq + 1, reported=None)
 
 
 def leave_lost(network: str, run: Runner, say: Say) -> None:

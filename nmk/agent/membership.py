@@ -86,7 +86,8 @@ class Membership:
     `problems`: what of the view could not be applied; `health`: how check-ins went when that was
     written down last. `as_read`: what the owner's files of settings, and the environment, held
     when each could be read last, by their names; None where that was never noted. `copies`:
-    addresses of machines with this identity, if there are several.
+    addresses of machines with this identity, if there are several. `successor`: the new node that
+    the machine is about to be in its place; it stays what it is until that one is in.
     """
 
     network: str
@@ -113,6 +114,7 @@ class Membership:
     health: CheckInHealth = UNKNOWN
     copies: tuple[str, ...] = ()
     as_read: Mapping[str, Mapping[str, int | str]] | None = None
+    successor: Membership | None = None
 
     @property
     def id(self) -> str:
@@ -162,48 +164,50 @@ def parse_seq(value: object, ours: int) -> int:
 
 def encode(me: Membership) -> bytes:
     """The membership as its file holds it."""
+    return json.dumps(_state_json(me), separators=(",", ":")).encode()
+
+
+def _state_json(me: Membership) -> Json:
     known = me.known
-    return json.dumps(
-        {
-            "version": VERSION,
-            "network": me.network,
-            "remote_name": me.remote_name,
-            "order": me.order,
-            "phase": me.phase,
-            "down": me.down,
-            "urls": me.urls,
-            "controller_key": _b64(me.controller_key),
-            "identity": _b64(me.identity.secret),
-            "private_key": me.private_key,
-            "interface": me.interface,
-            "listen_port": me.listen_port,
-            "wishes": {
-                "name": me.wishes.name,
-                "address": me.wishes.address,
-                "endpoint": me.wishes.endpoint,
-                "listen_port": me.wishes.listen_port,
-                "settings": dict(me.wishes.settings),
-            },
-            "ranges": me.ranges,
-            "seq": me.seq,
-            "reported": facts_json(me.reported) if me.reported else None,
-            "endpoints": dict(me.endpoints),
-            "preshared": dict(me.preshared),
-            "laid": sorted(me.laid),
-            "found": dict(me.found),
-            "problems": problems_json(me.problems),
-            "health": health_json(me.health),
-            "copies": me.copies,
-            "as_read": me.as_read,
-            "known": known
-            and {
-                "epoch": known.epoch.hex(),
-                "at": [known.revision, known.commit_id],
-                "view": view_json(known.view, me.remote_name),
-            },
+    return {
+        "version": VERSION,
+        "network": me.network,
+        "remote_name": me.remote_name,
+        "order": me.order,
+        "phase": me.phase,
+        "down": me.down,
+        "urls": me.urls,
+        "controller_key": _b64(me.controller_key),
+        "identity": _b64(me.identity.secret),
+        "private_key": me.private_key,
+        "interface": me.interface,
+        "listen_port": me.listen_port,
+        "wishes": {
+            "name": me.wishes.name,
+            "address": me.wishes.address,
+            "endpoint": me.wishes.endpoint,
+            "listen_port": me.wishes.listen_port,
+            "settings": dict(me.wishes.settings),
         },
-        separators=(",", ":"),
-    ).encode()
+        "ranges": me.ranges,
+        "seq": me.seq,
+        "reported": facts_json(me.reported) if me.reported else None,
+        "endpoints": dict(me.endpoints),
+        "preshared": dict(me.preshared),
+        "laid": sorted(me.laid),
+        "found": dict(me.found),
+        "problems": problems_json(me.problems),
+        "health": health_json(me.health),
+        "copies": me.copies,
+        "as_read": me.as_read,
+        "known": known
+        and {
+            "epoch": known.epoch.hex(),
+            "at": [known.revision, known.commit_id],
+            "view": view_json(known.view, me.remote_name),
+        },
+        "successor": me.successor and _state_json(me.successor),
+    }
 
 
 def decode(raw: bytes, network: str, where: str) -> Membership:
@@ -254,6 +258,7 @@ def _parse(data: Json, network: str) -> Membership:
         health=parse_health(data["health"]) if "health" in data else UNKNOWN,
         copies=tuple(str(parse_address(a)) for a in data.get("copies", ())),
         as_read=_parse_as_read(data.get("as_read")),
+        successor=_parse(data["successor"], network) if data.get("successor") else None,
     )
     if not me.urls:
         raise BadInput("it names no controller")

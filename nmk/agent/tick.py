@@ -244,7 +244,7 @@ def _member(network: str, run: Runner) -> Membership:
         make_so(me, run, RESTORE)
         raise NodeDeleted(
             f"this machine's node in {network} was deleted on the controller",
-            f"nmk leave -n {network}, then join again with a new token",
+            f"nmk join -, with a new token; or nmk leave -n {network}",
         )
     return me
 

@@ -30,7 +30,10 @@ GATEWAY = replace(
     },
 )
 WRITTEN = encode(JOINED)
-SINCE_0_1_0 = {"ranges", "problems", "health", "as_read", "copies", "preshared", "laid", "found"}
+SINCE_0_1_0 = {
+    *("ranges", "problems", "health", "as_read", "copies", "preshared", "laid", "found"),
+    "successor",
+}
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,9 @@ def test_a_deleted_node(mesh: Mesh, anna: Host, bert: Host) -> None:
     first = failure(cleo, "checkin")
     assert first.exit_code == 1
     assert "deleted" in first.message
-    assert first.hint == "nmk leave, then join again with a new token"
+    assert first.hint == "nmk join -, with a new token; or nmk leave"
     assert not has_interface(cleo)
-    again = "nmk leave -n home, then join again with a new token"
+    again = "nmk join -, with a new token; or nmk leave -n home"
     assert failure(cleo, "checkin") == Failure(1, f"home: {DELETED}", again)
     assert failure(cleo, "up")[:2] == (1, DELETED)
     assert "deleted on the controller; nmk leave" in cleo.run("nmk", "status").stdout

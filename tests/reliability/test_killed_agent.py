@@ -110,6 +110,55 @@ def test_join_that_nobody_repeats(mesh: Mesh, host: Host, full: bool, stopped: S
     stopped(subject.sweep(full=full))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="deleted"),
+        pytest.param(("--new-identity",), id="well", marks=pytest.mark.full),
+    ],
+)
+def test_join_behind_a_kill_switch(
+    mesh: Mesh, host: Host, full: bool, stopped: Stopped, options: tuple[str, ...]
+) -> None:
+    """Of a node that was deleted, or shall be a new one: whatever ends it the switch is shut."""
+    mesh.admin("gateway", "add", "-n", "home", "other", "exit")
+
+    def assert_shut() -> None:
+        there = host.run("nft", "list", "table", "inet", "nmk-home").stdout
+        assert "chain kill-output" in there
+
+    def prepare() -> str:
+        mesh.join(host)
+        host.run("nmk", "set", "exit-node=other", "kill-switch=on")
+        if not options:
+            mesh.admin("node", "delete", "-n", "home", "anna", "--yes")
+            host.run("nmk", "checkin", check=False)
+        return mesh.token("--uses", "1")
+
+    def check(token: str) -> None:
+        assert_shut()
+        before = state(host)
+        host.run("nmk", "checkin", check=False)
+        assert_shut()
+        begun = before["successor"]
+        if begun or before["phase"] == "deleted":
+            host.run("nmk", "join", "-", *options, input=token)
+        assert state(host)["identity"] == (begun or state(host))["identity"]
+        assert_shut()
+        assert len(mesh.nodes()) <= (3 if options else 2)
+        host.run("nmk", "checkin")
+        assert "[#]" not in host.run("nmk", "checkin", "--verbose").stderr
+        host.run("nmk", "leave")
+        for name in mesh.nodes().keys() - {"other"}:  # the old one, of which nobody was told
+            assert options
+            mesh.admin("node", "delete", "-n", "home", name, "--yes")
+        assert_no_trace(host)
+
+    subject = Subject(host, ("join", "-", *options), prepare, check)
+    stopped(subject.sweep(full=full))
+    mesh.admin("gateway", "remove", "-n", "home", "other", "exit", "--yes")
+
+
 def test_check_in_with_changes(mesh: Mesh, host: Host, full: bool, stopped: Stopped) -> None:
     mesh.join(host)
     other = mesh.lab.hosts["other"]
