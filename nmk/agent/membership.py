@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -248,7 +249,7 @@ def _parse(data: Json, network: str) -> Membership:
         down=_flag(data["down"]),
         seq=_count(data["seq"], "seq"),
         reported=parse_facts(data["reported"]) if data["reported"] is not None else None,
-        endpoints={parse_key(k): parse_endpoint(e) for k, e in data["endpoints"].items()},
+        endpoints=_parse_endpoints(data["endpoints"]),
         # What follows is not in files of nmk 0.1.0.
         preshared={parse_key(k): parse_key(p) for k, p in data.get("preshared", {}).items()},
         laid=frozenset(kind for kind in get_args(Kind) if kind in data.get("laid", ())),
@@ -286,6 +287,15 @@ def _parse_wishes(data: Json) -> Wishes:
         listen_port=None if port is None else parse_port(port),
         settings=_parse_locals(data.get("settings", {})),
     )
+
+
+def _parse_endpoints(data: Json) -> dict[str, str]:
+    """Those that make sense: one that is forgotten is given to WireGuard once more."""
+    found = {}
+    for key, endpoint in data.items():
+        with suppress(BadInput):
+            found[parse_key(key)] = parse_endpoint(endpoint)
+    return found
 
 
 def _parse_as_read(data: Json | None) -> dict[str, dict[str, int | str]] | None:

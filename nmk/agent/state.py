@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from nmk.agent import history
@@ -125,8 +126,9 @@ def _cure(network: str) -> str:
 
 
 def save(me: Membership) -> None:
-    """Replace the network's file. Raises StateUnwritable."""
+    """Replace the network's file by one that can be read again. Raises StateUnwritable."""
     path, raw = file_of(me.network), encode(me)
+    _check_readable(me, str(path))
     if len(raw) > MOST_BYTES:
         raise StateUnwritable(
             f"{path} would have {len(raw)} bytes, above the bound of {MOST_BYTES}"
@@ -135,6 +137,18 @@ def save(me: Membership) -> None:
         write_private(path, raw)
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _check_readable(me: Membership, where: str) -> None:
+    """Raises StateUnwritable where the file would be damaged.
+
+    The view is left out, as it was read with the same parsers, and what grows with it.
+    """
+    head = replace(me, phase="joining", known=None, endpoints={})
+    try:
+        decode(encode(head), me.network, where)
+    except StateDamaged as error:
+        raise StateUnwritable(f"what is to be written could not be read: {error.message}") from None
 
 
 def remove(network: str) -> None:

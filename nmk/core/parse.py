@@ -11,7 +11,6 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_interface,
     ip_network,
 )
@@ -118,7 +117,7 @@ def parse_port(text: str | int) -> int:
 def parse_address(text: str) -> Address:
     """An IPv4 or IPv6 address without zone, IPv4-mapped ones refused."""
     try:
-        address = ip_address(_as_text(text))
+        address = read_address(_as_text(text))
     except ValueError:
         raise BadInput(f"{quote(text)} is no IP address", "write it like 10.20.0.7") from None
     if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
@@ -126,11 +125,14 @@ def parse_address(text: str) -> Address:
     return address
 
 
-def parse_interface_address(text: str) -> str:
-    """An address with its prefix length, "192.168.1.7/24", in canonical form and without zone."""
+def parse_interface_address(text: str) -> tuple[Address, str]:
+    """An address, and the same with its prefix length, "192.168.1.7/24", in canonical form.
+
+    One with a zone is refused.
+    """
     try:
         host, _, length = _as_text(text).partition("/")
-        address = ip_address(host)
+        address = read_address(host)
         # ip_interface makes a network as well, which costs more than all the rest.
         plain = length.isascii() and length.isdecimal() and str(int(length)) == length
         if plain and int(length) <= address.max_prefixlen:
@@ -138,10 +140,18 @@ def parse_interface_address(text: str) -> str:
         else:
             found = str(ip_interface(text))
     except ValueError:
-        found = ""
+        address, found = IPv4Address(0), ""
     if not found or "%" in found:
         raise BadInput(f"{quote(text)} is no address with a prefix length")
-    return found
+    return address, found
+
+
+def read_address(text: str) -> Address:
+    """As `ip_address`, which tries IPv4 first: that costs more than all the rest of an IPv6 one.
+
+    Raises ValueError.
+    """
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
 
 
 def _as_text(value: object) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
+from nmk.core.endpoints import parse_lan, parse_observed
 from nmk.core.gateways import (
     NO_GATEWAY,
     Gateway,
@@ -22,7 +23,6 @@ from nmk.core.parse import (
     overlap,
     parse_address,
     parse_endpoint,
-    parse_interface_address,
     parse_key,
     parse_label,
     parse_port,
@@ -278,7 +278,7 @@ def _make_view(
         id=_id(me["id"]),
         name=parse_label(me["name"], "node name"),
         addresses=_node_addresses(me["addresses"]),
-        observed=_addresses(me["observed"]),
+        observed=parse_observed(me["observed"][:_MOST_ADDRESSES]),
         peers=peers,
         gateway=parse_gateway(me.get("gateway", {})),
         clients=clients,
@@ -310,8 +310,8 @@ def _parse_peer(key: str, peer: Json) -> Peer:
         key=parse_key(peer["key"]),
         addresses=_node_addresses(peer["addresses"]),
         port=parse_port(peer["port"]),
-        lan=tuple(parse_interface_address(a) for a in peer["lan"][:_MOST_ADDRESSES]),
-        observed=_addresses(peer["observed"]),
+        lan=parse_lan(peer["lan"][:_MOST_ADDRESSES]),
+        observed=parse_observed(peer["observed"][:_MOST_ADDRESSES]),
         static=parse_endpoint(static) if static else None,
         gateway=parse_gateway(peer["gateway"]) if "gateway" in peer else NO_GATEWAY,
     )
@@ -344,10 +344,6 @@ def _id(text: object) -> str:
     ):
         raise BadInput(f"{quote(text)} is no node id")
     return text
-
-
-def _addresses(texts: list[str]) -> tuple[str, ...]:
-    return tuple(str(parse_address(a)) for a in texts[:_MOST_ADDRESSES])
 
 
 def _node_addresses(texts: list[str]) -> tuple[str, ...]:

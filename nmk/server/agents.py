@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import cast
 
 from nmk.core import access_keys, nodes
+from nmk.core.endpoints import is_place
 from nmk.core.mesh import Mesh
 from nmk.core.records import Facts, JoinRequest, Node, Record, node_id
 from nmk.core.view import is_known, pack, pack_view, pack_welcome
@@ -298,7 +299,7 @@ def _id_of(header: Header) -> str:
 def _observe(before: tuple[str, ...], remote: str) -> tuple[str, ...]:
     """The addresses with the one just seen in its family's place, if it leads anywhere."""
     seen = ip_address(remote)
-    if seen.is_loopback or seen.is_link_local:
+    if not is_place(seen):
         return before
     others = [a for a in before if ip_address(a).version != seen.version]
     return tuple(sorted([*others, str(seen)], key=lambda a: ":" in a))

@@ -9,6 +9,7 @@ from typing import Any
 
 from peewee import BigIntegerField, CompositeKey, Model, TextField
 
+from nmk.core.endpoints import parse_lan, parse_observed
 from nmk.core.gateways import gateway_json, parse_gateway
 from nmk.core.nesting import read_json
 from nmk.core.records import AccessKey, ExtClient, Facts, Issue, Network, Node, Record
@@ -191,12 +192,12 @@ def from_row(kind: type[Record], row: Row) -> Record:
     facts = Facts(
         wg_key=values.pop("wg_key"),
         listen_port=values.pop("listen_port"),
-        lan=tuple(read_json(values.pop("lan"))),
+        lan=parse_lan(read_json(values.pop("lan"))),
         interval=values.pop("interval"),
         endpoint=values.pop("pinned"),
         instance=values.pop("instance"),
         protocol=values.pop("protocol"),
     )
-    observed = tuple(read_json(values["observed"]))
+    observed = parse_observed(read_json(values["observed"]))
     gateway = parse_gateway(read_json(values["gateway"]))
     return Node(**{**values, "facts": facts, "observed": observed, "gateway": gateway})

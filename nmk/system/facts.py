@@ -11,6 +11,7 @@ from hashlib import blake2b
 from ipaddress import ip_interface
 from pathlib import Path
 
+from nmk.core.endpoints import is_place
 from nmk.core.text import plain
 from nmk.errors import NotRoot
 from nmk.system.addresses import all_addresses
@@ -118,7 +119,7 @@ def _addresses(leave_out: Iterable[str]) -> Iterator[tuple[str, str]]:
     except OSError:  # such as in a sandbox that lets nobody talk to the kernel by netlink
         found = _one_by_one()
     for interface, address in found:
-        if interface not in ours and _is_usable(address):
+        if interface not in ours and is_place(ip_interface(address).ip):
             yield interface, address
 
 
@@ -141,17 +142,12 @@ def parse_addresses(entries: Iterable[Mapping[str, str]]) -> list[str]:
         # netmask: "255.255.255.0", or "ffff:ffff:ffff:ffff::/64"
         mask = entry.get("netmask", "").rpartition("/")[2]
         try:
-            address = str(ip_interface(f"{entry.get('addr', '').partition('%')[0]}/{mask}"))
+            address = ip_interface(f"{entry.get('addr', '').partition('%')[0]}/{mask}")
         except ValueError:
             continue  # such as a peer's address without a mask
-        if _is_usable(address):
-            found.append(address)
+        if is_place(address.ip):
+            found.append(str(address))
     return found
-
-
-def _is_usable(text: str) -> bool:
-    address = ip_interface(text)
-    return not (address.is_loopback or address.is_link_local or address.is_multicast)
 
 
 def is_outward(interface: Path) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 
 from nmk.core import traffic as traffic_text
 from nmk.core.check_in_health import LONGEST_TOLD
+from nmk.core.endpoints import parse_lan
 from nmk.core.parse import (
     parse_endpoint,
     parse_int,
-    parse_interface_address,
     parse_key,
     parse_port,
     quote,
@@ -207,7 +207,7 @@ def parse_facts(data: object) -> Facts:
     return Facts(
         wg_key=parse_key(_text(data, "wg_key")),
         listen_port=parse_port(_number(data.get("listen_port"), "port")),
-        lan=tuple(parse_interface_address(a) for a in lan),
+        lan=parse_lan(lan),
         interval=NETWORK_SETTINGS["interval"].parse(_number(data.get("interval"), "interval")),
         endpoint=parse_endpoint(pinned) if pinned else None,
         instance=_text(data, "instance"),

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import pytest
+from ipaddress import ip_address
 
-from nmk.core.endpoints import choose_endpoint
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmk.core.endpoints import choose_endpoint, is_place
+from nmk.core.parse import Address, parse_endpoint
 
 OURS = ["192.168.1.2/24"]
 PUBLIC = ["203.0.113.1"]
@@ -94,3 +99,50 @@ def test_the_endpoint_for_a_peer(
     chosen: tuple[str, str] | None,
 ) -> None:
     assert choose(*mine, *theirs) == chosen, case
+
+
+SAID = st.lists(
+    st.builds("{}/{}".format, st.ip_addresses(), st.integers(0, 32))
+    | st.sampled_from(["224.0.0.5/24", "0.0.0.0/0", "::ffff:10.0.0.1/32", "fe80::1/10", "::1/0"]),
+    max_size=4,
+)
+
+
+@given(SAID, SAID, SAID, SAID, st.sampled_from(["", "198.51.100.7:1"]))
+def test_what_is_chosen_is_an_endpoint(
+    mine: list[str], my_seen: list[str], lan: list[str], seen: list[str], static: str
+) -> None:
+    """Whatever a machine says of itself: it is written where it has to be read again."""
+    hosts, my_hosts = ([text.partition("/")[0] for text in texts] for texts in (seen, my_seen))
+    chosen = choose(mine, my_hosts, lan, hosts, static)
+    assert chosen is None or parse_endpoint(chosen[1]) == chosen[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("0.0.0.0", "0.255.255.255"),
+        ("127.0.0.0", "127.255.255.255"),
+        ("169.254.0.0", "169.254.255.255"),
+        ("224.0.0.0", "239.255.255.255"),
+        ("255.255.255.255", "255.255.255.255"),
+        ("::", "::ffff:ffff"),
+        ("::ffff:0:0", "::ffff:ffff:ffff"),
+        ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ],
+)
+def test_what_is_no_place(first: str, last: str) -> None:
+    low, high = ip_address(first), ip_address(last)
+    assert not is_place(low)
+    assert not is_place(high)
+    beside = [low - 1] if int(low) else []
+    beside += [high + 1] if int(high) != 2**high.max_prefixlen - 1 else []
+    assert all(is_place(address) for address in beside)
+
+
+@given(st.ip_addresses())
+def test_a_place_is_unicast_and_of_more_than_one_link(address: Address) -> None:
+    odd = address.is_unspecified or address.is_multicast or address.is_loopback
+    assert not (is_place(address) and (odd or address.is_link_local))
+    assert is_place(address) or odd or not address.is_global or address.is_reserved

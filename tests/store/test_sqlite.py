@@ -118,3 +118,20 @@ def test_a_row_is_written_over_by_the_next_revision(store: Store) -> None:
     store.commit([Commit("home", 2, "two", NOW, "test", "[]")], [moved])
     assert [r for r in store.records_since("home", 0) if isinstance(r, Node)] == [moved]
     assert store.records_since("home", 1) == [moved]
+
+
+def test_a_stored_address_that_no_machine_can_have_is_left_out(store: Store) -> None:
+    odd = ("224.0.0.5", "0.0.0.0", "::ffff:10.0.0.1", "fe80::1")
+    node = made_node(
+        1,
+        facts=made_facts(1, lan=[*(f"{a}/24" for a in odd), "192.168.1.7/24"]),
+        observed=("0.0.0.0", "198.51.100.7"),
+        revision=1,
+    )
+    store.commit(
+        [Commit("home", 1, "one", NOW, "test", "[]")],
+        [Network("home", "10.20.0.0/24", None, revision=1), node],
+    )
+    [read] = [r for r in store.records_since("home", 0) if isinstance(r, Node)]
+    assert read.facts.lan == ("192.168.1.7/24",)
+    assert read.observed == ("198.51.100.7",)
