@@ -174,7 +174,7 @@ def test_without_nft_a_gateway_forwards_nothing_and_follows_others(place: Dual) 
     assert nmk(other, "checkin").returncode == 0
 
 
-def test_a_settings_file_that_cannot_be_read_stops_nothing_else(place: Dual) -> None:
+def test_a_settings_file_or_a_variable_that_cannot_be_read_stops_nothing_else(place: Dual) -> None:
     host, file = place.machine("muddled"), "/etc/nmk/dual.toml"
     host.write(file, "mtu = 1333\n")
     assert nmk(host, "join", place.token()).returncode == 0
@@ -191,6 +191,14 @@ def test_a_settings_file_that_cannot_be_read_stops_nothing_else(place: Dual) -> 
     host.run("rmdir", file)
     assert nmk(host, "checkin").returncode == 0
     assert host.read("/sys/class/net/nmk-dual/mtu") == "1420\n"
+    assert problems(host) == []
+
+    place.admin("network", "set", "dual", "keepalive=45")
+    done = nmk(host, "checkin", NMK_MTU="abc")
+    assert (done.returncode, done.stderr.count("NMK_MTU: 'abc' cannot be the mtu")) == (2, 1)
+    assert problems(host) == ["bad-input"]
+    assert status(host)["check_in"]["revision"] == status(host)["check_in"]["newest"]
+    assert nmk(host, "checkin").returncode == 0
     assert problems(host) == []
 
 

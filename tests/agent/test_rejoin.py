@@ -150,6 +150,18 @@ def test_a_name_that_another_network_has_here_is_no_join_to_that(place: Exits) -
         assert state_of(host) == before
 
 
+def test_a_dry_join_where_the_machine_is_in_already_changes_nothing(place: Exits) -> None:
+    host = place.member("same")
+    before, key = state_of(host), key_of(host)
+    for is_deleted in (False, True):
+        if is_deleted:
+            place.admin("node", "delete", "-n", "home", "same", "--yes")
+        for options in ((), ("--new-identity",)):
+            done = nmk(host, "join", "-", "--dry-run", *options, stdin=place.token())
+            assert done.returncode == 0, done.stderr
+            assert (state_of(host), key_of(host)) == (before, key)
+
+
 def token_of(me: Membership) -> Token:
     return Token(me.urls, me.controller_key, me.remote_name, "k", b"s" * 32)
 
