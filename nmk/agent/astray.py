@@ -13,12 +13,17 @@ from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING
 from nmk.core.problems import Problem, printable
 from nmk.core.routes import Routing
+from nmk.core.tunnel import MARK
 from nmk.system import routes
-from nmk.system.culprit import who_leads
+from nmk.system.culprit import defaults_into, who_leads
+from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
 
 _MOST_PARTS = 4  # of ranges, as below
 _MOST_RANGES = 8  # that the kernel is asked about; one process each
+
+# One in each half of the internet, as some VPNs lead it by halves; no packet is sent there.
+OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 
 
 def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
@@ -46,9 +51,9 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
     asked |= dict([*samples_in(parts, view.cidrs, nodes).items()][:_MOST_PARTS])
     theirs = [p for p in parts if ip_network(p) not in nearer]
     asked |= dict([*samples_in(theirs, led, ()).items()][:_MOST_PARTS])
-    found = []
+    found = _no_uplink(me, routing, run)
     for address, what in asked.items():
-        by = routes.leaves_by(run, address)
+        by = leaves_by(run, address)
         if by != me.interface:
             reason = f"packets to {what} leave by {by or 'no way'}, not by {me.interface}"
             hint = f"ip route get {address}; ip rule: end what leads there, another VPN"
@@ -56,6 +61,27 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
                 reason = f"{reason}: {culprit.what}"
                 hint = f"{culprit.remove}, or end what lays it, another VPN"
             found.append(Problem("led-elsewhere", printable(reason), printable(hint)))
+    return found
+
+
+def _no_uplink(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
+    """A default route that would lead the tunnel's own packets into the tunnel, or none at all.
+
+    That none is there is said of who sends everything to an exit node.
+    """
+    found = [
+        Problem(
+            "led-elsewhere",
+            printable(f"the main table's default route leads into {me.interface}: {one.what}"),
+            printable(f"{one.remove}; then one by the router: ip route add default via ROUTER"),
+        )
+        for one in defaults_into(run, me.interface)
+    ]
+    outside = [address for pair in OUTSIDE.values() for address in pair]
+    if not found and routing.exit and not any(leaves_by(run, a, MARK) for a in outside):
+        reason = "the main table has no default route: the tunnel itself gets to the LANs alone"
+        hint = "ip route add default via ROUTER dev INTERFACE, or start the DHCP client again"
+        found.append(Problem("no-uplink", reason, hint))
     return found
 
 

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import Any, Literal
 
 from nmk.agent import kill_switch, state, surroundings
-from nmk.agent.astray import other_parts
+from nmk.agent.astray import OUTSIDE, other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
@@ -25,8 +25,6 @@ from nmk.system.culprit import foreign_routes, who_leads
 from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
 
-# One in each half of the internet, as some VPNs lead it by halves; no packet is sent there.
-_OUTSIDE = {4: ("1.0.0.1", "198.18.0.1"), 6: ("2600::1", "3fff::1")}
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
@@ -153,7 +151,7 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     if out.node is None:
         return out
     leaves, past = [], []
-    for family, outside in _OUTSIDE.items():
+    for family, outside in OUTSIDE.items():
         by = {address: leaves_by(run, address) for address in outside}
         names = tuple(dict.fromkeys(name for name in by.values() if name))
         leaves.append(Leaves(family, names, leaves_by(run, outside[0], MARK)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from nmk.core.links import CLOUDS, LAN_RANGES, LINKS, WIDEST_LAN, is_lan
@@ -25,14 +25,24 @@ MAIN_PRIORITY = 32_766  # the kernel's own rule for the main table
 class RouteTable:
     """A network's own routing table, as it should be or as it is.
 
-    `led`: ranges that lead into the interface; `rules`: the lines of `ip rule`, with their family.
+    `led`: ranges that lead into the interface; `rules`: the lines of `ip rule`, with their family;
+    `shut`: whether the table behind the rule `closed` for IPv4 has its route; `is_wide`: whether no
+    route has a narrower scope than `_SCOPE`, as up to nmk 0.2.0.
     """
 
     led: frozenset[str] = frozenset()
     rules: frozenset[tuple[int, str]] = frozenset()
+    shut: bool = False
+    is_wide: bool = True
 
 
 NO_TABLE = RouteTable()
+
+# Before the kernel takes a route by a router, it looks for the router by all rules, unmarked, but
+# only among routes of the scope `link` (fib_check_nh in net/ipv4/fib_semantics.c). Of a wider scope
+# ours are not among them, and it finds the router in the main table, whatever its address is. IPv6
+# knows no scopes: there it looks into the new route's own table first (net/ipv6/route.c).
+_SCOPE = "scope global"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +52,26 @@ class Rules:
     `lan`: what the main table knows but for its default route goes first, or, where a network has
     an exit node, `lans`: what of it LANs have, with their families; then `ranges`: what our
     table knows but for its default route. After the ranges of all networks, everything else by the
-    exit node (`everything`), or nowhere (`nothing`, and `closed` while there is no interface).
-    `links`, with their families, before the ranges: what is never led into the tunnel, whoever
-    says that it is behind him, goes on to the main table.
+    exit node (`everything`), or nowhere (`closed`: of a family that the network has not, and while
+    there is no interface). `links`, with their families, before the ranges: what is never led into
+    the tunnel, whoever says that it is behind him, goes on to the main table. `former`: those that
+    no network gets any more.
     """
 
     lan: str
     ranges: str
     everything: str
-    nothing: str
-    closed: str
+    closed: frozenset[tuple[int, str]]
     links: frozenset[tuple[int, str]]
     lans: frozenset[tuple[int, str]]
+    former: frozenset[tuple[int, str]]
 
     @property
     def all(self) -> frozenset[tuple[int, str]]:
         """Each rule with each family that it may be of."""
-        both = (self.lan, self.ranges, self.everything, self.nothing, self.closed)
+        both = (self.lan, self.ranges, self.everything)
         found = frozenset((family, rule) for family in (4, 6) for rule in both)
-        return self.links | self.lans | found
+        return self.closed | self.links | self.lans | self.former | found
 
 
 def table_of(order: int) -> int:
@@ -68,22 +79,38 @@ def table_of(order: int) -> int:
     return _TABLES + 1 + order
 
 
+def shut_table_of(order: int) -> int:
+    """The number of the routing table that leads nowhere, for IPv4."""
+    return table_of(order) + _MOST_ORDERS
+
+
 def rules_of(order: int) -> Rules:
     """The rules of the network with this order on the machine."""
-    first, last = _PRIORITIES + 2 * order, _EXITS + order
+    first, last, closed = _PRIORITIES + 2 * order, _EXITS + order, _CLOSED + order
     unmarked = f"not fwmark {MARK:#x}"
+    nowhere = f"{unmarked} unreachable"
     ours = f"{unmarked} table {table_of(order)}"
     return Rules(
         lan=f"priority {first} table main suppress_prefixlength 0",
         ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
         everything=f"priority {last} {ours}",
-        nothing=f"priority {last} {unmarked} unreachable",
-        closed=f"priority {_CLOSED + order} {unmarked} unreachable",
+        closed=frozenset(
+            {
+                (4, f"priority {closed} {unmarked} table {shut_table_of(order)}"),
+                (6, f"priority {closed} {nowhere}"),
+            }
+        ),
         links=_passing(first, (*LINKS, *CLOUDS)),
         lans=frozenset(
             (family, f"priority {first} to {c} table main suppress_prefixlength {widest - 1}")
             for family, widest in WIDEST_LAN.items()
             for c in _of(family, LAN_RANGES)
+        ),
+        former=frozenset(
+            {
+                (4, f"priority {closed} {nowhere}"),
+                *((family, f"priority {last} {nowhere}") for family in (4, 6)),
+            }
         ),
     )
 
@@ -126,18 +153,17 @@ def compile_table(
     for cidr in table:
         family: int = ip_network(cidr).version
         wanted |= {(family, rules.ranges), *([] if any_exit else [(family, rules.lan)])}
-        passing = rules.links | rules.lans if any_exit else rules.links
-        wanted |= {rule for rule in passing if rule[0] == family}
+        also = rules.links | rules.lans if any_exit else rules.links
         if cidr in EVERYTHING:
-            leaves = (rules.everything, rules.closed) if family in ours else (rules.nothing,)
-            wanted |= {(family, rule) for rule in leaves}
-    return RouteTable(frozenset(led), frozenset(wanted))
+            also |= rules.closed | ({(family, rules.everything)} if family in ours else set())
+        wanted |= {rule for rule in also if rule[0] == family}
+    return RouteTable(frozenset(led), frozenset(wanted), shut=EVERYTHING[0] in table)
 
 
 def only_ipv4(table: RouteTable) -> RouteTable:
     """What is left of it on a machine that knows no IPv6."""
     rules = frozenset((family, rule) for family, rule in table.rules if family == 4)
-    return RouteTable(frozenset(_of(4, table.led)), rules)
+    return replace(table, led=frozenset(_of(4, table.led)), rules=rules)
 
 
 def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[Command]:
@@ -148,13 +174,18 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
     """
     commands = []
     to = f"dev {interface} table {table_of(order)}"
+    nowhere = f"unreachable default table {shut_table_of(order)}"
+    led = want.led - live.led if live.is_wide else want.led
     for family in (4, 6):
         gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
+        shuts = family == 4 and want.shut != live.shut
         lines = [
-            *(f"route replace {cidr} {to}" for cidr in _of(family, want.led - live.led)),
+            *(f"route replace {cidr} {to} {_SCOPE}" for cidr in _of(family, led)),
+            *([f"route replace {nowhere}"] if shuts and want.shut else ()),
             *(f"rule add {rule}" for rule in new),
             *(f"rule del {rule}" for rule in reversed(gone)),
             *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
+            *([f"route del {nowhere}"] if shuts and live.shut else ()),
         ]
         if lines:
             text = "".join(f"{line}\n" for line in lines)
@@ -164,14 +195,11 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
 
 def describe_table(order: int, want: RouteTable, live: RouteTable) -> list[str]:
     """The differences, a line each."""
-    blocks = [
-        (family, rule)
-        for family, rule in sorted(want.rules - live.rules)
-        if rule == rules_of(order).nothing
-    ]
+    closed = sorted((want.rules - live.rules) & rules_of(order).closed)
+    led = {ip_network(cidr).version for cidr in want.led if cidr in EVERYTHING}
     lines = [
         *(f"route {cidr} into the tunnel" for cidr in sorted(want.led - live.led)),
-        *(f"let no IPv{family} leave" for family, _ in blocks),
+        *(f"let no IPv{family} leave" for family, _ in closed if family not in led),
         *(f"no longer route {cidr} into the tunnel" for cidr in sorted(live.led - want.led)),
     ]
     return lines or ["put the routing rules in place"] * (want != live)

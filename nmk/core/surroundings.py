@@ -85,4 +85,5 @@ def without_exit(order: int, want: RouteTable, live: RouteTable) -> RouteTable:
     return RouteTable(
         (want.led - everything) | (want.led & live.led),
         (want.rules & ranges) | (want.rules & live.rules),
+        shut=want.shut and live.shut,
     )

@@ -12,6 +12,7 @@ from nmk.system.routes import DEFAULTS, NOT_OURS, objects, read_rules, read_tabl
 from nmk.system.runner import Runner
 
 _UNICAST = "unicast"
+_MAIN = 254  # ip-route(8)
 
 
 def who_leads(run: Runner, address: str, order: int, interface: str) -> Culprit | None:
@@ -28,6 +29,17 @@ def who_leads(run: Runner, address: str, order: int, interface: str) -> Culprit 
     others = [r for r in read_rules(run, family) if order_of(render_rule(r)) is None]
     beside = foreign_routes(run, family, order, interface)
     return find_culprit(address, order, winner, beside, [_rule(r) for r in others])
+
+
+def defaults_into(run: Runner, interface: str) -> list[Culprit]:
+    """The default routes of the main table that lead into an interface. Raises ToolMissing."""
+    found = []
+    for family in (4, 6):
+        for route in read_table(run, family, _MAIN):
+            if route.get("dev") == interface and route.get("dst") == "default":
+                text = _route(route, family, "main").text
+                found.append(Culprit(f"route {text}", f"ip -{family} route del {text}"))
+    return found
 
 
 def foreign_routes(run: Runner, family: int, order: int, interface: str) -> list[KernelRoute]:

@@ -11,7 +11,7 @@ from typing import Any
 from nmk.core.nesting import read_json
 from nmk.core.overlap import Place
 from nmk.core.parse import brief
-from nmk.core.route_table import RouteTable, order_of, rules_of, table_of
+from nmk.core.route_table import RouteTable, order_of, rules_of, shut_table_of, table_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -126,14 +126,20 @@ def probe_table(run: Runner, order: int, interface: str) -> RouteTable:
     """
     led: set[str] = set()
     found: set[tuple[int, str]] = set()
+    is_wide = True
     for family in (4, 6):
         for route in read_table(run, family, table_of(order)):
             if route.get("dev") == interface:
                 cidr = route.get("dst", "default")
                 led.add(DEFAULTS[family] if cidr == "default" else str(ip_network(cidr)))
+                is_wide = is_wide and route.get("scope", "global") == "global"
         there = _rule_texts(run, family)
         found |= {rule for rule in rules_of(order).all if rule[0] == family and rule[1] in there}
-    return RouteTable(frozenset(led), frozenset(found))
+    shut = any(
+        (route.get("type"), route.get("dst")) == ("unreachable", "default")
+        for route in read_table(run, 4, shut_table_of(order))
+    )
+    return RouteTable(frozenset(led), frozenset(found), shut, is_wide)
 
 
 def leads_into(run: Runner, number: int, interface: str) -> bool:

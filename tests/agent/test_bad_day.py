@@ -430,7 +430,7 @@ def test_a_route_that_another_program_put_in_our_table_is_not_ours() -> None:
     run.table = [{"dst": "default", "dev": "eth0"}, {"dst": "198.18.7.0/24", "dev": "eth0"}]
     want = Surroundings(table=RouteTable(frozenset({"0.0.0.0/0"})))
     for wish, lines in (
-        (want, ["route replace 0.0.0.0/0 dev nmk-home table 7236972"]),
+        (want, ["route replace 0.0.0.0/0 dev nmk-home table 7236972 scope global"]),
         (NOTHING, []),
     ):
         run.lines = []
@@ -478,10 +478,12 @@ def test_an_exit_node_that_would_cut_the_machine_off_is_left_out(
     me, work = surroundings.begin(me, surroundings.plan(me, want, run), run, tried)
     surroundings.finish(me, work, run, tried)
     is_out = max(uplink, everywhere) == "1"
-    assert "route replace 192.168.7.0/24 dev nmk-home table 7236972" in run.lines
-    assert ("route replace 0.0.0.0/0 dev nmk-home table 7236972" in run.lines) != is_out
+    assert "route replace 192.168.7.0/24 dev nmk-home table 7236972 scope global" in run.lines
+    assert (
+        "route replace 0.0.0.0/0 dev nmk-home table 7236972 scope global" in run.lines
+    ) != is_out
     rules = rules_of(me.order)
-    last = {f"rule add {rule}" for rule in (rules.everything, rules.closed, rules.nothing)}
+    last = {f"rule add {rule}" for _, rule in {(4, rules.everything), *rules.closed}}
     assert last.isdisjoint(run.lines) == is_out
     said = [error for error in tried.errors if "rp_filter is strict" in error.message]
     assert [error.hint for error in said if "eth0.rp_filter=2" in error.hint] == [
@@ -502,7 +504,7 @@ def test_an_exit_node_that_has_cut_the_machine_off_is_taken_out(
     (settings / "all/src_valid_mark").write_text("1\n")
     run.lines = []
     surroundings.lay(me, surroundings.plan(me, want, run), run, tried)
-    assert "route replace ::/0 dev nmk-home table 7236972" in run.lines
+    assert "route replace ::/0 dev nmk-home table 7236972 scope global" in run.lines
 
 
 IDLE: dict[str, dict[str, Any]] = {"down": {"down": True}, "deleted": {"phase": "deleted"}}

@@ -11,12 +11,11 @@ from ipaddress import ip_address, ip_network
 
 from nmk.core.links import CLOUDS, LAN_RANGES, LINKS
 from nmk.core.parse import Address
-from nmk.core.route_table import RouteTable
+from nmk.core.route_table import RouteTable, shut_table_of, table_of
 from nmk.core.tunnel import MARK, Command
 
 TUNNEL, OUT, NOWHERE = "nmk-home", "eth0", "nowhere"
 MAIN = ("192.168.1.0/24", "fd00:1::/64", "0.0.0.0/0", "::/0")  # the main table: all by eth0
-_CLOSED = 31000  # first priority of what closes an exit node's way
 _LAST = 32766  # priority of the main table's own rule
 
 
@@ -27,12 +26,13 @@ class Router:
         self.table = table
         self.led = set(live.led)
         self.rules = set(live.rules)
+        self.shut, self.narrow = live.shut, set() if live.is_wide else set(live.led)
         self.log = [live]
 
     @property
     def now(self) -> RouteTable:
         """What `probe_table` would find."""
-        return RouteTable(frozenset(self.led), frozenset(self.rules))
+        return RouteTable(frozenset(self.led), frozenset(self.rules), self.shut, not self.narrow)
 
     def run(self, command: Command) -> None:
         program, option, *rest = command.argv
@@ -53,12 +53,18 @@ class Router:
                 self.rules.add(rule)
             case ["rule", "del", *words]:
                 self.rules.remove((family, " ".join(words)))
-            case ["route", "replace", cidr, "dev", "nmk-home", "table", number]:
+            case ["route", "replace", cidr, "dev", "nmk-home", "table", number, "scope", "global"]:
                 assert (number, ip_network(cidr).version) == (table, family)
                 self.led.add(cidr)
+                self.narrow.discard(cidr)
             case ["route", "del", cidr, "dev", "nmk-home", "table", number]:
                 assert (number, ip_network(cidr).version) == (table, family)
                 self.led.remove(cidr)
+                self.narrow.discard(cidr)
+            case ["route", ("replace" | "del") as verb, "unreachable", "default", "table", number]:
+                assert (number, family) == (str(_shut(self.table)), 4)
+                assert self.shut == (verb == "del")
+                self.shut = not self.shut
             case _:
                 raise AssertionError(f"no such line: {line}")
 
@@ -76,7 +82,7 @@ def leads(live: RouteTable, table: int, text: str, *, marked: bool = False) -> s
                 return TUNNEL
             case "everything" if found is not None and not marked:
                 return TUNNEL
-            case "nothing" | "closed" if not marked:
+            case ("closed" | "shut") as kind if not marked and (kind == "closed" or live.shut):
                 return NOWHERE
             case "links" if _is_in(address, rule):
                 return OUT
@@ -111,11 +117,16 @@ def kind_of(rule: str, table: int) -> str:
         "lan": ["table", "main", "suppress_prefixlength", "0"],
         "ranges": ["not", "fwmark", mark, "table", number, "suppress_prefixlength", "0"],
         "everything": ["not", "fwmark", mark, "table", number],
-        "nothing": ["not", "fwmark", mark, "unreachable"],
+        "shut": ["not", "fwmark", mark, "table", str(_shut(table))],
+        "closed": ["not", "fwmark", mark, "unreachable"],
     }.items():
         if rule.split(" ")[2:] == words:
-            return "closed" if kind == "nothing" and priority_of(rule) >= _CLOSED else kind
+            return kind
     raise AssertionError(f"no such rule: {rule}")
+
+
+def _shut(table: int) -> int:
+    return shut_table_of(table - table_of(0))
 
 
 def priority_of(rule: str) -> int:

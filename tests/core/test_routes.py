@@ -22,6 +22,7 @@ from nmk.core.route_table import (
     only_ipv4,
     plan_table,
     rules_of,
+    shut_table_of,
     table_of,
 )
 from nmk.core.routes import (
@@ -396,6 +397,20 @@ def passing(*kinds: str, families: Collection[int] = (4, 6)) -> set[tuple[int, s
     return {(family, rule) for family, rule in found if family in families}
 
 
+def test_no_route_of_ours_has_the_scope_that_a_router_is_looked_for_in() -> None:
+    """Nor does a rule end the search: the kernel asks the rules before it takes a new route."""
+    want = table(Routing({}, (LAN, *EVERYTHING), exit="n2"))
+    [four, _] = plan_table(0, "nmk-home", want, NO_TABLE)
+    routes = [line for line in str(four.stdin).splitlines() if line.startswith("route ")]
+    number, shut = table_of(0), shut_table_of(0)
+    assert routes == [
+        f"route replace 0.0.0.0/0 dev nmk-home table {number} scope global",
+        f"route replace {LAN} dev nmk-home table {number} scope global",
+        f"route replace unreachable default table {shut}",
+    ]
+    assert not [rule for family, rule in want.rules if family == 4 and "unreachable" in rule]
+
+
 def test_an_empty_routing_needs_no_table() -> None:
     assert table(Routing({})) == NO_TABLE
     assert plan_table(0, "nmk-home", NO_TABLE, NO_TABLE) == []
@@ -410,32 +425,30 @@ def test_ranges_need_rules_of_their_own_family_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("four", "six", "led", "by_exit", "by_nobody"),
+    ("four", "six", "led", "by_exit"),
     [
-        (True, True, {*EVERYTHING, LAN}, [4, 6], []),
-        (True, False, {"0.0.0.0/0", LAN}, [4], [6]),
-        (False, True, {"::/0", LAN}, [6], [4]),
+        (True, True, {*EVERYTHING, LAN}, [4, 6]),
+        (True, False, {"0.0.0.0/0", LAN}, [4]),
+        (False, True, {"::/0", LAN}, [6]),
     ],
 )
 def test_with_an_exit_node_nothing_leaves_by_a_family_that_the_network_has_not(
-    four: bool, six: bool, led: set[str], by_exit: list[int], by_nobody: list[int]
+    four: bool, six: bool, led: set[str], by_exit: list[int]
 ) -> None:
     found = table(Routing({}, (LAN, *EVERYTHING), exit="n2"), four=four, six=six)
     assert found.led == led
     assert found.rules == (
-        rules("ranges")
-        | passing("links", "lans")
-        | rules("everything", "closed", families=by_exit)
-        | rules("nothing", families=by_nobody)
+        rules("ranges") | passing("links", "lans", "closed") | rules("everything", families=by_exit)
     )
+    assert found.shut
 
 
 def test_a_machine_without_ipv6_has_what_is_left() -> None:
     found = only_ipv4(table(Routing({}, (LAN, SIX, *EVERYTHING), exit="n2")))
     assert found.led == {LAN, "0.0.0.0/0"}
-    kinds = ("ranges", "everything", "closed")
-    passes = passing("links", "lans", families=[4])
-    assert found.rules == rules(*kinds, families=[4]) | passes
+    passes = passing("links", "lans", "closed", families=[4])
+    assert found.rules == rules("ranges", "everything", families=[4]) | passes
+    assert found.shut
     assert only_ipv4(NO_TABLE) == NO_TABLE
 
 
@@ -450,11 +463,12 @@ def test_networks_have_tables_of_their_own_and_ranges_go_before_exits() -> None:
     exits = [priority_of(r.everything) for r in found]
     assert all(lan < own for lan, own in zip(lans, ranges, strict=True))
     assert max(ranges) < min(exits)  # one network's exit takes nothing from another's ranges
-    assert exits == [priority_of(r.nothing) for r in found]
+    assert max(exits) < min(priority_of(rule) for r in found for _, rule in r.closed)
     assert len({*lans, *ranges, *exits}) == 300
+    assert len({n for o in orders for n in (table_of(o), shut_table_of(o))}) == 200
     for order in orders:
         own = rules_of(order)
-        kinds = ("lan", "ranges", "everything", "nothing", "closed")
+        kinds = ("lan", "ranges", "everything")
         assert all(kind_of(getattr(own, kind), table_of(order)) == kind for kind in kinds)
         assert {kind_of(rule, table_of(order)) for _, rule in own.links} == {"links"}
 
@@ -464,7 +478,9 @@ def states(draw: st.DrawFn) -> RouteTable:
     """Any state of the network with order 3, also what is left of a run that was cut short."""
     cidrs = st.sampled_from([LAN, OFFICE, SIX, "10.9.7.1/32", "fd00:8::1/128", *EVERYTHING])
     found = st.sampled_from(sorted(rules_of(3).all))
-    return RouteTable(draw(st.frozensets(cidrs)), draw(st.frozensets(found)))
+    shut, is_wide = draw(st.booleans()), draw(st.booleans())
+    led = draw(st.frozensets(cidrs))
+    return RouteTable(led, draw(st.frozensets(found)), shut, is_wide or not led)
 
 
 def tables_of(four: bool, six: bool) -> st.SearchStrategy[RouteTable]:
@@ -482,6 +498,7 @@ def tables_of(four: bool, six: bool) -> st.SearchStrategy[RouteTable]:
     )
 
 
+wishes_of_any = states().map(lambda state: replace(state, is_wide=True))
 families = st.sampled_from([(True, True), (True, False), (False, True)])
 tables = families.flatmap(lambda f: tables_of(*f))
 pairs = families.flatmap(lambda f: st.tuples(tables_of(*f), tables_of(*f)))
@@ -497,7 +514,7 @@ def walk(want: RouteTable, live: RouteTable) -> Router:
     return router
 
 
-@given(states() | tables, states() | tables)
+@given(states() | tables, wishes_of_any | tables)
 def test_a_plan_leads_from_any_state_to_the_one_that_is_wanted(
     live: RouteTable, want: RouteTable
 ) -> None:
@@ -596,7 +613,7 @@ def test_what_is_led_before_and_after_is_led_all_the_while(
         assert {leads(state, number, text) for state in steps} == {OUT}
 
 
-@given(states(), states())
+@given(states(), wishes_of_any)
 def test_rules_come_after_the_routes_and_go_before_them(live: RouteTable, want: RouteTable) -> None:
     for state in walk(want, live).log:
         assert led(want, state.rules - live.rules) <= state.led
@@ -611,7 +628,7 @@ def led(found: RouteTable, rules: Collection[tuple[int, str]]) -> set[str]:
 
 def leaves(found: RouteTable) -> bool:
     """Whether everything goes by an exit node."""
-    return bool(found.rules & rules("everything", "nothing", order=3))
+    return bool(found.rules & rules_of(3).closed)
 
 
 def test_a_person_is_told_of_each_route() -> None:

@@ -182,6 +182,47 @@ def test_a_lan_that_claims_the_internet_gets_nothing_of_it(trip: Trip, switch: s
             laptop.run("ip", "route", "del", target, "dev", "eth0", check=False)
 
 
+ONE_PACKET = """
+import socket, sys
+asks = (socket.SO_MARK, 0), (socket.SO_BINDTODEVICE, b"eth0"), (socket.SO_DONTROUTE, 1)
+for option, value in asks:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.setsockopt(socket.SOL_SOCKET, option, value)
+        try:
+            found.sendto(b"leak?", (sys.argv[1], 9))
+        except OSError:
+            pass
+"""
+
+
+def test_the_router_of_a_lan_with_public_addresses_is_found_again(trip: Trip) -> None:
+    """Once the uplink has gone and come, as a DHCP client lays its route, and as people do."""
+    vps = trip.mesh.join(trip.mesh.machine("vps"))
+    trip.home.run("nmk", "checkin")
+    router, there = "203.0.113.1", ["ip", "-4", "route", "show", "default"]
+    vps.run("nmk", "set", "exit-node=home", "kill-switch=on")
+    reaches(vps, trip.mesh.address("home"))
+    for device in (["dev", "eth0"], []):
+        vps.run("ip", "link", "set", "eth0", "down")
+        vps.run("ip", "link", "set", "eth0", "up")
+        assert vps.run(*there).stdout == ""
+        [gone] = [p for p in status(vps)["problems"] if p["code"] == "no-uplink"]
+        assert "the main table has no default route" in gone["message"]
+        vps.run("ip", "route", "add", "default", "via", router, *device)
+        assert vps.run(*there).stdout.split()[:5] == ["default", "via", router, "dev", "eth0"]
+    assert status(vps)["problems"] == []
+    with captured(vps, "eth0", f"host {trip.web.address} and udp port 9") as capture:
+        vps.run("python3", "-c", ONE_PACKET, trip.web.address)
+    assert capture.packets == [], "the LAN itself is still shut, whatever a socket asks for"
+    vps.run("ip", "route", "replace", "default", "via", router, "dev", INTERFACE, "onlink")
+    [wrong] = [p for p in status(vps)["problems"] if "default route" in p["message"]]
+    assert f"default via {router} dev {INTERFACE}" in wrong["message"]
+    assert told(vps, "overlap")["level"] == "broken"
+    vps.run(*wrong["hint"].partition(";")[0].split())
+    assert vps.run(*there).stdout == ""
+    vps.run("nmk", "leave")
+
+
 METADATA = ("169.254.169.254", "fd00:ec2::254")  # where a provider's machines ask for their own
 
 

@@ -24,7 +24,7 @@ SOURCE = str(Path(__file__).parents[2])
 PRELUDE = """
 import json, subprocess
 from nmk.core.route_table import (
-    NO_TABLE, RouteTable, describe_table, plan_table, rules_of, table_of
+    NO_TABLE, RouteTable, describe_table, plan_table, rules_of, shut_table_of, table_of
 )
 from nmk.core.tunnel import MARK
 from nmk.errors import NmkError
@@ -56,8 +56,11 @@ def lay(order, want):
 
 def rules(order, *kinds, families=(4, 6)):
     found = rules_of(order)
-    texts = [getattr(found, kind) for kind in kinds]
-    return frozenset((family, text) for family in families for text in texts) or found.all
+    texts = [getattr(found, kind) for kind in kinds if kind != "closed"]
+    return frozenset((family, text) for family in families for text in texts) | (
+        frozenset(r for r in found.closed if r[0] in families) if "closed" in kinds
+        else frozenset() if kinds else found.all
+    )
 
 def show(**values):
     print(json.dumps(values))
@@ -96,7 +99,8 @@ def test_a_table_is_found_as_it_was_laid_from_whatever_there_was(host: Host) -> 
         dice = random.Random(7)
         for _ in range(25):
             led = frozenset(c for c in cidrs if dice.random() < 0.5)
-            want = RouteTable(led, frozenset(r for r in rules(3) if dice.random() < 0.7))
+            few = frozenset(r for r in rules(3) if dice.random() < 0.7)
+            want = RouteTable(led, few, dice.random() < 0.5)
             steps += lay(3, want)
             live = probe(3)
             if live != want or lay(3, want) or describe_table(3, want, live):
@@ -109,6 +113,52 @@ def test_a_table_is_found_as_it_was_laid_from_whatever_there_was(host: Host) -> 
     assert shown["steps"] > 30
     assert shown["gone"]
     assert not shown["left"]
+
+
+def test_a_router_is_found_whatever_its_address_is(host: Host) -> None:
+    """With an exit node, and while its interface is gone; routes of nmk 0.2.0 are laid anew."""
+    shown = run_in(
+        host,
+        """
+        cable("eth0", "203.0.113.5/24")
+        cable("nmk-home", "10.20.0.1/24")
+        led = frozenset({"0.0.0.0/0", "203.0.112.0/20"})
+        four = rules(1, "ranges", "everything", "closed", families=[4])
+        old = [r for r in rules_of(1).former if r[0] == 4]
+        for cidr in led:
+            ip("route", "add", cidr, "dev", "nmk-home", "table", str(table_of(1)))
+        for _, rule in (*(r for r in four if r not in rules_of(1).closed), *old):
+            ip("rule", "add", *rule.split())
+        found = []
+        def attempts():
+            for device in (["dev", "eth0"], []):
+                words = ["route", "add", "default", "via", "203.0.113.1", *device]
+                done = subprocess.run(["ip", *words], capture_output=True, text=True)
+                found.append(done.stderr.strip() or ip("route", "show", "default").split()[4])
+                subprocess.run(["ip", "route", "del", "default"], capture_output=True)
+            found.append(routes.leaves_by(run, "198.51.100.7"))
+            found.append(routes.leaves_by(run, "203.0.113.9"))
+        attempts()
+        was = probe(1).is_wide
+        want = RouteTable(led, four, shut=True)
+        lay(1, want)
+        is_same = probe(1) == want
+        attempts()
+        ip("link", "del", "nmk-home")
+        attempts()
+        left = ip("route", "show", "table", str(shut_table_of(1)))
+        lay(1, NO_TABLE)
+        show(found=found, was=was, is_same=is_same, left=left, none=probe(1) == NO_TABLE)
+        """,
+    )
+    assert not shown["was"]
+    assert shown["is_same"]
+    before, laid, gone = (shown["found"][n : n + 4] for n in (0, 4, 8))
+    assert before[0].endswith("Nexthop has invalid gateway.") or before[1] == "nmk-home"
+    assert laid == ["eth0", "eth0", "nmk-home", "nmk-home"]
+    assert gone == ["eth0", "eth0", None, None]
+    assert shown["left"].startswith("unreachable default")
+    assert shown["none"]
 
 
 def test_each_network_sees_its_own_table_and_rules(host: Host) -> None:
@@ -147,7 +197,7 @@ def test_packets_go_where_the_table_leads_and_marked_ones_and_the_lan_do_not(hos
         usual = rules(0, "lan", "ranges")
         lay(0, RouteTable(frozenset({"10.9.0.0/16", "192.0.2.0/24"}), usual))
         seen.append(ways())
-        four, six = rules(0, "everything", families=[4]), rules(0, "nothing", families=[6])
+        four, six = rules(0, "everything", families=[4]), rules(0, "closed", families=[6])
         lay(0, RouteTable(frozenset({"0.0.0.0/0", "10.9.0.0/16"}), usual | four | six))
         seen += [ways(), ways(MARK)]
         lay(0, NO_TABLE)

@@ -21,7 +21,7 @@ cable("eth0", "192.168.1.5/24", "fd00:1::5/64")
 ip("route", "add", "default", "via", "192.168.1.1")
 ip("-6", "route", "add", "default", "via", "fd00:1::9")
 led = frozenset({"0.0.0.0/0", "::/0", "192.168.50.0/24"})
-lay(1, RouteTable(led, rules(1, "lan", "ranges", "everything", "closed")))
+lay(1, RouteTable(led, rules(1, "lan", "ranges", "everything", "closed"), shut=True))
 before = probe(1)
 for line in LINES:
     ip(*line.split())
@@ -126,3 +126,27 @@ def test_what_the_machine_has_from_its_link_or_its_router_is_not_to_be_removed(
 ) -> None:
     found = in_case(host, lines, address)
     assert (found["leaves"], found["what"]) == ("eth0", None)
+
+
+def test_a_default_route_of_the_main_table_into_the_tunnel_is_named(host: Host) -> None:
+    shown = run_in(
+        host,
+        """
+        from nmk.system.culprit import defaults_into
+        cable("nmk-home", "10.77.0.1/24", "fd77::1/64")
+        cable("eth0", "192.168.1.5/24")
+        ip("route", "add", "default", "via", "192.168.1.1")
+        before = defaults_into(run, "nmk-home")
+        ip("route", "add", "default", "via", "203.0.113.1", "dev", "nmk-home", "onlink",
+           "metric", "9")
+        ip("-6", "route", "add", "default", "via", "fd77::9", "dev", "nmk-home")
+        found = defaults_into(run, "nmk-home")
+        for one in found:
+            ip(*one.remove.split()[1:])
+        show(before=before, found=[one.what for one in found], after=defaults_into(run, "nmk-home"))
+        """,
+    )
+    assert (shown["before"], shown["after"]) == ([], [])
+    four, six = shown["found"]
+    assert four == "route default via 203.0.113.1 dev nmk-home metric 9"
+    assert six.startswith("route default via fd77::9 dev nmk-home")
