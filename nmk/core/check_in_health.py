@@ -17,7 +17,7 @@ from nmk.core.problems import (
 )
 from nmk.errors import BadInput
 
-LONGEST_TOLD = 4096  # characters; a check-in has room for 16 KiB
+LONGEST_TOLD = 4096  # bytes; a check-in has room for 16 KiB
 _HIGHEST = 2**53
 
 
@@ -89,7 +89,7 @@ def tell_health(health: CheckInHealth, now: float) -> str:
             separators=(",", ":"),
             ensure_ascii=False,
         )
-        if len(text) <= LONGEST_TOLD:
+        if len(text.encode(errors="replace")) <= LONGEST_TOLD:
             return text
         problems = problems[:-1]
 

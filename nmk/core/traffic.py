@@ -15,8 +15,8 @@ from nmk.core.health import Counters, is_session
 from nmk.core.parse import parse_endpoint, parse_int
 from nmk.errors import BadInput
 
-LONGEST = 400  # characters; with the rest of a check-in below what would be deflated
-LONGEST_OF_CLIENTS = 128 * 1024  # characters, about 1,500 clients that are in touch
+LONGEST = 400  # bytes, all ASCII; with the rest of a check-in below what would be deflated
+LONGEST_OF_CLIENTS = 128 * 1024  # bytes, all ASCII, about 1,500 clients that are in touch
 MOST_BUSIEST = 8
 _HIGHEST = 2**64
 _NEVER = "-"

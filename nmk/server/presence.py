@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Iterable, Mapping
+from hashlib import blake2b
 from math import inf
 from typing import Any, Literal, NamedTuple
 
 from nmk.core.records import node_id
+from nmk.server.told import Told
 from nmk.wire.messages import CheckIn
 
 HEALTHY_INTERVALS = 2.5  # one missed check-in is nothing
@@ -19,6 +21,10 @@ LATE_INTERVALS = 10
 MOST_STRANGERS = 100  # that are remembered; anybody can be one
 STRANGER_SECONDS = 3600  # that one is shown for
 NOTED_SECONDS = 60  # how old what another controller has written down may be when it is read here
+MOST_HEALTH = 32 << 20  # bytes of all nodes together; 2 KiB of each, where there are 16,384
+MOST_TRAFFIC = 12 << 20
+MOST_CALLERS = 16 << 20
+MOST_SERVES = 6 << 20
 _KEPT_INSTANCES = 8
 
 NodeState = Literal["healthy", "late", "lost", "unheard", "doubled"]
@@ -55,16 +61,16 @@ class Presence:
         self._heard: dict[str, float] = {}
         self._elsewhere: dict[str, float] = {}
         self._unsaved: dict[str, int] = {}
-        self._instances: dict[str, dict[str, str]] = {}
+        self._instances: dict[str, dict[bytes, str]] = {}
         self._doubled: dict[str, float] = {}
-        self._traffic: dict[str, tuple[float, str]] = {}
-        self._callers: dict[str, tuple[float, str]] = {}
-        self._serves: dict[str, str] = {}
-        self._health: dict[str, tuple[float, str]] = {}
+        self._traffic = Told(MOST_TRAFFIC)
+        self._callers = Told(MOST_CALLERS)
+        self._serves = Told(MOST_SERVES)
+        self._health = Told(MOST_HEALTH)
         self._revisions: dict[str, int] = {}
         self._strangers: dict[tuple[str, str], Stranger] = {}
         self._strangers_lock = threading.Lock()
-        self._memories: tuple[dict[str, Any], ...] = (
+        self._memories: tuple[dict[str, Any] | Told, ...] = (
             self._last_seen,
             self._heard,
             self._elsewhere,
@@ -83,10 +89,7 @@ class Presence:
         self.hear(identity, message.traffic, callers, message.serves)
         if message.revision > self._revisions.get(identity, -1):  # a recording tells of the past
             self._revisions[identity] = message.revision
-        if message.health:
-            self._health[identity] = (self._wall(), message.health)
-        else:
-            self._health.pop(identity, None)
+        self._health.put(identity, self._wall(), message.health)
 
     def hear_stranger(self, network: str, identity: str, remote: str) -> None:
         """A check-in of an identity that is no node of a network of ours, and none that was."""
@@ -117,13 +120,10 @@ class Presence:
         self._heard[identity] = now
         self._unsaved[identity] = int(self._wall())
         if traffic:
-            self._traffic[identity] = (now, traffic)
+            self._traffic.put(identity, now, traffic)
         if callers:
-            self._callers[identity] = (now, callers)
-        if serves:
-            self._serves[identity] = serves
-        else:
-            self._serves.pop(identity, None)
+            self._callers.put(identity, now, callers)
+        self._serves.put(identity, now, serves)
 
     def hear_instance(self, identity: str, before: Sighting, now: Sighting) -> None:
         """A report came from another instance than the one before.
@@ -132,11 +132,11 @@ class Presence:
         on two machines.
         """
         seen = dict(self._instances.get(identity, {}))
-        if now.instance in seen:
+        if _mark(now.instance) in seen:
             self._doubled[identity] = self._monotonic()
         for instance, address in (before, now):
-            seen.pop(instance, None)
-            seen[instance] = address
+            seen.pop(_mark(instance), None)
+            seen[_mark(instance)] = address
         self._instances[identity] = dict(list(seen.items())[-_KEPT_INSTANCES:])
 
     def copies(self, identity: str, interval: int) -> list[str]:
@@ -163,7 +163,7 @@ class Presence:
 
     def serves(self, identity: str) -> str:
         """What a gateway said last of its roles; "" where it said nothing."""
-        return self._serves.get(identity, "")
+        return (self._serves.get(identity) or (0.0, ""))[1]
 
     def health(self, identity: str) -> tuple[float, str] | None:
         """What the last check-in said of those before it, and when that was; None for nothing."""
@@ -225,3 +225,8 @@ class Presence:
     def put_back(self, taken: Mapping[str, int]) -> None:
         """What could not be written down after all."""
         self._unsaved = {**taken, **self._unsaved}
+
+
+def _mark(instance: str) -> bytes:
+    """What is kept of an instance, however long: enough to know it again."""
+    return blake2b(instance.encode(), digest_size=8).digest()

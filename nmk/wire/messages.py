@@ -46,7 +46,7 @@ from nmk.errors import (
 )
 
 _MOST_ADDRESSES = 64
-_LONGEST_TEXT = 255
+_LONGEST_TEXT = 255  # characters
 _LONGEST_ERROR = 16 * 1024  # bytes
 _HIGHEST_SEQ = 2**53
 _OTHER_VALUE = "give another value for what the message quotes"
@@ -176,9 +176,9 @@ def parse_leave(body: bytes) -> int | None:
 
 
 def _summary(data: dict[str, Any], name: str, longest: int) -> str:
-    """A text that is taken apart when somebody looks."""
+    """A text of so many bytes that is taken apart when somebody looks."""
     text = data.get(name, "")
-    if not isinstance(text, str) or len(text) > longest:
+    if not isinstance(text, str) or len(text.encode(errors="replace")) > longest:
         raise BadInput(f"{quote(text)} cannot be the {name} of a message")
     return text
 
@@ -210,7 +210,7 @@ def parse_facts(data: object) -> Facts:
         lan=parse_lan(lan),
         interval=NETWORK_SETTINGS["interval"].parse(_number(data.get("interval"), "interval")),
         endpoint=parse_endpoint(pinned) if pinned else None,
-        instance=_text(data, "instance"),
+        instance=_ascii(data, "instance"),
         protocol=parse_int(_number(data.get("protocol", 1), "protocol"), 1, 1000, "protocol"),
     )
 
@@ -264,6 +264,14 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _text(data: dict[str, Any], name: str) -> str:
     return parse_plain(data.get(name), _LONGEST_TEXT, f"{name} of a message")
+
+
+def _ascii(data: dict[str, Any], name: str) -> str:
+    """A text that is kept of each node: others take four times the memory."""
+    text = _text(data, name)
+    if not text.isascii():
+        raise BadInput(f"{quote(text)} cannot be the {name} of a message")
+    return text
 
 
 def _optional(data: dict[str, Any], name: str) -> str | None:

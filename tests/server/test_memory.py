@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -284,3 +285,37 @@ def test_nonsense_in_the_place_of_health_is_said_to_be_that(presence: Presence) 
     presence.hear_check_in("node", CheckIn(7, "c", health="[" * 4000), has_clients=False)
     [problem] = check_in_json(presence, "node", newest=7)["problems"]
     assert problem["code"] == "bad-input"
+
+
+def test_what_nodes_say_is_bounded_all_together(presence: Presence) -> None:
+    """Of as many as one network may have: a key without an end lets in no more."""
+    wide = "\U0001f600"
+    tracemalloc.start()
+    try:
+        for number in range(16_384):
+            health, traffic = wide * 1000 + str(number), wide * 90 + str(number)
+            said = CheckIn(7, "c", traffic=traffic, serves=wide * 50 + str(number), health=health)
+            presence.hear_check_in(str(number), said, has_clients=False)
+            for life in range(4):
+                before, now = (Sighting("i" * 240 + f"{number} {n}", "") for n in (life, life + 1))
+                presence.hear_instance(str(number), before, now)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 96 << 20
+
+
+def test_who_says_little_is_not_cut_for_who_says_much(presence: Presence) -> None:
+    """Even where all others of a full network say as much as they may."""
+    failing = tell_health(after_failure(UNKNOWN, 0, Problem("unreachable", "x" * 200)), 60)
+    callers = ";".join(f"client{number},192.0.2.1:51820,1,2,3" for number in range(1000))
+    traffic = "1" * 400
+    told = CheckIn(7, "c", traffic=traffic, callers=callers, serves="yes", health=failing)
+    presence.hear_check_in("honest", told, has_clients=True)
+    for number in range(16_383):
+        said = CheckIn(7, "c", traffic=traffic, callers="z" * 3000, health="z" * 4096)
+        presence.hear_check_in(str(number), said, has_clients=False)
+    assert presence.health("honest") == (11_000.0, failing)
+    assert presence.traffic("honest") == (0, traffic)
+    assert presence.callers("honest") == (0, callers)
+    assert presence.serves("honest") == "yes"

@@ -111,6 +111,7 @@ def facts_with(**changes: object) -> dict[str, Any]:
         ("endpoint", "host:80"),
         ("endpoint", 5),
         ("instance", "x" * 256),
+        ("instance", "\U0001f600"),
     ],
 )
 def test_facts_that_cannot_be_are_refused(field: str, value: object) -> None:
