@@ -10,6 +10,7 @@ from nmk.agent.checks import controller, firewall, gateway, machine, network, pe
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.peer_status import describe_peers
+from nmk.agent.places import state_directory
 from nmk.agent.reach import visit_all
 from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
@@ -90,6 +91,10 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
 def check_leftovers(run: Runner) -> list[Finding]:
     """What is nmk's here and of no network that this machine is in: it may cut the machine off."""
     left = leftovers(run)
+    if left.elsewhere:
+        there = ", ".join(f"{e.network} in {e.directory}" for e in left.elsewhere)
+        told = f"{state_directory()} is looked at, and this machine is in {there}"
+        return [Finding("leftovers", "warn", told, left.elsewhere[0].by("nmk doctor"))]
     if not left:
         return []
     what = [f"the packet filter or interface of {n}" for n in left.networks]

@@ -6,9 +6,11 @@ import re
 import socket
 from contextlib import suppress
 from hashlib import blake2b
+from pathlib import Path
 
 from nmk.agent import own_link, state
 from nmk.agent.membership import Membership
+from nmk.agent.places import state_directory
 from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface
 from nmk.core.tunnel import MARK
@@ -31,9 +33,10 @@ def interface_for(network: str) -> str:
     return f"{name[: LONGEST_INTERFACE - 5]}-{digest}"
 
 
-def head_of(network: str) -> bytes:
+def head_of(network: str, directory: Path | None = None) -> bytes:
     """The beginning of its file, as far as there is one."""
-    with suppress(OSError), open_regular(state.file_of(network)) as file:
+    path = (directory or state_directory()) / f"{network}.json"
+    with suppress(OSError), open_regular(path) as file:
         return file.read(_HEAD)
     return b""
 

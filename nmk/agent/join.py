@@ -20,6 +20,7 @@ from nmk.agent.api import NodeApi
 from nmk.agent.attempts import Attempts
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
+from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.exchange import check_in
 from nmk.agent.fitness import check_ranges
 from nmk.agent.heads import interface_for
@@ -103,6 +104,8 @@ def join(
     with machine_lock(run):
         network = name_here(token, called)
         before = state.find(network)
+        if before is None:
+            check_not_elsewhere(network)
         local = local_settings(network, before)
         wishes = with_earlier(wishes, before, new_identity=new_identity)
         joining = _Joining(network, token, wishes, run, local, say, ranges)

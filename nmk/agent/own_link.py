@@ -9,6 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.agent import elsewhere
 from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.core.parse import parse_int
@@ -27,6 +28,7 @@ def note(me: Membership, run: Runner) -> None:
     """Note which interface is ours. Where that cannot be, it is not found once it is renamed."""
     if run.dry:
         return
+    elsewhere.note(me.network)
     with suppress(OSError):
         text = f"{socket.if_nametoindex(me.interface)} {machine_instance(runtime_directory())}"
         if _read(me.network) != text:

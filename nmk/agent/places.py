@@ -9,14 +9,17 @@ from pathlib import Path
 from nmk.system.facts import INSTANCE
 
 TURN = "hooks.turn"  # the file of the run whose hooks come last
-_STATE = Path("/var/lib/nmk")
+CHOICES = ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR")
+"""Variables by which the machine's owner chooses places."""
+
+DEFAULT_STATE = Path("/var/lib/nmk")
 _RUNTIME = Path("/run/nmk")
 _STATE_MODE = 0o711  # a controller of another user's may live below
 
 
 def state_directory() -> Path:
     """One JSON file a network: `NMK_STATE_DIR`, else /var/lib/nmk."""
-    return Path(os.environ.get("NMK_STATE_DIR") or _STATE)
+    return Path(os.environ.get("NMK_STATE_DIR") or DEFAULT_STATE)
 
 
 def close_to_others(directory: Path) -> None:
@@ -25,7 +28,7 @@ def close_to_others(directory: Path) -> None:
     Raises FileNotFoundError.
     """
     mode = directory.stat().st_mode & 0o777
-    if directory == _STATE and mode & ~_STATE_MODE:
+    if directory == DEFAULT_STATE and mode & ~_STATE_MODE:
         with suppress(OSError):  # on a read-only disk
             directory.chmod(mode & _STATE_MODE)
 
@@ -33,6 +36,17 @@ def close_to_others(directory: Path) -> None:
 def runtime_directory() -> Path:
     """What need not outlive a reboot: `NMK_RUNTIME_DIR`, else /run/nmk."""
     return Path(os.environ.get("NMK_RUNTIME_DIR") or _RUNTIME)
+
+
+def runtime_directories() -> list[Path]:
+    """The same, then that of others who have not chosen one."""
+    return list(dict.fromkeys((runtime_directory(), _RUNTIME)))
+
+
+def chosen() -> dict[str, str]:
+    """The variables that lead to the places in use, absolute; "" counts as none."""
+    values = {name: os.environ.get(name) for name in CHOICES}
+    return {name: str(Path(value).absolute()) for name, value in values.items() if value}
 
 
 def make_runtime_directory() -> Path:

@@ -9,17 +9,20 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import get_args
 
 from nmk.agent import interface, state, surroundings
 from nmk.agent.attempts import Attempts
+from nmk.agent.elsewhere import Elsewhere, elsewhere
 from nmk.agent.heads import field_of, head_of, interface_for, interface_of, marked
 from nmk.agent.membership import Kind, Membership, parse_found
+from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
-from nmk.errors import BadInput, InterfaceTaken, NmkError
+from nmk.errors import BadInput, InterfaceTaken, NmkError, NotJoined
 from nmk.system import filter as packet_filter
 from nmk.system import routes, wireguard
 from nmk.system.keys import generate_private_key, parse_private_key
@@ -36,26 +39,41 @@ class Leftovers:
     """What is nmk's on this machine and of no network that it has a state of.
 
     `networks`: told by their packet filter or interface; `interfaces`: WireGuard's, with our mark;
-    `orders`: told by rules, of which nobody can say whose they are.
+    `orders`: told by rules, of which nobody can say whose they are. `elsewhere`: what another state
+    directory has, and so is none of these.
     """
 
     networks: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
     orders: tuple[int, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.networks or self.interfaces or self.orders)
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """What a machine is told that has no state of any network where it was looked for."""
+        if self.elsewhere:
+            there = ", ".join(f"{e.network} in {e.directory}" for e in self.elsewhere)
+            return (f"no network has its state in {state_directory()}, but {there}",)
+        more = ("and something of nmk's is left, which may let nothing out",) if self else ()
+        return ("this machine is in no network", *more)
+
+    @property
     def cure(self) -> str:
-        """The commands that remove it; "" where there is nothing."""
+        """What shows networks elsewhere, else the commands that remove it; "" for nothing."""
+        if self.elsewhere:
+            return self.elsewhere[0].by("nmk status")
         names = self.networks or ((LOST,) if self else ())
         return "; ".join(f"nmk leave -n {name} --force" for name in names)
 
 
 def leftovers(run: Runner) -> Leftovers:
     """What a state that was lost, or another version of nmk, has left. Changes nothing."""
+    others = elsewhere()
     known = [salvage(network, run) for network in state.networks()]
+    known += [salvage(e.network, run, e.directory) for e in others]
     tables = packet_filter.names(run) - {table_name(me.network) for me in known}
     named = {table: name for table in tables if (name := _network_of(table))}
     networks = {n for table, n in named.items() if is_ours(packet_filter.listing(run, table))}
@@ -65,15 +83,24 @@ def leftovers(run: Runner) -> Leftovers:
     orders = set[int]()
     with suppress(NmkError):
         orders = routes.orders(run) - {me.order for me in known}
-    return Leftovers(tuple(sorted(networks)), tuple(sorted(interfaces)), tuple(sorted(orders)))
+    return Leftovers(
+        tuple(sorted(networks)), tuple(sorted(interfaces)), tuple(sorted(orders)), tuple(others)
+    )
 
 
 def remove_leftovers(network: str, run: Runner) -> bool:
     """Remove what is left of a network; with the last one, all that nobody can say whose it is.
 
-    Whether there was anything. Hold the lock. Raises CommandFailed, the rest removed.
+    Whether there was anything. Hold the lock. Raises NotJoined where that is of a network whose
+    state is elsewhere; CommandFailed, the rest removed.
     """
     left = leftovers(run)
+    for there in left.elsewhere:
+        if there.network == network:
+            raise NotJoined(
+                f"the state of {there.network} is in {there.directory}, not in {state_directory()}",
+                there.by(f"nmk leave -n {there.network}"),
+            )
     if not left or (left.networks and network not in left.networks):
         return False
     usual = interface_for(network)
@@ -99,9 +126,12 @@ def _network_of(name: str) -> str | None:
     return None
 
 
-def salvage(network: str, run: Runner) -> Membership:
-    """As much as is needed to remove the network's interface and what lies around it."""
-    head = head_of(network)
+def salvage(network: str, run: Runner, directory: Path | None = None) -> Membership:
+    """As much as is needed to remove the network's interface and what lies around it.
+
+    `directory`: where its state is, if elsewhere.
+    """
+    head = head_of(network, directory)
     name = interface_of(network, head, run)
     order = field_of(head, "order")
     me = Membership(

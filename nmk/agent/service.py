@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from nmk.agent.places import config_directory
+from nmk.agent.places import CHOICES, config_directory
 from nmk.core.tunnel import Command
 from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, render_systemd
 from nmk.errors import FileUnusable, NmkError
@@ -23,7 +23,7 @@ OPENRC_SCRIPTS = Path("/etc/init.d")
 CRON_TABLES = Path("/etc/cron.d")
 CRONTAB = Path("/etc/crontab")
 _KEPT_VARIABLES = {
-    "agent": ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR"),
+    "agent": CHOICES,
     "server": ("NMK_DATA_DIR", "NMK_CONFIG_DIR"),
 }
 

@@ -9,6 +9,7 @@ from shlex import quote
 
 from nmk import archive
 from nmk.agent import salvage, service, state
+from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.leave import leave, leave_lost
 from nmk.agent.places import config_directory, state_directory
 from nmk.core.ruleset import table_name
@@ -31,6 +32,7 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     A controller's data and the owner's settings in /etc/nmk stay unless `purge`. Raises what kept
     a part of it there, once all else is gone.
     """
+    check_not_elsewhere()
     for role in ROLES:
         service.remove(role, run, say)
     failures = [error for network in state.networks() if (error := _leave(network, run, say))]

@@ -72,9 +72,8 @@ def status(network: str | None, again: bool, output: str) -> None:
             status_of(n, run, now, reachable=reachable, trails=trails, held=held) for n in chosen
         ]
         if not rows and output == "table":
-            cure = leftovers(run).cure
-            more = ("and something of nmk's is left, which may let nothing out", f"  try: {cure}")
-            say("this machine is in no network", *(more if cure else ()))
+            left = leftovers(run)
+            say(*left.told, *([f"  try: {left.cure}"] if left.cure else ()))
         return render_status(rows, output, line=again)
 
     if again:
@@ -150,7 +149,7 @@ def doctor(network: str | None, output: str) -> int:
             put(*finding_lines(finding))
     if output == "json":
         put_json([asdict(f) for f in findings])
-    elif not chosen:
+    elif not chosen and all(f.check != "leftovers" for f in findings):
         say("this machine is in no network")
     return EXIT_FAILED if is_broken(findings) else 0
 

@@ -18,6 +18,7 @@ _CRONTABS = (
     "/var/spool/cron/root",
     "/var/spool/cron/crontabs/root",
 )
+_SERVICES = ("/etc/systemd/system/nmk-agent.service", "/etc/init.d/nmk-agent")
 _MOST_BYTES = 256 * 1024  # of a crontab
 CRONS = ("cron", "crond", "fcron")
 """Daemons; cronie's, dcron's and busybox's are called crond."""
@@ -52,6 +53,26 @@ def crontab() -> str | None:
             if any(is_check_in(line) for line in _lines(path)):
                 return str(path)
     return None
+
+
+def start_lines() -> Iterator[str]:
+    """Lines of what starts nmk on this machine: crontabs, a unit, a script of OpenRC."""
+    for pattern in (*_CRONTABS, *_SERVICES):
+        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+            yield from (x for x in _lines(path) if not x.lstrip().startswith("#"))
+
+
+def agent_environments() -> Iterator[dict[str, str]]:
+    """What each `nmk agent` in this network namespace has been started with, as variables."""
+    for path in _PROC.glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            here = path.with_name("ns").joinpath("net").samefile("/proc/self/ns/net")
+            if here and nmk_command(words) == "agent":
+                raw = path.with_name("environ").read_bytes().decode(errors="replace")
+                yield dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
+        except OSError:  # it has just ended, or is another's
+            continue
 
 
 def is_check_in(line: str) -> bool:

@@ -70,6 +70,42 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         assert "leftovers" not in nmk(host, "doctor").stdout
 
 
+def test_a_state_that_another_shell_knows_of_is_not_lost() -> None:
+    """No command of a shell without NMK_STATE_DIR opens the kill switch, or says that it shall."""
+    there = {"NMK_STATE_DIR": "/srv/volume/state"}
+    with Lab() as lab:
+        place = Place(lab)
+        gate, host = place.member("gate"), place.machine("nas")
+        place.admin("gateway", "add", "gate", "exit")
+        host.run("mkdir", "-p", "/srv/volume")
+        assert nmk(host, "join", place.token(), **there).returncode == 0
+        assert {nmk(gate, "checkin").returncode, nmk(host, "checkin", **there).returncode} == {0}
+        assert nmk(host, "set", "exit-node=gate", "kill-switch=on", **there).returncode == 0
+        before = left(host)
+        assert before[0] == "table inet nmk-home\n"
+        for command, code, hint in (
+            (["status"], 0, "nmk status"),
+            (["set", "kill-switch=off"], 1, "nmk status"),
+            (["join", place.token()], 1, "nmk status"),
+            (["leave", "-n", "home", "--force"], 1, "nmk leave -n home"),
+            (["uninstall", "--yes"], 1, "nmk leave -n home"),
+            (["doctor"], 0, "nmk doctor"),
+        ):
+            done = nmk(host, *command)
+            told = done.stdout + done.stderr
+            assert f"NMK_STATE_DIR=/srv/volume/state {hint}" in told, told
+            assert "--force" not in told, told
+            assert (command, done.returncode) == (command, code), told
+        assert left(host) == before
+        host.run("rm", "-r", "/run/nmk")  # as after a boot; cron has begun nothing yet
+        line = "* * * * * root NMK_STATE_DIR=/srv/volume/state nmk checkin"
+        host.run("sh", "-c", f"mkdir -p /etc/cron.d; echo '{line}' > /etc/cron.d/mesh")
+        assert "=/srv/volume/state nmk status" in nmk(host, "status").stderr
+        done = nmk(host, "leave", "-n", "home", **there)
+        assert (done.returncode, left(host)) == (0, ("", "", False)), done.stderr
+        assert "nothing" not in nmk(host, "status").stderr
+
+
 @pytest.mark.parametrize("priority", [20_000, 20_002, 32764, 32766])
 def test_rules_of_wg_quick_are_not_ours(priority: int) -> None:
     assert order_of(f"priority {priority} table main suppress_prefixlength 0") is None
