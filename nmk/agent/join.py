@@ -280,7 +280,7 @@ class _Joining:
         with machine_lock(self.run, RETURN_SECONDS):
             now, old = on_disk(me)
             settled = self.settle(adopt(now, me, registered), old)
-        if collect_facts(settled, self.local) == settled.reported:
+        if collect_facts(settled, local_settings(self.network, settled)) == settled.reported:
             return settled
         return check_in_network(self.network, self.run, PERSON_SECONDS)
 
@@ -333,9 +333,10 @@ class _Joining:
             has_port = self._asked_port() or (old and old.phase == "joined")
             if first and me.known and not has_port:
                 me = replace(me, listen_port=self._port(me.known.view.settings["listen-port"]))
-            lan = collect_facts(me, self.local).lan
+            local = local_settings(me.network, me)  # another run may have set some meanwhile
+            lan = collect_facts(me, local).lan
             member = replace(me, phase="joined")
-            applied = interface.apply(member, self.run, self.local, lan, Reason("join"))
+            applied = interface.apply(member, self.run, local, lan, Reason("join"))
             applied = last_check_in.worked(applied)
             keep(me, applied, self.run)
         except BaseException:

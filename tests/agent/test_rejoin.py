@@ -11,9 +11,11 @@ from nmk.agent.membership import Membership, Wishes, decode, encode
 from nmk.agent.succession import begun_in, with_earlier
 from nmk.wire.token import Token, parse_token
 from tests.agent.memberships import joined, joining, peer
-from tests.agent.test_machine import Place, nmk, state_of
-from tests.lab import Host, Lab
+from tests.agent.test_machine import NMK, SOURCE, Place, nmk, state_of
+from tests.lab import Host, Lab, poll
+from tests.reliability.test_raced_commands import silent
 
+ENV = {"PYTHONPATH": SOURCE}
 SET: dict[str, int | str] = {"exit-node": "gw", "kill-switch": "on", "mtu": 1380}
 
 
@@ -58,6 +60,10 @@ def is_shut(host: Host) -> bool:
 def key_of(host: Host) -> str:
     """The private key of the interface; "" without one."""
     return host.run("wg", "show", "nmk-home", "private-key", check=False).stdout
+
+
+def mtu_of(host: Host) -> str:
+    return host.read("/sys/class/net/nmk-home/mtu")
 
 
 def refuse(place: Exits, host: Host, *options: str) -> int:
@@ -137,6 +143,25 @@ def test_a_join_that_cannot_be_carried_out_leaves_what_was_before(place: Exits) 
     assert nmk(host, "leave").returncode == 0
     assert not {name for name in place.nodes() if name.startswith("both")}
     assert not is_shut(host)
+
+
+def test_what_is_done_while_a_join_is_under_way_stays_done(place: Exits) -> None:
+    """And two joins at once are one node."""
+    host = place.shut("slow", deleted=False)
+    key = key_of(host)
+    tokens = [place.token() for _ in range(2)]
+    asks = ("ss", "-Htn", "state", "established", "( dport = :50051 )")
+    with silent(place.server):
+        joins = [host.start(*NMK, "join", t, "--new-identity", env=ENV) for t in tokens]
+        poll(lambda: len(host.run(*asks).stdout.splitlines()) == 2, 20, "joins that wait")
+        assert is_shut(host)
+        assert nmk(host, "set", "mtu=1400").returncode == 0
+        assert (key_of(host), mtu_of(host)) == (key, "1400\n")
+    assert [join.wait() for join in joins] == [0, 0], [join.output for join in joins]
+    assert is_shut(host)
+    assert state_of(host)["wishes"]["settings"] == {**SET, "mtu": 1400}
+    assert mtu_of(host) == "1400\n"
+    assert {name for name in place.nodes() if name.startswith("slow")} == {"slow", "slow-2"}
 
 
 def test_a_name_that_another_network_has_here_is_no_join_to_that(place: Exits) -> None:
