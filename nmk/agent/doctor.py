@@ -11,7 +11,7 @@ from nmk.agent.desired import desired, listen_port
 from nmk.agent.membership import Membership
 from nmk.agent.peer_status import describe_peers
 from nmk.agent.places import state_directory
-from nmk.agent.reach import visit_all
+from nmk.agent.reach import Visit, visit_all
 from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.status import live
@@ -20,6 +20,7 @@ from nmk.core.findings import Finding
 from nmk.errors import NmkError
 from nmk.system.firewall import read_tables
 from nmk.system.runner import Runner
+from nmk.unforeseen import as_ours, ours
 
 Check = Callable[[], list[Finding]]
 
@@ -33,34 +34,40 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
         is_needed = networks or found.level != "broken"
         reason = f"{found.reason}; a machine needs it to join a network"
         yield found if is_needed else replace(found, level="warn", reason=reason)
-    yield from _try("leftovers", None, lambda: check_leftovers(run))
+    yield from attempt("leftovers", None, lambda: check_leftovers(run))
     if networks:
-        yield from _try("lock", None, machine.check_lock)
-        yield from _try("state", None, machine.check_state)
-        yield from _try("hooks", None, machine.check_hooks)
+        yield from attempt("lock", None, machine.check_lock)
+        yield from attempt("state", None, machine.check_state)
+        yield from attempt("hooks", None, machine.check_hooks)
     for name in networks:
         yield from _examine_network(name, run, clock)
 
 
 def _examine_machine(run: Runner) -> Iterator[Finding]:
-    yield from _try("wireguard", None, lambda: machine.check_wireguard(run))
-    yield from _try("tools", None, lambda: machine.check_tools(run))
-    yield from _try("forwarding", None, machine.check_forwarding)
+    yield from attempt("wireguard", None, lambda: machine.check_wireguard(run))
+    yield from attempt("tools", None, lambda: machine.check_tools(run))
+    yield from attempt("forwarding", None, machine.check_forwarding)
 
 
 def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iterator[Finding]:
     try:
-        me = state.load(name)
-        local = local_settings(name, me)
+        with as_ours():
+            me = state.load(name)
+            local = local_settings(name, me)
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
         return
-    visits = visit_all(me.urls)
-    checks: dict[str, Check] = {
-        "controller": lambda: [
+    visits: list[Visit] = []
+
+    def visit_controller() -> list[Finding]:
+        visits.extend(visit_all(me.urls))
+        return [
             *controller.check_controller(me, visits),
             *controller.check_claimed(me, visits, run),
-        ],
+        ]
+
+    checks: dict[str, Check] = {
+        "controller": visit_controller,
         "clock": lambda: controller.check_clock(me, visits, clock()),
         "interface": lambda: network.check_interface(me, run, local),
     }
@@ -84,8 +91,8 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             ),
         }
     for check, look in checks.items():
-        yield from _try(check, name, look)
-    yield from _try("peers", name, lambda: _look_at_peers(me, run, clock()))
+        yield from attempt(check, name, look)
+    yield from attempt("peers", name, lambda: _look_at_peers(me, run, clock()))
 
 
 def check_leftovers(run: Runner) -> list[Finding]:
@@ -122,11 +129,15 @@ def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
     return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
 
 
-def _try(check: str, name: str | None, look: Check) -> list[Finding]:
-    """The check's findings; one that could not be made says so."""
+def attempt(check: str, name: str | None, look: Check) -> list[Finding]:
+    """The check's findings; one that could not be made says so, and ends no other."""
     try:
         return look()
     except NmkError as error:
         return [Finding(check, "warn", f"cannot be looked at: {error.message}", error.hint, name)]
     except OSError as error:
         return [Finding(check, "warn", f"cannot be looked at: {error.strerror}", None, name)]
+    except Exception as error:  # noqa: BLE001  # whatever it is, it ends that check alone
+        found = ours(error)
+        reason = f"cannot be looked at: {found.message}"
+        return [Finding(check, "broken", reason, found.hint, name)]

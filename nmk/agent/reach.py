@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timezone
 from http import HTTPStatus
 from itertools import repeat
+from re import ASCII
+from re import compile as pattern
 
 from nmk.agent.http import get
 from nmk.errors import NmkError
@@ -16,6 +18,12 @@ _HEALTH = "/healthz"
 SECONDS = 10.0  # for a look at all URLs
 _MOST_BYTES = 64 * 1024
 _SAYS = b"ok\n"
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_DATE = pattern(
+    rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ({'|'.join(_MONTHS)}) (\d{{4}})"
+    r" (\d\d):(\d\d):(\d\d) GMT",
+    ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +50,22 @@ def visit(url: str, seconds: float = SECONDS) -> Visit:
         return Visit(url, problem.removeprefix(f"{url} "))
     if response.status != HTTPStatus.OK or response.body != _SAYS:
         return Visit(url, f"is no controller: it answers {_HEALTH} with {response.status}")
-    return Visit(url, None, _seconds(response.date))
+    return Visit(url, None, parse_date(response.date or ""))
 
 
-def _seconds(date: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(date or "").timestamp()
-    except (TypeError, ValueError):
+def parse_date(text: str) -> float | None:
+    """Seconds since 1970 of an HTTP date, such as "Mon, 05 Jan 2026 10:00:00 GMT".
+
+    None for what is none as servers have to write it (RFC 9110, IMF-fixdate).
+    """
+    found = _DATE.fullmatch(text)
+    if found is None:
         return None
+    day, month, *numbers = found.groups()
+    year, hour, minute, second = map(int, numbers)
+    number = _MONTHS.index(month) + 1
+    try:
+        at = datetime(year, number, int(day), hour, minute, second, tzinfo=timezone.utc)
+    except ValueError:  # such as a 31st of February
+        return None
+    return at.timestamp()

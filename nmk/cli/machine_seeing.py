@@ -132,14 +132,14 @@ def doctor(network: str | None, output: str) -> int:
     is 1 when something is broken.
     """
     from nmk.agent import state
-    from nmk.agent.doctor import examine
+    from nmk.agent.doctor import attempt, examine
     from nmk.cli.controller_check import check_own_controller
     from nmk.core.findings import is_broken
 
     check_root("nmk doctor")
     chosen = [state.choose(network)] if network else state.networks()
     findings: list[Finding] = []
-    server = check_own_controller(data_directory())
+    server = attempt("server", None, lambda: check_own_controller(data_directory()))
     # A host that is a controller and nothing else needs nothing of what a node does.
     is_node = bool(chosen) or not server
     own = examine(chosen, runner(dry=False, verbose=False), time.time) if is_node else ()

@@ -15,16 +15,17 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import BatchFailed, CommandFailed, CommandUnanswered, ToolMissing
+from nmk.system import scratch
 from nmk.tools import install_hint, search_path
 
-TIMEOUT = 60  # seconds; far above what any of our commands takes
-# `wg` asks the process of a userspace WireGuard, which may be stopped, while a lock is held.
-_LIMITS = {"wg": 8.0}  # seconds
+# Far above what any of our commands takes, which a lock is held for: `wg` asks the process of a
+# userspace WireGuard, which may be stopped, and `ip` or `nft` may be wrappers of somebody's.
+_LIMIT = 8.0  # seconds
+_LIMITS = dict.fromkeys(("systemctl", "rc-service"), 60.0)  # seconds; they wait for services
 _AGAIN = 1.0  # seconds, for a program that did not answer the last time
 _NOT_RUN = {126, 127}  # exit statuses of what could not be started, or lacks a library
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
@@ -70,7 +71,7 @@ class Runner:
 
     def _run(self, argv: Sequence[str], stdin: str | None) -> str:
         program = argv[0]
-        limit = _AGAIN if program in self._silent else _LIMITS.get(program, TIMEOUT)
+        limit = _AGAIN if program in self._silent else _LIMITS.get(program, _LIMIT)
         try:
             said = _run(argv, stdin, limit)
         except CommandUnanswered:
@@ -136,10 +137,12 @@ def find_tool(name: str) -> str:
 def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
     path = find_tool(argv[0])
     shown = quote(" ".join(argv))
-    # Not pipes: a userspace WireGuard stays in the background and may keep them open.
-    with _scratch() as given, _scratch() as out, _scratch() as err:
-        given.write((stdin or "").encode())
-        given.seek(0)
+    # A userspace WireGuard stays in the background, and may keep them open.
+    with (
+        scratch.holding((stdin or "").encode()) as given,
+        scratch.empty() as out,
+        scratch.empty() as err,
+    ):
         try:
             process = subprocess.Popen(
                 [path, *argv[1:]],
@@ -160,6 +163,8 @@ def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
             if process.returncode is None:
                 process.kill()
                 process.wait()
+            scratch.seal(out)
+            scratch.seal(err)
         if returncode < 0:
             raise CommandUnanswered(f"{shown} was killed by signal {-returncode}")
         if returncode != 0:
@@ -193,11 +198,6 @@ def _wait(process: subprocess.Popen[bytes], limit: float) -> int:
 
 def _say_nothing(_text: str) -> None:
     pass
-
-
-def _scratch() -> IO[bytes]:
-    """A file in memory: no disk that may be full, and no key on it."""
-    return os.fdopen(os.memfd_create("nmk"), "w+b")
 
 
 def environment() -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 
 from nmk.errors import CommandFailed
 from nmk.files import open_regular
+from nmk.system import scratch
 from nmk.system.runner import environment
 
 MOST_OUTPUT = 64 * 1024  # bytes
@@ -83,15 +84,16 @@ def find_start_fault(program: Path) -> Fault | None:
 def run_script(program: Path, variables: Mapping[str, str], seconds: float, say: Say) -> None:
     """Run it, and say what it prints, line by line, when it has ended.
 
-    What it leaves running goes on.
+    What it leaves running goes on, and can print no more.
 
-    Raises CommandFailed; TimeIsUp after `seconds` or too much output, with all of it killed.
+    Raises CommandFailed; TimeIsUp after `seconds` or too much output, with its process group
+    killed.
     """
-    # Not a pipe: what it leaves running may keep that open.
-    with os.fdopen(os.memfd_create("nmk"), "w+b") as output:
+    with scratch.empty() as output:
         try:
             _run(program, {**environment(), **variables}, seconds, output)
         finally:
+            scratch.seal(output)
             output.seek(0)
             for line in output.read(MOST_OUTPUT).decode(errors="replace").splitlines():
                 say(line)

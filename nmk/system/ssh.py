@@ -8,9 +8,9 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
 
 from nmk.errors import CommandFailed, ToolMissing
+from nmk.system import scratch
 from nmk.system.runner import environment, find_tool
 from nmk.tools import has_tool, install_hint
 
@@ -57,9 +57,7 @@ def run_there(
     the script, which other users there can read. Raises CommandFailed where the machine says more
     than MOST_OUTPUT or MOST_SAID, or has not ended after so many `seconds`.
     """
-    with _scratch() as given:
-        given.write(stdin)
-        given.seek(0)
+    with scratch.holding(stdin) as given:
         process = subprocess.Popen(
             [find_tool(command[0]), *command[1:], f"exec sh -c {shlex.quote(script)}"],
             stdin=given,
@@ -127,7 +125,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _scratch() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("nmk"), "w+b")  # no token on a disk

@@ -17,7 +17,7 @@ from nmk.agent.leave import leave
 from nmk.agent.membership import Membership
 from nmk.agent.status import live
 from nmk.core.tunnel import Command
-from nmk.errors import CommandFailed, NmkError, ToolMissing
+from nmk.errors import CommandFailed, CommandUnanswered, NmkError, ToolMissing
 from nmk.system import runner, wireguard
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -130,6 +130,19 @@ def test_a_program_that_hangs_is_not_waited_for_as_long_again(machine: Machine) 
     machine.has("wg", HANGS)
     with pytest.raises(NmkError, match=r"in 0\.2 s"):
         machine.read(["wg"])
+
+
+@pytest.mark.parametrize("program", ["nft", "ip", "sysctl", "iptables"])
+def test_no_command_of_a_check_in_keeps_the_lock_for_a_minute(
+    program: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bound for all; a tenth of a second passes here for each of its seconds."""
+    real = runner._run
+    monkeypatch.setattr(runner, "_run", lambda a, i, limit: real(a, i, limit / 10))
+    machine.has(program, HANGS)
+    for seconds in ("0.8", "0.1"):
+        with pytest.raises(CommandUnanswered, match=rf"did not answer in {seconds} s"):
+            machine.read([program])
 
 
 @pytest.mark.parametrize("device", ["gone", "no device"])

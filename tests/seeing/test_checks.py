@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.agent import state
+from nmk.agent import doctor, state
 from nmk.agent.checks import controller, firewall, machine, peers
-from nmk.agent.reach import Visit, visit
+from nmk.agent.reach import Visit, parse_date, visit
 from nmk.core.overlap import Overlap, Place, find_overlaps
 from nmk.errors import CommandFailed
 from nmk.system import starters, wireguard
@@ -125,6 +125,44 @@ def test_a_visit() -> None:
     with answering(b"SSH-2.0\r\n") as url:
         assert "answers with no HTTP" in str(visit(url).problem)
     assert "cannot be reached" in str(visit(url).problem)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+        "Mon, 01 Jan 0000 00:00:00 GMT",
+        "Sat, 31 Feb 2026 00:00:00 GMT",
+        "Mon, 05 Jan 2026 10:00:61 GMT",
+        "Mon, 05 Jan 2026 10:00:00 +0000",
+        "Mon, \u0660\u0665 Jan 2026 10:00:00 GMT",
+    ],
+)
+def test_a_date_is_one_or_is_none(date: str) -> None:
+    """Anybody on the path can write it."""
+    assert parse_date(date) is None
+    with answering(http("200 OK", b"ok\n", f"Date: {date.encode().decode('latin-1')}")) as url:
+        assert visit(url) == Visit(url, None)
+
+
+@given(st.text())
+def test_no_date_is_an_error(date: str) -> None:
+    assert parse_date(date) is None
+
+
+def test_a_check_that_fails_as_nobody_foresaw_ends_no_other(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Visit]:
+        raise OverflowError("too large")
+
+    assert state_dir.is_dir()
+    state.save(joined())
+    monkeypatch.setattr(doctor, "visit_all", fail)
+    found = {f.check: f for f in doctor.examine(["home"], Runner(), lambda: 0.0)}
+    assert found["controller"].level == "broken"
+    assert "cannot be looked at: internal error: OverflowError" in found["controller"].reason
+    assert {"clock", "interface", "firewall"} <= found.keys()
 
 
 @given(st.integers(1281, 9000), st.data())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from nmk import tools
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
 from nmk.system.runner import DryRunner, Runner, find_tool
+from tests.lab import poll
 
 
 def test_read_gives_what_the_command_prints() -> None:
@@ -79,6 +82,23 @@ def test_a_process_left_in_the_background_is_not_waited_for(tmp_path: Path) -> N
     pid = tmp_path / "pid"
     Runner().change(Command(("sh", "-c", f"sleep 600 & echo $! > {pid}")))
     subprocess.run(["kill", pid.read_text().strip()], check=True)
+
+
+def test_what_stays_in_the_background_fills_no_memory(tmp_path: Path) -> None:
+    """As a userspace WireGuard that tells what it does."""
+    pid, ended = tmp_path / "pid", tmp_path / "ended"
+    goes_on = f"while echo word; do sleep 0.05; done 2>/dev/null; echo > {ended}"
+    Runner().change(Command(("sh", "-c", f"({goes_on}) & echo $! > {pid}")))
+    try:
+        poll(ended.exists, 10, "a write that fails")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), 9)
+
+
+def test_what_a_program_is_given_nobody_changes() -> None:
+    with pytest.raises(CommandFailed, match="ended with"):
+        Runner().change(Command(("sh", "-c", "echo more >> /dev/stdin"), "secret"))
 
 
 def test_waiting_ends_with_the_condition_or_says_for_what() -> None:

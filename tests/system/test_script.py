@@ -119,6 +119,19 @@ def test_what_it_leaves_running_goes_on(write: Write) -> None:
     os.kill(int(pid), 9)
 
 
+def test_what_it_leaves_running_fills_no_memory(write: Write, tmp_path: Path) -> None:
+    """Its output is a file in memory, which it has open for as long as it lives."""
+    ended = tmp_path / "ended"
+    goes_on = f"while echo word; do sleep 0.05; done 2>/dev/null; echo > {ended}"
+    said: list[str] = []
+    run_script(write(f"({goes_on}) & echo $!"), {}, 10, said.append)
+    try:
+        poll(ended.exists, 10, "a write that fails")
+    finally:
+        if not is_gone(said[0]):
+            os.kill(int(said[0]), 9)
+
+
 def is_gone(pid: str) -> bool:
     """Ended, whether somebody has asked for its status yet or not."""
     try:
