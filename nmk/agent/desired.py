@@ -31,6 +31,7 @@ from nmk.core.surroundings import (
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadInput, BadView, FamilyOff
 from nmk.system import sysctl
+from nmk.system.facts import is_inner
 from nmk.system.filter import no_nft
 from nmk.tools import has_tool
 
@@ -126,7 +127,7 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
     Nor of those whose owner's wishes cannot be read: they are no way for this network either.
     """
     meshes = other_interfaces(me, others)
-    lans = tuple(c.range for c in own_lans(me, others) if c.owner not in meshes)
+    lans = [claim for claim in own_lans(me, others) if claim.owner not in meshes]
     opened = set[str]()
     for other in others:
         with suppress(BadInput):
@@ -135,9 +136,10 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
     return nft_text.Own(
         table_name(me.network),
         me.interface,
-        lans,
+        tuple(claim.range for claim in lans),
         tuple(sorted(meshes)),
         tuple(sorted(meshes - opened)),
+        inner=tuple((claim.owner, claim.range) for claim in lans if is_inner(claim.owner)),
     )
 
 

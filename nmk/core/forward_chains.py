@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from nmk.core.gateways import Nat, is_translated
@@ -59,19 +59,27 @@ def _forward_lines(own: Own, view: View) -> list[str]:
     """What passes whatever the roles are, and what never does.
 
     What is answered and what the machine itself publishes passes, but nothing to or from its other
-    networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind others.
+    networks. Nobody in a LAN gets in under an address of the mesh, or of what is behind others, but
+    where this gateway routes the very LAN: who hands out addresses in a LAN may claim any for it.
     What comes by a network that gives this machine no role is not forwarded because this one does.
     """
     tunnel = f'"{own.interface}"'
-    near = _near(own, view)
+    behind = others(view)
+    own_lans = _but(view.gateway.lans)
+    inner = [(i, c) for i, c in own.inner if any(_meet(c, other) for other in behind)]
     into = f"iifname != {tunnel} oifname {tunnel}"
     meshes = names(*own.meshes)
     return [
         *([f"iifname {meshes} oifname {tunnel} drop"] if own.meshes else ()),
         *(f"{into} {family} saddr {ranges} drop" for family, ranges in by_family(view.cidrs)),
         *(
-            f"{into} {family} saddr {ranges}{near[family]} drop"
-            for family, ranges in by_family(others(view))
+            f'iifname "{bridge}" oifname {tunnel} {family} saddr {subnet} accept'
+            for bridge, cidr in inner
+            for family, subnet in by_family((cidr,))
+        ),
+        *(
+            f"{into} {family} saddr {ranges}{own_lans[family]} drop"
+            for family, ranges in by_family(behind)
         ),
         f"iifname != {names(own.interface, *own.closed) if own.closed else tunnel} accept",
         *([f"oifname {meshes} drop"] if own.meshes else ()),
@@ -144,16 +152,20 @@ def _translated(own: Own, view: View, nat: Nat, family: str) -> Iterator[str]:
     Ranges of other gateways may hold LANs of this one, whose packets are none of the mesh.
     """
     sources = [cidr for cidr in (*view.cidrs, *others(view)) if is_translated(nat, cidr)]
-    near = _near(own, view)
+    near = _but((*own.subnets, *view.gateway.lans))
     for found, ranges in by_family(sources):
         if found == family:
             yield f"{family} saddr {ranges}{near[family]}"
 
 
-def _near(own: Own, view: View) -> dict[str, str]:
-    """The condition, of each family, for what is not from this machine's own LANs."""
-    near = dict(by_family((*own.subnets, *view.gateway.lans)))
+def _but(lans: Sequence[str]) -> dict[str, str]:
+    """The condition, of each family, for what is not from these ranges."""
+    near = dict(by_family(lans))
     return {f: f" {f} saddr != {near[f]}" if f in near else "" for f in FAMILY.values()}
+
+
+def _meet(one: str, other: str) -> bool:
+    return overlap(ip_network(one), ip_network(other))
 
 
 def _mapped(view: View) -> list[tuple[str, str, str]]:

@@ -18,7 +18,8 @@ class Own:
     """What only this machine knows: names of the table and the interface, the LANs that it is in.
 
     `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
-    come to be forwarded; `forwards`: its kernel does, whether or not the network has it so.
+    come to be forwarded; `forwards`: its kernel does, whether or not the network has it so;
+    `inner`: the bridges that lead to containers and virtual machines alone, with their subnets.
     """
 
     table: str
@@ -27,6 +28,7 @@ class Own:
     meshes: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     forwards: bool = False
+    inner: tuple[tuple[str, str], ...] = ()
 
 
 def others(view: View) -> list[str]:

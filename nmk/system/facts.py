@@ -160,10 +160,15 @@ def is_outward(interface: Path) -> bool:
         return False
     if (interface / "tun_flags").exists() or _device_type(interface) == "wireguard":
         return False
-    if not (interface / "bridge").exists():
-        return True
-    ports = [_SYS / port.name for port in interface.glob("brif/*")]
-    return any((port / "device").exists() or any(port.glob("lower_*")) for port in ports)
+    return not is_inner(interface.name)
+
+
+def is_inner(interface: str) -> bool:
+    """Whether it is a bridge of this machine's own containers or virtual machines alone."""
+    if not (_SYS / interface / "bridge").exists():
+        return False
+    ports = [_SYS / port.name for port in (_SYS / interface).glob("brif/*")]
+    return not any((port / "device").exists() or any(port.glob("lower_*")) for port in ports)
 
 
 def _device_type(interface: Path) -> str:

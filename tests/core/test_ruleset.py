@@ -217,10 +217,17 @@ def test_nobody_in_a_lan_speaks_as_one_behind_somebody_else() -> None:
         made_node(2, gateway=egress(OFFICE)),
         made_client(1, routes=("192.168.50.0/24",)),
     )
-    others = f"{{ {OFFICE}, 192.168.50.0/24 }} ip saddr != {{ 192.168.1.0/24, {LAN} }}"
+    others = f"{{ {OFFICE}, 192.168.50.0/24 }} ip saddr != {{ {LAN} }}"
     drop = f'iifname != "nmk-home" oifname "nmk-home" ip saddr {others} drop'
-    forward = chains(made_view(mesh))["forward"]
+    claimed = replace(OWN, subnets=("192.168.1.0/24", "192.168.50.0/24"))  # by DHCP
+    forward = chains(made_view(mesh), own=claimed)["forward"]
     assert forward.index(drop) < forward.index('iifname != "nmk-home" accept')
+    assert not any("192.168.50.0/24" in line and "accept" in line for line in forward)
+    inner = (("docker0", "10.9.3.0/24"), ("docker0", "172.17.0.0/16"))
+    bridged = chains(made_view(mesh), own=replace(claimed, inner=inner))["forward"]
+    own = 'iifname "docker0" oifname "nmk-home" ip saddr { 10.9.3.0/24 } accept'
+    assert [line for line in bridged if line not in forward] == [own], "its containers go on"
+    assert bridged.index(own) < bridged.index(drop)
 
 
 # --- what a machine forwards for its own reasons, or for another network

@@ -47,10 +47,15 @@ def test_no_neighbour_gets_in_under_an_address_of_the_mesh_or_behind_it(
     mesh.admin("extclient", "set", "phone", "routes=192.168.60.0/24")
     check_in(gateway, laptop)
     with captured(laptop, INTERFACE, "udp port 9") as capture:
-        for source in (phone, "192.168.60.9", desk.address):
-            desk.run("python3", "-c", SEND, source, target)
+        for claim in ([], ["192.168.60.1/24"]):  # as the LAN's DHCP server gives it
+            for address in claim:
+                gateway.run("ip", "address", "add", address, "dev", "eth1")
+            gateway.run("nmk", "checkin")
+            for source in (phone, "192.168.60.9", desk.address):
+                desk.run("python3", "-c", SEND, source, target)
         reaches(laptop, desk.address)
-    assert [p.source for p in capture.packets] == [desk.address]
+    assert [p.source for p in capture.packets] == [desk.address] * 2
+    gateway.run("ip", "address", "del", "192.168.60.1/24", "dev", "eth1")
     mesh.admin("extclient", "set", "phone", "routes=")
     check_in(gateway, laptop)
 

@@ -76,6 +76,12 @@ def test_tunnels_closed_bridges_and_what_is_unplugged(net: Path, name: str) -> N
     assert not facts.is_outward(net / name)
 
 
+@pytest.mark.usefixtures("net")
+def test_a_bridge_of_containers_alone_is_told_from_one_with_a_port() -> None:
+    names = ("docker0", "virbr0", "vmbr0", "vmbr1", "eth0", "tun0", "unheard-of")
+    assert [name for name in names if facts.is_inner(name)] == ["docker0", "virbr0"]
+
+
 def test_own_addresses_are_in_a_fixed_order_and_leave_out_ours() -> None:
     import netifaces
 
