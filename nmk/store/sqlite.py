@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from peewee import DatabaseError, IntegrityError, OperationalError, PeeweeException, SqliteDatabase
@@ -30,7 +31,11 @@ WRONG = ("no such ", "syntax error")
 
 
 class SqliteEngine:
-    """A database file. Raises StoreUnavailable when it cannot be opened."""
+    """A database file. Raises StoreUnavailable when it cannot be opened.
+
+    SQLite goes on with a file that was moved away or replaced, so each statement looks whether
+    the one at the path is still that which was opened: what is acknowledged would else be gone.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -39,10 +44,14 @@ class SqliteEngine:
             pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1},
             timeout=BUSY_SECONDS,
         )
+        with self._errors():
+            self.dialect.connect()
+            self._opened = os.stat(path)  # noqa: PTH116  # no Path made for each statement
 
     def read(self, statement: Statement) -> list[tuple[Any, ...]]:
         """See Engine."""
         with self._errors():
+            self._check_file()  # a thread's first connection would make an empty one
             return list(self.dialect.execute_sql(*statement).fetchall())
 
     def write(self, batch: Sequence[Statement]) -> None:
@@ -84,14 +93,29 @@ class SqliteEngine:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing. Where the disk is full SQLite has rolled back by itself."""
+        self._check_file()
         self.dialect.execute_sql("BEGIN IMMEDIATE")
         try:
             yield
+            self._check_file()
             self.dialect.execute_sql("COMMIT")
         except BaseException:
             if self.dialect.connection().in_transaction:
                 self.dialect.execute_sql("ROLLBACK")
             raise
+
+    def _check_file(self) -> None:
+        """Raises StoreUnavailable where the file is not there, or is another one, until it is."""
+        try:
+            if os.path.samestat(os.stat(self.path), self._opened):  # noqa: PTH116
+                return
+            what = "was replaced by another file under the running controller"
+            # The log is of the one before; SQLite would take it for this one's.
+            logs = f"{quote(self.path + '-wal')} {quote(self.path + '-shm')}"
+            hint = f"stop the controller, rm -f {logs}, start it again"
+        except OSError as error:
+            what, hint = f"is not in its place: {error.strerror}", "put the file back"
+        raise StoreUnavailable(f"the database {self.path} {what}", hint)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

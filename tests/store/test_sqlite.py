@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from peewee import OperationalError
 
 from nmk.core.records import Network, Node, Record, hash_secret
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
-from nmk.store.engine import open_engine
+from nmk.store.engine import Statement, open_engine
 from nmk.store.sqlite import IO_ERROR, SqliteEngine
 from nmk.store.store import Commit, Store, describe_change
 from tests.core.made import NOW, SECRET, made_facts, made_key, made_node
@@ -135,3 +137,58 @@ def test_a_stored_address_that_no_machine_can_have_is_left_out(store: Store) -> 
     [read] = [r for r in store.records_since("home", 0) if isinstance(r, Node)]
     assert read.facts.lan == ("192.168.1.7/24",)
     assert read.observed == ("198.51.100.7",)
+
+
+def create_network(store: Store, name: str) -> None:
+    network = Network(name, "10.20.0.0/24", None, revision=1)
+    store.commit([Commit(name, 1, f"commit-{name}", NOW, "test", "[]")], [network])
+
+
+def test_nothing_is_acknowledged_into_a_file_that_was_moved_away(store: Store, path: Path) -> None:
+    create_network(store, "before")
+    away = path.rename(path.with_name("away.db"))
+
+    def commit_elsewhere() -> None:
+        with ThreadPoolExecutor(1) as thread:  # it has no connection yet, and would make a file
+            thread.submit(create_network, store, "lost").result()
+
+    for commit in (lambda: create_network(store, "lost"), commit_elsewhere, store.heads):
+        with pytest.raises(StoreUnavailable, match="not in its place: No such file") as refusal:
+            commit()
+        assert refusal.value.hint == "put the file back"
+    assert not path.exists()
+    away.rename(path)
+    create_network(store, "after")
+    assert set(store.heads()) == {"before", "after"}
+
+
+def test_nothing_is_acknowledged_where_another_file_was_put_in_place(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    create_network(store, "before")
+    other = tmp_path / "backup.db"
+    open_store(other)
+    other.rename(path)
+    for act in (lambda: create_network(store, "lost"), store.heads):
+        with pytest.raises(StoreUnavailable, match="was replaced by another file") as refusal:
+            act()
+        assert f"rm -f {path}-wal {path}-shm" in refusal.value.hint
+
+
+def test_a_file_that_is_moved_away_during_a_commit_gets_nothing_of_it(path: Path) -> None:
+    with closing(SqliteEngine(str(path))) as engine:
+        engine.write([("CREATE TABLE t (n INTEGER)", ())])
+        away = path.with_name("away.db")
+
+        class Moving(list[Statement]):
+            """Statements; the file is moved away before the last."""
+
+            def __iter__(self) -> Iterator[Statement]:
+                yield from self[:-1]
+                path.rename(away)
+                yield self[-1]
+
+        with pytest.raises(StoreUnavailable, match="not in its place"):
+            engine.write(Moving(("INSERT INTO t VALUES (?)", (n,)) for n in range(2)))
+        away.rename(path)
+        assert engine.read(("SELECT * FROM t", ())) == []
