@@ -8,6 +8,7 @@ from dataclasses import replace
 from nmk.agent import liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers, reverse_path
 from nmk.agent.desired import desired, listen_port
+from nmk.agent.exits import observe_damaged
 from nmk.agent.membership import Membership
 from nmk.agent.peer_status import describe_peers
 from nmk.agent.places import state_directory
@@ -17,7 +18,7 @@ from nmk.agent.settings import local_settings
 from nmk.agent.status import live
 from nmk.agent.tick import collect_facts
 from nmk.core.findings import Finding
-from nmk.errors import NmkError
+from nmk.errors import NmkError, StateDamaged
 from nmk.system.firewall import read_tables
 from nmk.system.runner import Runner
 from nmk.unforeseen import as_ours, ours
@@ -56,6 +57,8 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             local = local_settings(name, me)
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
+        if isinstance(error, StateDamaged):
+            yield from gateway.check_kill_switch(name, observe_damaged(name, run))
         return
     visits: list[Visit] = []
 

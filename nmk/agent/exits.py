@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
+from nmk.agent.salvage import guarded
 from nmk.agent.settings import NOTED, route_wishes, wished
 from nmk.core.claims import holds
 from nmk.core.links import CLOUDS, LINKS, is_lan
@@ -21,6 +23,8 @@ from nmk.core.parse import EVERYTHING, overlap
 from nmk.core.problems import printable
 from nmk.core.routes import RouteWishes, Routing
 from nmk.core.tunnel import MARK
+from nmk.errors import BadInput
+from nmk.system import wireguard
 from nmk.system.culprit import foreign_routes, who_leads
 from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
@@ -147,7 +151,7 @@ def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
 
 def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     """The same with what is there: others' routes may go before ours, a filter be gone."""
-    out = _with_kill_switch(me, out, run)
+    out = with_kill_switch(me, out, run)
     if out.node is None:
         return out
     leaves, past = [], []
@@ -165,8 +169,8 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     return _name_past(me, out, past, run)
 
 
-def _with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
-    """The same with what becomes of a kill switch that is wanted."""
+def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
+    """The same with what becomes of a kill switch that is wanted. Raises BadInput."""
     if not (kill_switch.is_wanted(me) and route_wishes(me).exit_node):
         return out
     if surroundings.is_shut(me, run):
@@ -175,6 +179,17 @@ def _with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
     found = KillSwitch(False, NOT_LAID.format(what), f"nmk checkin -n {me.network}")
     is_open = out.cut_off and out.cut_off.by == "kill switch"
     return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
+
+
+def observe_damaged(network: str, run: Runner) -> WayOut:
+    """The same of a network whose state cannot be read, as far as that can be told."""
+    me, out = guarded(network, run), WayOut()
+    with suppress(BadInput):
+        out = with_kill_switch(me, out, run)
+        if out.kill_switch and out.kill_switch.laid and not wireguard.exists(me.interface):
+            cut_off = CutOff("kill switch", command(me, "kill-switch", "off"))
+            out = replace(out, problem=NOT_UP, cut_off=cut_off)
+    return out
 
 
 def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -> WayOut:

@@ -14,14 +14,16 @@ from nmk.agent.places import state_directory
 from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface
 from nmk.core.tunnel import MARK
-from nmk.errors import BadInput, NmkError
-from nmk.files import open_regular
+from nmk.errors import BadInput, NmkError, StateUnwritable
+from nmk.files import open_regular, read_file, write_private
 from nmk.system import wireguard
 from nmk.system.runner import Runner
 
 LONGEST_INTERFACE = 15  # bytes: IFNAMSIZ without its final zero
 _HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
-_FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\{[^{}]*\})'
+_OBJECT = rb"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # with others in it, and those with none
+_FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\[[^][{}]*\]|%b)'
+_KILL_SWITCH_ON = re.compile(rb'("kill-switch": ?)"on"')
 
 
 def interface_for(network: str) -> str:
@@ -43,11 +45,26 @@ def head_of(network: str, directory: Path | None = None) -> bytes:
 
 def field_of(head: bytes, name: str) -> object:
     """The first field of that name, whatever else is wrong with the file; None without one."""
-    match = re.search(_FIELD % name.encode(), head)
+    match = re.search(_FIELD % (name.encode(), _OBJECT), head)
     try:
         return read_json(match[1]) if match else None
     except ValueError:
         return None
+
+
+def note_opened(network: str) -> None:
+    """Note in the file that its owner has opened the kill switch; the rest of it stays as it is.
+
+    Raises StateUnwritable.
+    """
+    path = state.file_of(network)
+    try:
+        raw = read_file(path, state.MOST_BYTES)
+        head = _KILL_SWITCH_ON.sub(rb'\1"off"', raw[:_HEAD])
+        if head != raw[:_HEAD]:
+            write_private(path, head + raw[_HEAD:])
+    except OSError as error:
+        raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
 
 
 def interface_of(network: str, head: bytes, run: Runner) -> str:

@@ -11,7 +11,7 @@ from nmk.agent.desired import desired, desired_when_down
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
-from nmk.agent.surroundings import RENEW, is_filter_other, not_ours, renew_filter
+from nmk.agent.surroundings import RENEW, is_filter_other, is_shut, not_ours, renew_filter
 from nmk.core.kill_chains import shut
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import Surroundings
@@ -72,6 +72,21 @@ def lay_first(
         told.append(Change("surroundings", RENEW))
         return True
     return False
+
+
+def lay_alone(me: Membership, run: Runner) -> None:
+    """Lay it where the network's state cannot be read, unless one is there.
+
+    `me`: what can be read of that; nothing of it is written. Raises BadInput, CommandFailed.
+    """
+    alone = desired_when_down(me).ruleset
+    if run.dry or alone is None or not (is_wanted(me) and has_tool("nft")):
+        return
+    if is_shut(me, run) or not_ours(me, run):
+        return
+    told = [Change("surroundings", RENEW)]
+    with history.recording(me, Reason("restore"), told, run, Attempts()):
+        _shut(me.network, alone, alone, run)
 
 
 def _shut(network: str, want: str, alone: str, run: Runner) -> None:

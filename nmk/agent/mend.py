@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_interface
 
-from nmk.agent import interface, kill_switch, state, surroundings
+from nmk.agent import interface, kill_switch, salvage, state, surroundings
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, machine_lock
 from nmk.agent.tick import CHANGE, put_right
 from nmk.core.tunnel import Command
-from nmk.errors import NmkError
+from nmk.errors import NmkError, StateDamaged
 from nmk.system.facts import own_addresses, own_subnets
 from nmk.system.runner import Runner
 from nmk.unforeseen import as_ours
@@ -49,7 +49,7 @@ def shut_network(network: str, run: Runner, seconds: float = 0.0) -> None:
     `seconds`: to wait for another run. Raises Locked, and what is wrong with the network's files.
     """
     with machine_lock(run, seconds):
-        kill_switch.lay(state.load(network), run)
+        kill_switch.lay(salvage.load(network, run), run)
 
 
 def shut_networks(run: Runner) -> None:
@@ -61,9 +61,17 @@ def shut_networks(run: Runner) -> None:
     deadline = time.monotonic() + PERSON_SECONDS
     for network in () if run.dry else state.networks():
         with suppress(NmkError), as_ours():
-            me = state.load(network)
-            if not surroundings.is_settled(me) and kill_switch.is_wanted(me):
+            if _may_be_open(network):
                 shut_network(network, run, max(0.0, deadline - time.monotonic()))
+
+
+def _may_be_open(network: str) -> bool:
+    """Raises BadInput."""
+    try:
+        me = state.load(network)
+    except StateDamaged:
+        return True
+    return not surroundings.is_settled(me) and kill_switch.is_wanted(me)
 
 
 def mend_network(network: str, run: Runner) -> bool:

@@ -12,17 +12,26 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
 
-from nmk.agent import interface, state, surroundings
+from nmk.agent import interface, kill_switch, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.elsewhere import Elsewhere, elsewhere
-from nmk.agent.heads import field_of, head_of, interface_for, interface_of, marked
-from nmk.agent.membership import Kind, Membership, parse_found
+from nmk.agent.heads import (
+    field_of,
+    head_of,
+    interface_for,
+    interface_of,
+    marked,
+    note_opened,
+)
+from nmk.agent.membership import Kind, Known, Membership, Wishes, parse_found
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label
+from nmk.core.peers import View, parse_ranges
 from nmk.core.ruleset import is_ours, table_name
+from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
-from nmk.errors import BadInput, InterfaceTaken, NmkError, NotJoined
+from nmk.errors import BadInput, InterfaceTaken, NmkError, NotJoined, StateDamaged
 from nmk.system import filter as packet_filter
 from nmk.system import routes, wireguard
 from nmk.system.keys import generate_private_key, parse_private_key
@@ -132,21 +141,64 @@ def salvage(network: str, run: Runner, directory: Path | None = None) -> Members
     `directory`: where its state is, if elsewhere.
     """
     head = head_of(network, directory)
-    name = interface_of(network, head, run)
+    me = _begin(network, head, run)
     order = field_of(head, "order")
-    me = Membership(
+    me = replace(me, private_key=_private_key(head, me.interface, run), phase="deleted")
+    return _with_order(me, order if isinstance(order, int) else _order(network, run))
+
+
+def guarded(network: str, run: Runner) -> Membership:
+    """As much as a kill switch takes: its owner's wishes, as far as they are there, and ranges."""
+    head = head_of(network)
+    me = _begin(network, head, run)
+    noted, held = field_of(head, "settings"), field_of(head, "as_read")
+    cidrs: tuple[str, ...] = ()
+    with suppress(BadInput):
+        cidrs = parse_ranges(field_of(head, "ranges"))
+    files = held.items() if isinstance(held, dict) else ()
+    return replace(
+        me,
+        phase="joining" if field_of(head, "phase") == "joining" else "joined",
+        wishes=Wishes(settings=_settings(noted)),
+        as_read={file: _settings(values) for file, values in files},
+        known=Known(b"", 0, "", View(network, cidrs, {}, "", "", (), (), {})),
+    )
+
+
+def load(network: str, run: Runner) -> Membership:
+    """The network's state. Where it cannot be read, its kill switch is laid before that is raised.
+
+    Hold the lock. Raises NotJoined, StateDamaged, StateNewer.
+    """
+    try:
+        return state.load(network)
+    except StateDamaged:
+        with suppress(NmkError):
+            kill_switch.lay_alone(guarded(network, run), run)
+        raise
+
+
+def _begin(network: str, head: bytes, run: Runner) -> Membership:
+    return Membership(
         network=network,
         remote_name=network,
         urls=(),
         controller_key=b"",
         identity=Identity.generate(),
-        private_key=_private_key(head, name, run),
-        interface=name,
+        private_key="",
+        interface=interface_of(network, head, run),
         listen_port=0,
-        phase="deleted",
         found=_found(head),
     )
-    return _with_order(me, order if isinstance(order, int) else _order(network, run))
+
+
+def _settings(noted: object) -> dict[str, int | str]:
+    """Those that can be read."""
+    found = {}
+    for name, value in noted.items() if isinstance(noted, dict) else ():
+        with suppress(BadInput):
+            found[name] = parse_local(name, value)
+    return found
 
 
 def _with_order(me: Membership, order: int) -> Membership:
@@ -156,13 +208,18 @@ def _with_order(me: Membership, order: int) -> Membership:
 
 
 def open_way(network: str, run: Runner) -> Membership:
-    """Let everything out past the network, kill switch or not; its interface stays."""
+    """Let everything out past the network, kill switch or not; its interface stays.
+
+    Raises StateUnwritable where the file goes on saying that a kill switch is wanted.
+    """
     me = salvage(network, run)
     work = surroundings.plan(me, NOTHING, run)
     tried = Attempts()
     surroundings.begin(me, work, run, tried)
     after = surroundings.finish(me, work, run, tried)
     tried.complain()
+    if not run.dry:
+        note_opened(network)
     return after
 
 

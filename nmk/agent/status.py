@@ -13,7 +13,7 @@ from nmk.agent.astray import find_astray
 from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
-from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe
+from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe, observe_damaged
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
@@ -90,7 +90,7 @@ def _status(
     try:
         me = state.load(network)
     except StateDamaged as error:
-        return _damaged(salvage(network, run), error, now)
+        return _damaged(salvage(network, run), error, now, run)
     condition, dump = live(me, run)
     problem, cure = TROUBLES.get(condition, (None, None))
     local = local_settings(network, me)
@@ -165,8 +165,8 @@ def _describe_ways(
     }
 
 
-def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
-    """A network of which no more is known than that its state cannot be read."""
+def _damaged(me: Membership, error: StateDamaged, now: float, run: Runner) -> Row:
+    """A network whose state cannot be read, of which little else is known."""
     return {
         "network": me.network,
         "remote_name": me.remote_name,
@@ -181,7 +181,7 @@ def _damaged(me: Membership, error: StateDamaged, now: float) -> Row:
         "controller": {"url": None, "reachable": False},
         "obstacle": None,
         "mapped": {},
-        **WayOut().as_json(),
+        **observe_damaged(me.network, run).as_json(),
         **{name: [] for name in _LISTS},
     }
 

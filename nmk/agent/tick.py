@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 
-from nmk.agent import interface, kill_switch, last_check_in, liveness, state, surroundings
+from nmk.agent import (
+    interface,
+    kill_switch,
+    last_check_in,
+    liveness,
+    salvage,
+    state,
+    surroundings,
+)
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Local, desired_when_down, has_roles, listen_port
@@ -187,7 +195,7 @@ def watch_gateways(network: str, run: Runner) -> bool:
 def put_right(network: str, run: Runner, reason: Reason = CHANGE) -> Membership:
     """Make the machine so once more, by what is known: something else on it has changed."""
     with machine_lock(run, 0):
-        return make_so(state.load(network), run, reason)
+        return make_so(salvage.load(network, run), run, reason)
 
 
 def put_others_right(network: str, run: Runner) -> None:
@@ -237,7 +245,7 @@ def api_of(me: Membership) -> NodeApi:
 
 def _member(network: str, run: Runner) -> Membership:
     """The membership on disk. Raises NotJoined, NodeDeleted."""
-    me = state.load(network)
+    me = salvage.load(network, run)
     if me.phase == "joining":
         raise NotJoined(f"joining {network} did not come to its end", "nmk join -")
     if me.phase == "deleted":

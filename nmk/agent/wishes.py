@@ -10,7 +10,7 @@ from nmk.agent import interface, state
 from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.salvage import open_way
+from nmk.agent.salvage import guarded, open_way
 from nmk.agent.settings import NOTED, local_settings, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
@@ -45,6 +45,9 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
     except StateDamaged as error:
         if pairs.get("kill-switch") != "off":
             raise
+        value, source = wished(network, guarded(network, run)).get("kill-switch", ("off", NOTED))
+        if value == "on":
+            _check_free("kill-switch", source)
         run.warn(f"{error.message}: all that leads this machine's traffic past the LAN is removed")
         with machine_lock(run):
             return open_way(network, run)

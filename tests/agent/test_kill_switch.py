@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from nmk.agent import state
+from nmk.agent.doctor import examine
 from nmk.agent.membership import Membership, Wishes
-from nmk.agent.mend import mend_network, shut_network
+from nmk.agent.mend import mend_network, shut_network, shut_networks
 from nmk.agent.salvage import salvage
+from nmk.agent.status import status
 from nmk.agent.tick import check_in_network, put_right
+from nmk.agent.wishes import note
+from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import chains_of, is_shut
 from nmk.core.tunnel import MARK, Command
-from nmk.errors import CommandFailed, NmkError
+from nmk.errors import BadInput, CommandFailed, NmkError, StateDamaged
 from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -98,7 +102,12 @@ def guarded(**wishes: str) -> Membership:
     return replace(me, wishes=Wishes(settings=settings), urls=("http://127.0.0.1:9",), as_read={})
 
 
-ACTIONS = [shut_network, put_right, mend_network, check_in_network]
+ACTIONS: list[Callable[[str, Runner], object]] = [
+    shut_network,
+    put_right,
+    mend_network,
+    check_in_network,
+]
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.__name__)
@@ -185,3 +194,133 @@ def test_what_a_damaged_file_names_opens_no_kill_switch(
     [line] = {x for x in run.there.splitlines() if "oifname {" in x and "saddr" not in x}
     assert line.split('"')[1::2] == ["lo", "nmk-none", *([ours] if ours else [])]
     assert salvage("alpha", run).interface == (ours or named)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda raw: raw[:-50],
+    "cut to what is short": lambda raw: raw[: raw.index(b'"seq"')],
+    "newer": lambda raw: raw.replace(b'"version":1', b'"version":2'),
+    "without its beginning": lambda raw: bytes(200) + raw[200:],
+}
+
+
+def damage(state_dir: Path, how: str) -> bytes:
+    file = state_dir / "home.json"
+    damaged = DAMAGES[how](file.read_bytes())
+    file.write_bytes(damaged)
+    with pytest.raises(StateDamaged):
+        state.load("home")
+    return damaged
+
+
+def one_check_in(_: str, run: Runner) -> None:
+    shut_networks(run)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("place", ["nmk set", "agent.toml", "held", "NMK_KILL_SWITCH"])
+@pytest.mark.parametrize("action", [*ACTIONS, one_check_in], ids=lambda a: a.__name__)
+def test_a_kill_switch_is_laid_after_a_reboot_though_the_state_cannot_be_read(
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    action: Callable[[str, Runner], object],
+    place: str,
+    how: str,
+) -> None:
+    """Wherever it is noted; of the file nothing is changed."""
+    wishes: dict[str, int | str] = {"exit-node": "peer-2", "kill-switch": "on"}
+    me = guarded()
+    config = state_dir.parent / "config"
+    config.mkdir()
+    if place == "agent.toml":
+        (config / "agent.toml").write_text('exit-node = "peer-2"\nkill-switch = "on"\n')
+        me = replace(me, wishes=Wishes())
+    if place == "held":  # by a file that cannot be read now either
+        (config / "agent.toml").write_text("[")
+        me = replace(me, wishes=Wishes(), as_read={"agent.toml": wishes})
+    if place == "NMK_KILL_SWITCH":
+        monkeypatch.setenv("NMK_KILL_SWITCH", "on")
+        me = replace(me, wishes=Wishes(settings={"exit-node": "peer-2"}))
+    state.save(me)
+    damaged = damage(state_dir, how)
+    run = Nft()
+    for _ in range(2):
+        with suppress(NmkError):
+            action("home", run)
+    assert is_shut(run.there)
+    assert "ip daddr { 10.77.0.0/24 } drop" in run.there
+    assert run.changes == 1
+    assert (state_dir / "home.json").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("setting", [{"kill-switch": "off"}, {"exit-node": ""}])
+def test_a_kill_switch_that_is_not_wanted_is_not_laid(
+    state_dir: Path, how: str, setting: dict[str, str]
+) -> None:
+    state.save(guarded(**setting))
+    damage(state_dir, how)
+    run = Nft()
+    for action in (*ACTIONS, one_check_in):
+        with suppress(NmkError):
+            action("home", run)
+    assert run.there == ""
+
+
+def test_a_table_that_is_there_stays_as_it_is_when_the_state_is_damaged(state_dir: Path) -> None:
+    """With all that lies beside the kill switch."""
+    state.save(guarded())
+    run = Nft()
+    with suppress(NmkError):
+        put_right("home", run)
+    before = run.there
+    assert "guard-input" in before
+    damage(state_dir, "cut")
+    for action in (*ACTIONS, one_check_in):
+        with suppress(NmkError):
+            action("home", run)
+    assert run.there == before
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_its_owner_opens_it_for_good_though_the_state_cannot_be_read(
+    state_dir: Path, how: str
+) -> None:
+    """A file of a newer nmk stays one, with the wish in it."""
+    state.save(guarded())
+    damaged = damage(state_dir, how)
+    run = Nft()
+    shut_networks(run)
+    assert is_shut(run.there)
+    note("home", {"kill-switch": "off"}, run)
+    assert run.there == ""
+    for action in (*ACTIONS, one_check_in):
+        with suppress(NmkError):
+            action("home", run)
+    assert run.there == ""
+    opened = damaged.replace(b'"kill-switch":"on"', b'"kill-switch":"off"')
+    assert (state_dir / "home.json").read_bytes() == opened
+    (state_dir.parent / "config").mkdir()
+    file = state_dir.parent / "config" / "agent.toml"
+    file.write_text('exit-node = "peer-2"\nkill-switch = "on"\n')
+    with pytest.raises(BadInput, match=f"{file} sets kill-switch"):
+        note("home", {"kill-switch": "off"}, run)
+
+
+@pytest.mark.parametrize("laid", [True, False])
+def test_one_that_is_not_laid_is_told_though_the_state_cannot_be_read(
+    state_dir: Path, laid: bool
+) -> None:
+    state.save(guarded())
+    damage(state_dir, "cut")
+    run = Nft()
+    if laid:
+        shut_networks(run)
+    shown = status("home", run, 0, reachable=lambda _: False)
+    lines = render_status([shown], "table")
+    assert shown["kill_switch"]["laid"] == laid
+    assert ("\n  try: nmk set -n home kill-switch=off" in lines) == laid
+    problem = "the kill switch is not laid: everything leaves openly"
+    assert (f"open        {problem}\n  try: nmk checkin -n home" in lines) != laid
+    found = {f.reason: f.mend for f in examine(["home"], run, lambda: 0) if f.network}
+    assert (found.get(problem) == "nmk checkin -n home") != laid

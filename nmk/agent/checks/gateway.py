@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import command, find_way_out, observe
+from nmk.agent.exits import WayOut, command, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
@@ -60,15 +60,20 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     return [Finding("gateway", "ok", reason, network=me.network)]
 
 
+def check_kill_switch(network: str, out: WayOut) -> list[Finding]:
+    """One that is wanted, and not in the kernel."""
+    if out.kill_switch is None or out.kill_switch.laid:
+        return []
+    reason, mend = str(out.kill_switch.problem), out.kill_switch.next
+    return [Finding("gateway", "broken", reason, mend, network)]
+
+
 def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     """An exit node that is none or silent; a kill switch that cuts off, or is not laid."""
     condition, dump = live(me, run)
     silent = liveness.silent(me, dump)
     out = observe(me, find_way_out(me, led(wish, condition), silent), run)
-    found = []
-    if out.kill_switch and not out.kill_switch.laid:
-        reason, mend = out.kill_switch.problem, out.kill_switch.next
-        found.append(Finding("gateway", "broken", str(reason), mend, me.network))
+    found = check_kill_switch(me.network, out)
     if taken := claimed_exit(me, silent, run):
         found += [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
         return found
