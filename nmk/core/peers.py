@@ -75,6 +75,7 @@ Entry = TypeVar("Entry", Peer, Client)
 class View:
     """All that one node must know. `settings` as in `core.settings`; `peers` by their ids.
 
+    Everybody in it has an address: with who has none nothing can be done.
     `gateway`: the roles that the node itself has; `clients`: of all ingress gateways, by their ids.
     """
 
@@ -279,9 +280,9 @@ def _make_view(
         name=parse_label(me["name"], "node name"),
         addresses=_node_addresses(me["addresses"]),
         observed=parse_observed(me["observed"][:_MOST_ADDRESSES]),
-        peers=peers,
+        peers={key: peer for key, peer in peers.items() if peer.addresses},
         gateway=parse_gateway(me.get("gateway", {})),
-        clients=clients,
+        clients={key: client for key, client in clients.items() if client.addresses},
     )
     if not found.addresses or not found.cidrs:
         raise BadView("the controller's view gives this node no address")

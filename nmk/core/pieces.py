@@ -27,11 +27,18 @@ class Pieces:
         self._at = 0
 
     def fields(self) -> Iterator[str]:
-        """The names of an object's fields; each one's value must be taken before the next."""
+        """The names of an object's fields; each one's value must be taken before the next.
+
+        None may come twice: who bounds how many there are would not notice.
+        """
+        names: set[str] = set()
         for _ in self._members("{", "}"):
             name = self.value()
             if not isinstance(name, str):
                 raise ValueError("a field without a name")  # noqa: TRY004  # of the text, not of ours
+            if name in names:
+                raise ValueError(f"a field comes twice: {name[:40]}")
+            names.add(name)
             self._take(":")
             yield name
 

@@ -57,6 +57,9 @@ def lies(head: Json) -> dict[str, Make]:
         "a bomb": lambda: DEFLATED + deflated(b"0" * (1 << 20), 2048)[: MAX_REPLY - 4096],
         "many fields": lambda: view([], b"".join(b',"f%d":0' % n for n in range(500_000))),
     }
+    for field in (b'"":0', b'"peers":[]', b'"gone":["0123456789abcdef"]'):
+        again = partial(flooded, field + b",", b",", b'"x":0}')
+        found[f"{field.partition(b':')[0].decode()} again and again"] = again
     for name, piece in _FLOOD.items():
         found[f"nodes are {name}"] = partial(flooded, piece, b',"peers":[[', b"0]]}")
         found[f"blocks are {name}"] = partial(flooded, piece, b',"peers":[', b"0]}")

@@ -72,3 +72,12 @@ def test_names_are_bounded_as_well() -> None:
 def test_other_letters_stand_for_their_bytes() -> None:
     """One that nobody takes in can hold any text, at a byte a character."""
     assert taken('{"a":"ü\U0001f600","b":1}'.encode())["b"] == 1
+
+
+@pytest.mark.parametrize("value", ["0", "[]", '{"a":1}', '"x"'])
+@pytest.mark.parametrize("again", ["list", "", "\\u006cist"])
+def test_no_field_comes_twice(again: str, value: str) -> None:
+    """Nobody would notice, as of a dictionary, how many came."""
+    body = f'{{"list":[],"":{value},"a":{value},"{again}":{value}}}'.encode()
+    with pytest.raises(ValueError, match="comes twice"):
+        taken(body)
