@@ -147,6 +147,21 @@ def holder_of(path: Path) -> Holder | None:
         os.close(handle)
 
 
+def held_by(path: Path) -> str | None:
+    """Who has the lock at a path, as the end of a sentence; None where nobody has it.
+
+    "" where the system does not tell who. Makes nothing.
+    """
+    try:
+        handle = _opened(path)
+    except OSError:
+        return None
+    try:
+        return None if take(handle) else str(holder(handle) or "")
+    finally:
+        os.close(handle)
+
+
 def _name(process: str) -> str:
     """What the process is: the command of nmk, without its arguments, else the program's name."""
     try:

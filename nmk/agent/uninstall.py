@@ -11,6 +11,7 @@ from nmk import archive
 from nmk.agent import salvage, service, state
 from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.leave import leave, leave_lost
+from nmk.agent.own_controller import find_running
 from nmk.agent.places import config_directory, state_directory
 from nmk.core.ruleset import table_name
 from nmk.core.units import ROLES
@@ -30,11 +31,11 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     """Leave every network as well as it can be done, then remove what nmk put on the machine.
 
     A controller's data and the owner's settings in /etc/nmk stay unless `purge`. Raises what kept
-    a part of it there, once all else is gone.
+    a part of it there, once all else is gone; Locked where a controller would lose its data: its
+    service is stopped, one that somebody has started is not.
     """
     check_not_elsewhere()
-    for role in ROLES:
-        service.remove(role, run, say)
+    _stop_services(run, say, purge=purge)
     failures = [error for network in state.networks() if (error := _leave(network, run, say))]
     lost = salvage.leftovers(run)
     for network in lost.networks or (salvage.LOST,) * bool(lost):
@@ -48,12 +49,29 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
             failures.append(problem)
     for line in kept_files():
         say(line)
+    if not run.dry and (running := find_running()):
+        say(f"{running}: it goes on")
     server = state_directory() / "server"
     if server.exists() and not purge:
         say(f"the controller's data stays in {server}; with --purge it goes too")
     if failures:
         failures[0].message = "; ".join(failure.message for failure in failures)
         raise failures[0]
+
+
+def _stop_services(run: Runner, say: Say, *, purge: bool) -> None:
+    """Raises Locked where a controller is no service, or outlives it, and would lose its data."""
+    if purge and not service.status("server", run)["active"]:
+        _refuse_beside_controller()
+    for role in ROLES:
+        service.remove(role, run, say)
+    if purge and not run.dry:
+        _refuse_beside_controller()
+
+
+def _refuse_beside_controller() -> None:
+    if running := find_running():
+        raise Locked(running, "stop it first, or leave --purge out: its data stays then")
 
 
 def leftovers(*, purge: bool) -> list[Path]:

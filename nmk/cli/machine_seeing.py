@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nmk.agent.own_controller import data_directory
 from nmk.cli.api import network_option
 from nmk.cli.machine import runner
 from nmk.cli.output import as_called, output_option, put, put_json, put_text, report_option, say
-from nmk.cli.where import data_directory
 from nmk.core.amounts import show_ago
 from nmk.errors import EXIT_FAILED
 from nmk.system.facts import check_root

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nmk.agent.own_controller import DATA_DIR
 from nmk.agent.places import config_directory
 from nmk.cli.api import AdminApi, server_options
 from nmk.cli.nouns import Commands
 from nmk.cli.output import report_option, say, show
-from nmk.cli.where import DATA_DIR, away_hint
+from nmk.cli.where import away_hint
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
 from nmk.files import read_toml

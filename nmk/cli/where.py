@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from nmk.agent.places import config_directory
+from nmk.agent.own_controller import DATA_DIR, data_directory
 from nmk.errors import NmkError
-from nmk.files import read_toml
 
-DATA_DIR = Path("/var/lib/nmk/server")
 DEFAULT_SERVER = f"unix://{DATA_DIR}/admin.sock"
 _MOST = 3  # hosts that a hint has room for
-
-
-def data_directory() -> Path:
-    """Where the controller of this host keeps its data: as `nmk server` finds it, less the flag.
-
-    NMK_DATA_DIR, else what /etc/nmk/server.toml says as far as it can be read, else the default.
-    """
-    chosen: object = os.environ.get("NMK_DATA_DIR")
-    if not chosen:
-        with suppress(NmkError):  # which `nmk server` tells
-            chosen = read_toml(config_directory() / "server.toml").get("data-dir")
-    return Path(chosen).absolute() if chosen and isinstance(chosen, str) else DATA_DIR
 
 
 def own_server() -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nmk import archive
-from nmk.agent import salvage, service, state, surroundings, uninstall
+from nmk.agent import own_controller, salvage, service, state, surroundings, uninstall
 from nmk.cli import machine
+from nmk.errors import EXIT_TEMPORARY
+from nmk.server.datadir import DataDir
 from nmk.system import filter as packet_filter
 from nmk.system.runner import DryRunner
 from tests.agent.failing_files import Deaf
 from tests.agent.memberships import joined
 from tests.cli.inprocess import nmk
+from tests.reliability.served import Served
 
 
 @pytest.fixture
@@ -75,3 +80,56 @@ def test_the_installed_copy_goes_without_a_word(
     monkeypatch.setattr(archive, "running_file", lambda: installed)
     assert uninstall.kept_files() == []
     assert installed in uninstall.leftovers(purge=False)
+
+
+@pytest.fixture
+def nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of nmk is there but what a test makes, and root runs the command."""
+    monkeypatch.setattr(uninstall, "CACHES", ())
+    monkeypatch.setattr(uninstall, "CRON_FILE", tmp_path / "cron")
+    monkeypatch.setattr(own_controller, "DATA_DIR", tmp_path / "default")
+    monkeypatch.setattr(service, "find_manager", lambda *_: None)
+    monkeypatch.setattr(salvage, "leftovers", lambda _: salvage.Leftovers())
+    monkeypatch.setattr(machine, "check_root", lambda _: None)
+    monkeypatch.setattr(machine, "runner", lambda *_: Deaf())
+
+
+@pytest.mark.parametrize("where", ["server", "another", "elsewhere"])
+@pytest.mark.usefixtures("nothing_else")
+def test_the_data_of_a_controller_that_runs_is_not_purged(
+    state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    data = state_dir / where
+    if where == "elsewhere":
+        data = tmp_path / where
+        monkeypatch.setenv("NMK_DATA_DIR", str(data))
+    running = DataDir(data)
+    for args in (("--purge",), ("--purge", "--dry-run")):
+        done = nmk("uninstall", "--yes", *args)
+        assert done.code == EXIT_TEMPORARY
+        assert f"a controller runs on {data} (" in done.err
+        assert f"process {os.getpid()})\n  try: stop it first, or leave --purge out" in done.err
+    done = nmk("uninstall", "--yes")
+    assert done.code == 0
+    assert f"a controller runs on {data} (" in done.err
+    assert ": it goes on" in done.err
+    assert running.admin_key_file.exists()
+    running._lock.close()
+    assert nmk("uninstall", "--yes", "--purge").code == 0
+    assert running.admin_key_file.exists() == (where == "elsewhere")
+
+
+@pytest.mark.usefixtures("nothing_else")
+def test_a_controller_with_its_data_anywhere_is_found_by_its_settings(
+    state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nmk"
+    program.write_text("import sys\nfrom nmk.cli.main import run\nsys.exit(run(sys.argv[1:]))\n")
+    with Served(tmp_path, program=(sys.executable, str(program))) as served:
+        assert nmk("uninstall", "--yes", "--purge").code == 0  # it is no business of these settings
+        state_dir.mkdir()
+        monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path / "etc"))
+        done = nmk("uninstall", "--yes", "--purge")
+        assert done.code == EXIT_TEMPORARY
+        assert f"a controller runs here (nmk server, process {served.pid})" in done.err
+        assert state_dir.exists()

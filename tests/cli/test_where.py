@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import state
+from nmk.agent import own_controller, state
 from nmk.cli import where
 from tests.agent.memberships import joined
 from tests.cli.inprocess import Done, nmk
@@ -22,7 +22,7 @@ def unnamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has nothing, and no controller named."""
     monkeypatch.delenv("NMK_SERVER")
     monkeypatch.delenv("NMK_DATA_DIR", raising=False)
-    monkeypatch.setattr(where, "DATA_DIR", tmp_path / "default")
+    monkeypatch.setattr(own_controller, "DATA_DIR", tmp_path / "default")
 
 
 def refused(command: str) -> Done:

@@ -1,0 +1,72 @@
+"""The controller of this machine, if one is there: where its data is, and whether it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from nmk.agent.places import config_directory, state_directory
+from nmk.errors import NmkError
+from nmk.files import read_toml
+from nmk.locks import held_by
+from nmk.tools import nmk_command
+
+DATA_DIR = Path("/var/lib/nmk/server")
+_PROCESSES = Path("/proc")
+
+
+def data_directory() -> Path:
+    """Where the controller of this host keeps its data: as `nmk server` finds it, less the flag.
+
+    NMK_DATA_DIR, else what /etc/nmk/server.toml says as far as it can be read, else the default.
+    """
+    chosen: object = os.environ.get("NMK_DATA_DIR")
+    if not chosen:
+        with suppress(NmkError):  # which `nmk server` tells
+            chosen = read_toml(config_directory() / "server.toml").get("data-dir")
+    return Path(chosen).absolute() if chosen and isinstance(chosen, str) else DATA_DIR
+
+
+def find_running() -> str | None:
+    """A controller that runs here, as a sentence begins; None where there is none.
+
+    One that has its data where this machine's would be or below the state directory, whoever runs
+    it, or one with these settings and its data anywhere. Containers' are theirs.
+    """
+    for directory in _places():
+        if (directory / "admin.key").exists():
+            holder = held_by(directory / "lock")
+            if holder is not None:
+                return f"a controller runs on {directory}{holder}"
+    for process in _controllers():
+        return f"a controller runs here (nmk server, process {process})"
+    return None
+
+
+def _places() -> set[Path]:
+    state = state_directory()
+    with suppress(OSError):
+        return {data_directory(), *(path for path in state.iterdir() if path.is_dir())}
+    return {data_directory()}
+
+
+def _controllers() -> Iterator[str]:
+    """Processes of `nmk server` that see these files, and have our settings for theirs."""
+    with suppress(OSError):
+        ours = (_PROCESSES / "self/ns/mnt").stat()
+        for place in _PROCESSES.iterdir():
+            with suppress(OSError):  # another's, or gone
+                if place.name.isdecimal() and os.path.samestat((place / "ns/mnt").stat(), ours):
+                    words = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                    if nmk_command(words) == "server" and _settings_of(place) == config_directory():
+                        yield place.name
+
+
+def _settings_of(process: Path) -> Path:
+    for line in (process / "environ").read_bytes().split(b"\0"):
+        name, _, value = line.partition(b"=")
+        if name == b"NMK_CONFIG_DIR" and value:
+            return Path(os.fsdecode(value))
+    return Path("/etc/nmk")
