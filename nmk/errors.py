@@ -289,6 +289,13 @@ class FamilyOff(NmkError):
     code = "family-off"
 
 
+class ExitUnusable(NmkError):
+    """The exit node that the owner asked for is none: everything leaves openly, or not at all."""
+
+    code = "exit-unusable"
+    default_hint = "nmk status"
+
+
 class OpenForwarding(NmkError):
     """The machine forwards, and nothing can be laid that keeps a network from what it reaches."""
 

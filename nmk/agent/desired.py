@@ -11,7 +11,7 @@ from nmk.agent import liveness, state
 from nmk.agent.claims import collect_claims, own_lans
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
-from nmk.agent.settings import route_wishes
+from nmk.agent.settings import command, route_wishes
 from nmk.agent.surroundings import open_forwarding
 from nmk.core import nft_text
 from nmk.core.claims import find_left_out
@@ -19,7 +19,7 @@ from nmk.core.gateways import NO_GATEWAY
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
 from nmk.core.route_table import only_ipv4
-from nmk.core.routes import Routing, compile_routing, watched
+from nmk.core.routes import Routing, RouteWishes, compile_routing, exit_gateways, watched
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
@@ -29,7 +29,7 @@ from nmk.core.surroundings import (
     compile_surroundings,
 )
 from nmk.core.tunnel import Own, Tunnel, compile_tunnel
-from nmk.errors import BadInput, BadView, FamilyOff
+from nmk.errors import BadInput, BadView, ExitUnusable, FamilyOff
 from nmk.system import sysctl
 from nmk.system.facts import is_inner
 from nmk.system.filter import no_nft
@@ -65,6 +65,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     out = {left.address for left in find_left_out(view, claims)}
     here = replace(view, addresses=tuple(a for a in view.addresses if a not in out))
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
+    problems += _without_exit(me, view, wishes, routing)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
     alive = (other for other in others if other.phase == "joined" and not other.down)
     any_exit = routing.exit is not None or any(_may_exit(other) for other in alive)
@@ -94,6 +95,22 @@ def _without_ipv6(view: View, interface: str) -> tuple[View, tuple[Problem, ...]
     )
     fours = tuple(a for a in view.addresses if a not in sixes)
     return replace(view, addresses=fours), (problem_of(error),)
+
+
+def _without_exit(
+    me: Membership, view: View, wishes: RouteWishes, routing: Routing
+) -> tuple[Problem, ...]:
+    """That the exit node asked for is none, and what becomes of what it should carry."""
+    if routing.problem is None:
+        return ()
+    what, ends = "everything leaves openly", command(me, "exit-node", "")
+    if wishes.kill_switch:
+        what = "the kill switch lets nothing out but to the LAN"
+        ends = command(me, "kill-switch", "off")
+    others = [name for name in exit_gateways(view) if name != wishes.exit_node]
+    hint = f"{ends}; exit gateways: {', '.join(others)}" if others else ends
+    text = f"exit-node={wishes.exit_node}: {routing.problem}, and so {what}"
+    return (problem_of(ExitUnusable(text, hint)),)
 
 
 def families(me: Membership) -> set[int]:

@@ -15,7 +15,7 @@ from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import guarded
-from nmk.agent.settings import NOTED, route_wishes, wished
+from nmk.agent.settings import command, route_wishes
 from nmk.core.claims import holds
 from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.overlap import samples_in
@@ -230,13 +230,3 @@ def _parts_past(me: Membership, run: Runner) -> list[Past]:
     asked = [*samples_in(parts, EVERYTHING, ()).items()][:_MOST_PARTS]
     found = [(part, address, leaves_by(run, address)) for address, part in asked]
     return [Past(part, address, by) for part, address, by in found if by and by not in ours]
-
-
-def command(me: Membership, name: str, value: str) -> str:
-    """What sets a wish that was set before, wherever that is noted."""
-    if me.phase == "deleted":
-        return f"nmk leave -n {me.network}"
-    source = wished(me.network, me)[name][1]
-    if source != NOTED:
-        return f"take {name} out of {source}, then: nmk checkin -n {me.network}"
-    return f"nmk set -n {me.network} {name}={value}"

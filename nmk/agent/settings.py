@@ -79,6 +79,16 @@ def unread(me: Membership) -> tuple[Problem, ...]:
     return () if me.as_read is None else take_note(me)[1]
 
 
+def command(me: Membership, name: str, value: str) -> str:
+    """What sets a setting that was set before, wherever that is noted."""
+    if me.phase == "deleted":
+        return f"nmk leave -n {me.network}"
+    source = wished(me.network, me)[name][1]
+    if source != NOTED:
+        return f"take {name} out of {source}, then: nmk checkin -n {me.network}"
+    return f"nmk set -n {me.network} {name}={value}"
+
+
 def _look(network: str, me: Membership | None) -> tuple[dict[str, Sourced], tuple[Problem, ...]]:
     """What each file and the environment hold, the one that wins last, and what is wrong there.
 

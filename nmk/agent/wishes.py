@@ -14,7 +14,7 @@ from nmk.agent.salvage import guarded, open_way
 from nmk.agent.settings import NOTED, local_settings, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
-from nmk.core.routes import why_no_exit
+from nmk.core.routes import exit_gateways, why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
 from nmk.errors import BadInput, NodeDeleted, StateDamaged
 from nmk.system.runner import Runner
@@ -113,7 +113,7 @@ def _check_exit(me: Membership, name: str) -> None:
     if me.known is None:
         raise BadInput(f"exit-node={name}: this machine knows of no node yet", "nmk join -")
     view = me.known.view
-    exits = sorted(p.name for p in view.peers.values() if p.gateway.exit)
+    exits = exit_gateways(view)
     if name in exits:
         return
     is_node = any(name == peer.name for peer in view.peers.values())

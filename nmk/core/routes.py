@@ -231,6 +231,11 @@ def _find_exit(
     return None, why_no_exit(view, wishes.exit_node)
 
 
+def exit_gateways(view: View) -> list[str]:
+    """The names of the nodes that everything can go by, sorted."""
+    return sorted(peer.name for peer in view.peers.values() if peer.gateway.exit)
+
+
 def why_no_exit(view: View, name: str) -> str:
     """Why a name, which is no exit gateway's, can be no exit node."""
     if name == view.name:

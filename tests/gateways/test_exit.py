@@ -331,7 +331,8 @@ def test_a_node_that_is_no_exit_gateway_any_more(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     trip.mesh.admin("gateway", "remove", "home", "exit", "--yes")
     with trip.talking() as capture:
-        trip.laptop.run("nmk", "checkin")
+        done = trip.laptop.run("nmk", "checkin", check=False)
+        assert (done.returncode, "home is no exit gateway, and so the" in done.stderr) == (1, True)
         [status] = json.loads(trip.laptop.run("nmk", "status", "-o", "json").stdout)
         assert _asked(status) == {"node": None, "problem": "home is no exit gateway"}
         assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode

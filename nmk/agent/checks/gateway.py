@@ -8,8 +8,9 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import WayOut, command, find_way_out, observe
+from nmk.agent.exits import WayOut, find_way_out, observe
 from nmk.agent.membership import Membership
+from nmk.agent.settings import command
 from nmk.agent.status import led, live
 from nmk.agent.tick import collect_facts
 from nmk.core.claims import Claim, Holders
