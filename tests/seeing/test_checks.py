@@ -88,7 +88,9 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (2000, None, "ok", "no controller answers"),
         (9000, 2000, "warn", "116m ahead of the controller's"),
         (2000, 9000, "warn", "116m behind the controller's"),
-        (939, 939, "broken", "61s behind the time when this machine wrote its state"),
+        (939, 939, "warn", "it is right now, and was 61s ahead: peers that it called"),
+        (939, None, "broken", "61s behind the time when this machine wrote its state"),
+        (939, 9000, "broken", "61s behind the time when this machine wrote its state"),
     ],
 )
 def test_the_clock(now: int, there: float | None, level: str, reason: str) -> None:
@@ -96,6 +98,19 @@ def test_the_clock(now: int, there: float | None, level: str, reason: str) -> No
     assert found.level == level
     assert reason in found.reason
     assert (found.mend is None) == (level == "ok")
+
+
+@pytest.mark.usefixtures("written")
+def test_a_right_clock_is_not_to_be_set() -> None:
+    """It was ahead, and came back: who cannot compare it with another is told both."""
+
+    def mend(there: float | None) -> str:
+        return str(controller.check_clock(joined(), [Visit(URL, None, there)], 400)[0].mend)
+
+    assert mend(410) == "nothing: it passes by itself, in 10m at the latest"
+    assert mend(None).startswith("look what it says: date; if that is wrong: ")
+    assert mend(None).endswith("; if right, it passes by itself, in 10m at the latest")
+    assert "passes" not in mend(9000)
 
 
 def test_each_silent_url_has_its_own_hint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,14 +75,11 @@ def check_clock(me: Membership, visits: Sequence[Visit], now: float) -> list[Fin
     Peers refuse a handshake that is older than the last one they took (WireGuard's timestamps), so
     a clock that was put back cuts a machine off until it has caught up.
     """
-    written = state.file_of(me.network).stat().st_mtime
-    if written - now > _TOLERANCE:
-        reason = (
-            f"it is {show_age(int(written - now))} behind the time when this machine wrote its "
-            "state: peers refuse its handshakes until then"
-        )
-        return [Finding("clock", "broken", reason, clock_hint(), me.network)]
     dates = [v.date for v in visits if v.date is not None]
+    gap = int(state.file_of(me.network).stat().st_mtime - now)
+    if gap > _TOLERANCE:
+        is_right = bool(dates) and abs(now - dates[0]) <= _TOLERANCE
+        return [_put_back(me.network, show_age(gap), is_right=is_right, is_known=bool(dates))]
     if not dates:
         reason = "no controller answers to compare it with"
         return [Finding("clock", "ok", reason, network=me.network)]
@@ -92,3 +89,17 @@ def check_clock(me: Membership, visits: Sequence[Visit], now: float) -> list[Fin
     side = "ahead of" if ahead > 0 else "behind"
     reason = f"{show_age(abs(ahead))} {side} the controller's"
     return [Finding("clock", "warn", reason, clock_hint(), me.network)]
+
+
+def _put_back(network: str, gap: str, *, is_right: bool, is_known: bool) -> Finding:
+    """The clock was ahead until it was put back, or is behind; `is_known`: which of the two."""
+    passes = f"it passes by itself, in {gap} at the latest"
+    refused = "peers that it called meanwhile refuse its handshakes until then"
+    if is_right:
+        reason = f"it is right now, and was {gap} ahead: {refused}, and can call it themselves"
+        return Finding("clock", "warn", reason, f"nothing: {passes}", network)
+    reason = f"it is {gap} behind the time when this machine wrote its state: {refused}"
+    if is_known:
+        return Finding("clock", "broken", reason, clock_hint(), network)
+    mend = f"look what it says: date; if that is wrong: {clock_hint()}; if right, {passes}"
+    return Finding("clock", "broken", reason, mend, network)
