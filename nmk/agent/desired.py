@@ -19,7 +19,7 @@ from nmk.core.gateways import NO_GATEWAY
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
 from nmk.core.route_table import only_ipv4
-from nmk.core.routes import Routing, RouteWishes, compile_routing, exit_gateways, watched
+from nmk.core.routes import RouteWishes, Routing, compile_routing, exit_gateways, watched
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import (
     IPV6_FORWARDING,
