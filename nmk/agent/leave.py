@@ -34,10 +34,14 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     then the node stays on the controller until an admin deletes it, and a state that cannot be read
     is no hindrance. An interface that may be ours never stays, `force` or not: then the state does
     too, and CommandFailed is raised. Raises ToolMissing where a packet filter stays. Cut short, it
-    can be repeated. Raises Overtaken where the machine has joined anew meanwhile.
+    can be repeated. Raises Overtaken where the machine has joined anew meanwhile, StateUnwritable
+    where the state would stay, which would bring the interface up again: before anything is done,
+    but for `force`.
     """
     with machine_lock(run):
         me = _load(network, run, say, force=force)
+        if not (force or run.dry):
+            state.check_removable(network)
         me = me if run.dry else _used_up(me)
         told = [m for m in (me.successor, me) if m and m.phase != "deleted" and not run.dry]
         if told:

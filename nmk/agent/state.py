@@ -5,6 +5,7 @@ With 10,000 peers one takes half a second to check, so that is done once for eac
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,7 @@ from nmk.errors import (
 from nmk.files import open_regular, read_whole, temporary_of, write_private
 
 MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
+_KEPT = {errno.EROFS, errno.EPERM, errno.EACCES}  # of a place where nothing can be removed
 _read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime, size of each file
 
 
@@ -162,10 +164,31 @@ def remove(network: str) -> None:
             path.rmdir()  # only an empty one: what is in it is not ours
         path.unlink(missing_ok=True)
     except OSError as error:
-        mend = f"move it away: mv {path} /root/" if path.is_dir() else None
+        mend = f"move it away: mv {path} /root/" if path.is_dir() else _remove_hint(network)
         raise StateUnwritable(f"{path} cannot be removed: {error.strerror}", mend) from None
     with suppress(OSError):  # another network's state is in there, or a controller's
         path.parent.rmdir()
+
+
+def check_removable(network: str) -> None:
+    """Look whether the network's file can be removed. Raises StateUnwritable, and changes nothing.
+
+    A full disk is no hindrance; one that is read-only is, and a file that chattr(1) keeps.
+    """
+    path, reason = file_of(network), ""
+    try:
+        os.close(os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o600))  # has no name
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno in _KEPT else ""
+    if not reason and not os.access(path, os.W_OK):
+        reason = os.strerror(errno.EPERM)
+    if reason:
+        what = f"{path} cannot be removed: {reason}; nothing was done"
+        raise StateUnwritable(what, _remove_hint(network))
+
+
+def _remove_hint(network: str) -> str:
+    return f"make it writable, then: nmk leave -n {network}"
 
 
 def make_directory() -> Path:
