@@ -189,6 +189,13 @@ def test_every_page_is_linked(page: Path) -> None:
 
 
 @each_page
+def test_no_recipe_leaves_a_private_key_for_all_to_read(page: Path) -> None:
+    for line in page.read_text().splitlines():
+        if re.search(r"showconf\b[^|]*>|genkey \| tee", line):
+            assert "umask 077" in line
+
+
+@each_page
 def test_every_path_of_the_repository_exists(page: Path) -> None:
     for span in code_spans(page.read_text()):
         if re.fullmatch(r"(sudo )?(scripts|docs|nmk|tests)/[\w./-]+", span):
