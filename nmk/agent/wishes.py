@@ -11,12 +11,12 @@ from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import guarded, open_way
-from nmk.agent.settings import NOTED, local_settings, unread, wished
+from nmk.agent.settings import NOTED, local_settings, route_wishes, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
 from nmk.core.routes import exit_gateways, why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
-from nmk.errors import BadInput, NodeDeleted, StateDamaged
+from nmk.errors import BadInput, ExitUnusable, NodeDeleted, StateDamaged
 from nmk.system.runner import Runner
 
 
@@ -76,10 +76,11 @@ def carry_out(
     if not run.dry:
         wake(network)
     unheard = unread(after)
-    for problem in unheard:
+    no_exit = [p for p in after.problems if p.code == ExitUnusable.code]  # the check-in fails by it
+    for problem in (*unheard, *(no_exit if not route_wishes(after).kill_switch else ())):
         run.warn(f"{problem.message}: {problem.hint}")
     interface.complain(
-        replace(after, problems=tuple(p for p in after.problems if p not in unheard))
+        replace(after, problems=tuple(p for p in after.problems if p not in (*unheard, *no_exit)))
     )
     return after
 

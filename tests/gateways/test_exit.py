@@ -409,7 +409,8 @@ def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
     trip.laptop.run("nmk", "up")
 
     trip.mesh.admin("gateway", "remove", "home", "exit", "--yes")
-    trip.laptop.run("nmk", "checkin")
+    told_open = failure(trip.laptop, "checkin")
+    assert (told_open[0], "and so everything leaves openly" in told_open[1]) == (1, True)
     reaches(trip.laptop, trip.web.address)
     set_on = trip.laptop.run("nmk", "set", "kill-switch=on").stderr
     assert f"home is no exit gateway, and so {line}\n  try: {opens}\n" in set_on
