@@ -40,9 +40,9 @@ def ours(error: Exception) -> NmkError:
 
 
 def _unfit(error: Exception) -> MachineUnfit | None:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _number(error) == errno.ENOMEM:
         return MachineUnfit("no memory is left")
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+    if _number(error) in {errno.EMFILE, errno.ENFILE}:
         return MachineUnfit("no more files can be opened")
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return MachineUnfit("no more threads can be started")
@@ -52,6 +52,10 @@ def _unfit(error: Exception) -> MachineUnfit | None:
         except OverflowError:
             return MachineUnfit("the clock is beyond the year 2262", "set the clock: date -s")
     return None
+
+
+def _number(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _unusable(error: Exception) -> FileUnusable | None:

@@ -17,15 +17,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
+from time import sleep
 
 from nmk.agent import hooks, last_check_in, state
 from nmk.agent.interface import complain
 from nmk.agent.membership import Membership
 from nmk.agent.mend import mend_network, shut_network
-from nmk.agent.rounds import Finish, ask_aside
+from nmk.agent.rounds import LONGEST, Finish, ask_aside, give_up
 from nmk.agent.settings import local_settings
 from nmk.agent.tick import (
     RESTORE,
+    Asking,
     begin,
     newest_handshake,
     put_right,
@@ -38,17 +40,18 @@ from nmk.core.ruleset import table_name
 from nmk.core.schedule import QUARREL_OVER, Damper, is_back, next_delay, next_look
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK
-from nmk.errors import Locked, NmkError, StateDamaged
+from nmk.errors import InternalError, Locked, NmkError, StateDamaged
 from nmk.system.facts import outward_addresses, own_addresses
 from nmk.system.monitor import Monitor, News
 from nmk.system.notify import notify, watchdog_seconds
 from nmk.system.runner import Runner
-from nmk.unforeseen import as_ours
+from nmk.unforeseen import as_ours, ours
 
 LONGEST_SLEEP = 30.0  # seconds; so soon is a network noticed that has been joined since
 WATCH = 5.0  # between two looks at gateways that stand in for one another
 BUSY = 2.0  # seconds to wait for another run of nmk
 _QUARREL = 3  # changes by others in a row that are no chance
+REST = 1.0  # seconds after a round that could not be ended
 HELD_LONG = 60.0  # seconds; a lock that is held for longer is told of
 
 Say = Callable[[str], None]
@@ -64,7 +67,7 @@ class _Turn:
     wrong, by what was tried. `failed_at`, `heard`: when a check-in failed last, and the newest
     handshake before that, in seconds since 1970. `locked`: since when another run of nmk has been
     at work. `around`: the machine's addresses at the last check-in. `asking`: its controller has
-    been asked, and the answer is not there yet.
+    been asked, and the answer is not there yet, which is waited for until `lost`.
     """
 
     due: float = 0.0
@@ -80,7 +83,8 @@ class _Turn:
     heard: float = 0.0
     locked: float = inf
     around: tuple[str, ...] = ()
-    asking: bool = False
+    asking: Asking | None = None
+    lost: float = inf
 
 
 class Agent:
@@ -93,7 +97,9 @@ class Agent:
         self._stopping = False
         self._damper = Damper()
         self._changed = inf
-        self._answers = SimpleQueue[tuple[str, _Turn, Finish]]()
+        self._answers = SimpleQueue[tuple[str, Asking, Finish]]()
+        self._is_new = True
+        self._lacking = ""
         self._wake: socket.socket | None = None  # what wakes the loop when an answer is there
 
     def serve(self) -> None:
@@ -114,24 +120,47 @@ class Agent:
             calls.close()
 
     def _loop(self, monitor: Monitor, calls: WakeUps, wake: socket.socket) -> None:
-        self._check_in_due()
-        is_new = True
         while not self._stopping:
-            if is_new and not any(turn.asking for turn in self._turns.values()):
-                is_new = False
-                self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
-            watched: list[socket.socket | Monitor | WakeUps] = [wake, calls, monitor]
-            readable, _, _ = select.select(watched, [], [], self._sleep())
-            if wake in readable:
-                wake.recv(64)
-                self._finish_answered()
-            if calls in readable:
-                self._follow_people(calls.read())
-            if monitor in readable:
-                self._take_in(monitor.read())
-            if self._changed <= time.monotonic():
-                self._follow_machine()
-            self._check_in_due()
+            try:
+                with as_ours():
+                    self._check_in_due()
+                    self._greet()
+                    self._wait(monitor, calls, wake)
+                    self._lacking = ""
+            except InternalError:
+                raise
+            except (NmkError, MemoryError) as error:
+                with suppress(MemoryError):
+                    self._begin_anew(error if isinstance(error, NmkError) else ours(error))
+                sleep(REST)
+
+    def _greet(self) -> None:
+        if self._is_new and not any(turn.asking for turn in self._turns.values()):
+            self._is_new = False
+            self._say(f"keeping this machine in: {', '.join(self._turns) or 'no network yet'}")
+
+    def _wait(self, monitor: Monitor, calls: WakeUps, wake: socket.socket) -> None:
+        watched: list[socket.socket | Monitor | WakeUps] = [wake, calls, monitor]
+        readable, _, _ = select.select(watched, [], [], self._sleep())
+        if wake in readable:
+            wake.recv(64)
+        self._finish_answered()
+        if calls in readable:
+            self._follow_people(calls.read())
+        if monitor in readable:
+            self._take_in(monitor.read())
+        if self._changed <= time.monotonic():
+            self._follow_machine()
+
+    def _begin_anew(self, error: NmkError) -> None:
+        """This machine lacks memory or files: what was under way is not over, and all is due."""
+        now = time.monotonic()
+        for turn in self._turns.values():
+            turn.due = min(turn.due, now + LONGEST_SLEEP)
+            turn.look, turn.watch = min(turn.look, now), min(turn.watch, now)
+        if self._lacking != error.code:
+            self._lacking = error.code
+            self._say(f"{error.message}; tried again until it is over")
 
     def _take_in(self, news: News) -> None:
         now = time.monotonic()
@@ -171,6 +200,8 @@ class Agent:
         for network, turn in self._turns.items():
             if turn.look <= time.monotonic() and not self._stopping:
                 self._look_at_ours(network, turn)
+            if turn.asking and turn.lost <= time.monotonic():
+                self._deliver(network, turn.asking, give_up(turn.asking, self._run))
             if turn.due <= time.monotonic() and not turn.asking and not self._stopping:
                 self._check_in(network, turn)
             if turn.watch <= time.monotonic() and not self._stopping:
@@ -179,19 +210,20 @@ class Agent:
     def _check_in(self, network: str, turn: _Turn) -> None:
         """Begin it; it ends in `_finish_answered`, or here and now where it cannot begin."""
         notify("WATCHDOG=1")
-        turn.around = _around(turn.interface)
         turn.due = inf  # until what is told is over, but for what happens meanwhile
         try:
-            asking = begin(network, self._run)
+            with as_ours():
+                turn.around = _around(turn.interface)
+                asking = begin(network, self._run)
         except NmkError as error:
             self._finish(network, turn, partial(_refuse, error))
             return
-        turn.asking = True
-        ask_aside(asking, self._run, partial(self._deliver, network, turn))
+        turn.asking, turn.lost = asking, time.monotonic() + LONGEST
+        ask_aside(asking, self._run, partial(self._deliver, network, asking))
 
-    def _deliver(self, network: str, turn: _Turn, finish: Finish) -> None:
+    def _deliver(self, network: str, asking: Asking, finish: Finish) -> None:
         """In a thread of its own: nothing here but a word to the loop."""
-        self._answers.put((network, turn, finish))
+        self._answers.put((network, asking, finish))
         if wake := self._wake:
             with suppress(OSError):  # full: it wakes as it is; or closed: nobody waits any more
                 wake.send(b"\0")
@@ -199,9 +231,10 @@ class Agent:
     def _finish_answered(self) -> None:
         with suppress(Empty):
             while not self._stopping:
-                network, turn, finish = self._answers.get_nowait()
-                turn.asking = False
-                if self._turns.get(network) is turn:
+                network, asking, finish = self._answers.get_nowait()
+                turn = self._turns.get(network)
+                if turn and turn.asking is asking:
+                    turn.asking = None
                     self._finish(network, turn, finish)
 
     def _finish(self, network: str, turn: _Turn, finish: Finish) -> None:
@@ -306,7 +339,7 @@ class Agent:
     def _sleep(self) -> float:
         longest = min(LONGEST_SLEEP, (watchdog_seconds() or LONGEST_SLEEP * 2) / 2)
         turns = self._turns.values()
-        dues = [min(inf if t.asking else t.due, t.watch, t.look) for t in turns]
+        dues = [min(t.lost if t.asking else t.due, t.watch, t.look) for t in turns]
         due = min((*dues, self._changed), default=time.monotonic() + longest)
         return min(max(due - time.monotonic(), 0), longest)
 

@@ -22,10 +22,11 @@ from nmk.agent.lock import after_release
 from nmk.agent.membership import Membership
 from nmk.agent.places import TURN, config_directory, make_runtime_directory
 from nmk.core.hooks import Event, environment_of
-from nmk.errors import CommandFailed, NmkError
+from nmk.errors import CommandFailed, MachineUnfit, NmkError
 from nmk.locks import line_up, take
 from nmk.system.runner import Runner
 from nmk.system.script import TimeIsUp, find_fault, run_script
+from nmk.threads import start
 from nmk.unforeseen import as_ours
 
 SECONDS = 30.0  # that a hook may take
@@ -118,9 +119,9 @@ class _Job:
         finally:
             self._end()
 
-    def drop(self) -> None:
+    def drop(self, reason: str) -> None:
         """Call none of them."""
-        self._leave_out(len(self.calls), "those of earlier changes still run")
+        self._leave_out(len(self.calls), reason)
         self._end()
 
     def _leave_out(self, count: int, reason: str) -> None:
@@ -133,34 +134,45 @@ class _Job:
 
 
 class _Thread:
-    """Does jobs one after the other, in a thread of its own."""
+    """Does jobs one after the other, in a thread of its own, made with the first of them."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="hooks")
-        self._thread.start()
+        self._has_ended = threading.Event()
+        self._has_ended.set()
 
     def add(self, job: _Job) -> None:
-        """Do it after those before; not at all where too many wait."""
-        if self._jobs.qsize() < (_MOST_RARE if job.is_rare else MOST_WAITING):
-            self._jobs.put(job)
-        else:
-            job.drop()
+        """Do it after those before; not at all where too many wait, or there can be no thread."""
+        if self._jobs.qsize() >= (_MOST_RARE if job.is_rare else MOST_WAITING):
+            job.drop("those of earlier changes still run")
+            return
+        if self._has_ended.is_set():
+            self._has_ended.clear()
+            try:
+                start(self._work)
+            except MachineUnfit as error:
+                self._has_ended.set()
+                job.drop(error.message)
+                return
+        self._jobs.put(job)
 
     def close(self) -> None:
         """Wait for the hook that runs; of the others is said that they do not."""
         self._is_over.set()
         self._jobs.put(None)
-        self._thread.join()
+        self._has_ended.wait(TURN_SECONDS + ALL_SECONDS)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                with as_ours():
-                    job.do(self._is_over.is_set)
-            except NmkError as error:
-                job.run.warn(f"hooks: {error.message}")
+        try:
+            while (job := self._jobs.get()) is not None:
+                try:
+                    with as_ours():
+                        job.do(self._is_over.is_set)
+                except NmkError as error:
+                    job.run.warn(f"hooks: {error.message}")
+        finally:
+            self._has_ended.set()
 
 
 _threads: list[_Thread] = []  # the one of `in_background`

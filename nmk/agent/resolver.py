@@ -5,20 +5,24 @@ A look-up runs in a thread of its own, one a name, which ends when the resolver 
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from contextlib import suppress
 from typing import Any
+
+from nmk.errors import MachineUnfit
+from nmk.threads import start
 
 Info = tuple[Any, ...]  # as getaddrinfo's
 
 _running: dict[tuple[str, int, int], _LookUp] = {}
 
 
-class _LookUp(threading.Thread):
+class _LookUp:
     def __init__(self, host: str, port: int, kind: int) -> None:
-        super().__init__(daemon=True)
         self.place = (host, port, kind)
+        self.over = threading.Event()
         self.found: list[Info] = []
         self.error: Exception = OSError("no address")
 
@@ -30,6 +34,7 @@ class _LookUp(threading.Thread):
             self.error = error
         finally:
             _running.pop(self.place, None)
+            self.over.set()
 
 
 def resolve(host: str, port: int, kind: int, seconds: float) -> list[Info]:
@@ -40,9 +45,12 @@ def resolve(host: str, port: int, kind: int, seconds: float) -> list[Info]:
     look_up = _running.get(place)
     if look_up is None:
         look_up = _running[place] = _LookUp(*place)
-        look_up.start()
-    look_up.join(seconds)
-    if look_up.is_alive():
+        try:
+            start(look_up.run)
+        except MachineUnfit as error:
+            _running.pop(place, None)
+            raise OSError(errno.EAGAIN, error.message) from None
+    if not look_up.over.wait(seconds):
         raise TimeoutError(f"{host} was not resolved in {seconds:.0f} s")
     if not look_up.found:
         raise look_up.error

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
 
+from nmk.agent.api import MOST_SECONDS
 from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory
 from nmk.agent.tick import RESTORE, Asking, ask, begin, end, put_right
-from nmk.errors import CheckInUnderWay, NmkError
+from nmk.errors import CheckInUnderWay, MachineUnfit, NmkError
 from nmk.locks import passing_lock
 from nmk.system.runner import Runner
+from nmk.threads import start
+
+LONGEST = MOST_SECONDS + 30  # seconds; who asks for longer does not come back
 
 Finish = Callable[[], Membership]  # what is left of a check-in once its answer is there
 
@@ -29,7 +32,7 @@ def check_in_all(
     CheckInUnderWay.
     """
     answers = SimpleQueue[tuple[str, Finish]]()
-    turns: dict[str, ExitStack] = {}
+    turns: dict[str, tuple[ExitStack, Asking, Runner]] = {}
     with ExitStack() as to_the_end:
         for network in networks:
             run = make_runner()
@@ -42,12 +45,19 @@ def check_in_all(
                 turn.close()
                 yield network, error
                 continue
-            turns[network] = turn
+            turns[network] = (turn, asking, run)
             ask_aside(asking, run, partial(_put, answers, network))
         while turns:
-            network, finish = answers.get()
+            try:
+                network, finish = answers.get(timeout=LONGEST)
+            except Empty:
+                network, (_, asking, run) = next(iter(turns.items()))
+                finish = give_up(asking, run)
+            if network not in turns:  # given up, and here after all
+                continue
             outcome: Membership | NmkError
-            with turns.pop(network):
+            turn, *_ = turns.pop(network)
+            with turn:
                 try:
                     outcome = finish()
                 except NmkError as error:
@@ -56,15 +66,27 @@ def check_in_all(
 
 
 def ask_aside(asking: Asking, run: Runner, deliver: Callable[[Finish], None]) -> None:
-    """Ask the controller in a thread of its own, and deliver, there, what is left to be done."""
+    """Ask the controller in a thread of its own, and deliver, there, what is left to be done.
+
+    Where there can be no thread that is delivered at once: the check-in has failed.
+    """
 
     def fetch() -> None:
         deliver(partial(end, asking, ask(asking, run), run))
 
     try:
-        Thread(target=fetch, daemon=True).start()  # one that waits keeps no process from ending
-    except RuntimeError:  # this machine has no room for another
-        fetch()
+        start(fetch)
+    except MachineUnfit as error:
+        deliver(partial(end, asking, error, run))
+
+
+def give_up(asking: Asking, run: Runner) -> Finish:
+    """What is left to be done where the one who asks has not come back after LONGEST.
+
+    As where there was no memory for the answer.
+    """
+    lost = MachineUnfit(f"asking the controller did not come to its end in {LONGEST:.0f} s")
+    return partial(end, asking, lost, run)
 
 
 def _take_turn(network: str, turn: ExitStack, run: Runner) -> None:

@@ -1,0 +1,201 @@
+"""A moment in which the machine has no memory, threads or descriptors: the agent outlives it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from nmk import threads
+from nmk.agent import daemon, hooks, rounds, state
+from nmk.agent.resolver import resolve
+from nmk.core.hooks import Event
+from nmk.errors import MachineUnfit
+from nmk.system.runner import Runner
+from tests.agent.memberships import joined, peer
+from tests.agent.test_hooks import Told, told
+from tests.hostile.door import Door
+from tests.lab import poll
+
+__all__ = ["told"]
+NONE = "no more threads can be started"
+
+
+def none_is_to_be_had(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def dies_at_once(*_: object) -> None:
+    """As one whose first frame finds no memory."""
+
+
+@pytest.fixture(params=[none_is_to_be_had, dies_at_once])
+def threadless(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], None]]:
+    """No thread can be had, until what this gives is called."""
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_SECONDS", 0.05)
+        patch.setattr(threads, "start_new_thread", request.param)
+        yield patch.undo
+
+
+@contextmanager
+def member() -> Iterator[Door]:
+    """A machine in a network whose controller answers, with nonsense."""
+    with Door(lambda _: b"no HTTP") as door:
+        state.save(replace(joined(peer(2)), interface="none-a", urls=(door.url,), down=True))
+        yield door
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """Not one file more can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_an_agent_that_gets_no_thread_says_so_and_asks_later(
+    threadless: Callable[[], None],
+) -> None:
+    said = list[str]()
+    agent = daemon.Agent(Runner(), said.append)
+    with member() as door:
+        for _ in range(2):
+            agent._check_in_due()
+            agent._finish_answered()
+            assert time.monotonic() < agent._turns["home"].due < time.monotonic() + 3600
+            agent._turns["home"].due = 0
+        assert said == [f"home: {NONE}"]
+        assert not door.asked
+        threadless()
+        assert_asked(agent, door)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_thread_that_never_comes_back_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said, asking = list[str](), list[Callable[[], object]]()
+    monkeypatch.setattr(rounds, "start", asking.append)
+    agent = daemon.Agent(Runner(), said.append)
+    with member():
+        agent._check_in_due()
+        turn = agent._turns["home"]
+        assert turn.asking is not None
+        assert turn.lost <= time.monotonic() + rounds.LONGEST
+        turn.lost = 0
+        agent._check_in_due()
+        agent._finish_answered()
+        assert turn.asking is None
+        assert said == ["home: asking the controller did not come to its end in 90 s"]
+        turn.due = 0
+        agent._check_in_due()
+        assert len(asking) == 2
+        first, second = asking
+        first()  # too late: the second is on its way
+        agent._finish_answered()
+        assert turn.asking is not None
+        second()
+        agent._finish_answered()
+        assert turn.asking is None
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_run_of_check_ins_outlives_a_thread_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "LONGEST", 0.1)
+    monkeypatch.setattr(rounds, "start", lambda _: None)
+    with member():
+        [(name, outcome)] = rounds.check_in_all(["home"], Runner, in_turn=False)
+    assert (name, type(outcome)) == ("home", MachineUnfit)
+
+
+def test_hooks_without_a_thread_are_left_out_and_the_next_ones_run(
+    told: Told, threadless: Callable[[], None]
+) -> None:
+    told.hook("up")
+    with hooks.in_background():
+        told.call(Event("up"))
+        assert told.said == [f"hooks: {NONE}; calls left out: 1"]
+        threadless()
+        told.call(Event("up"))
+        poll(lambda: told.events == ["up "], 10, "the hook")
+
+
+def test_a_name_that_no_thread_looks_up_is_looked_up_later(
+    threadless: Callable[[], None],
+) -> None:
+    for _ in range(2):
+        with pytest.raises(OSError, match=NONE):
+            resolve("localhost", 80, socket.SOCK_STREAM, 10)
+    threadless()
+    assert resolve("localhost", 80, socket.SOCK_STREAM, 10)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_an_agent_without_descriptors_goes_on() -> None:
+    """It says it once, and when they are back so is all that it does."""
+    said = list[str]()
+    agent = daemon.Agent(Runner(), said.append)
+    turn = agent._turns["home"] = daemon._Turn(interface="none-a")
+    with member() as door:
+        with without_descriptors():
+            for _ in range(3):
+                turn.due = turn.look = turn.watch = 0
+                agent._check_in_due()
+                assert time.monotonic() < turn.due < time.monotonic() + 3600
+        assert {line.partition(": ")[0] for line in said} == {"home"}
+        assert len(said) == len(set(said))
+        assert any("no more files can be opened" in line for line in said)
+        turn.due = 0
+        assert_asked(agent, door)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_round_that_finds_no_memory_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, waits, rests = list[str](), list[bool](), list[float]()
+    agent = daemon.Agent(Runner(), said.append)
+
+    def wait(*_: object) -> None:
+        waits.append(True)
+        turn = agent._turns["home"]
+        assert turn.due <= time.monotonic() + daemon.LONGEST_SLEEP or len(waits) == 1
+        turn.due = turn.look = inf
+        turn.asking = None
+        agent._stopping = len(waits) == 3
+        raise MemoryError
+
+    monkeypatch.setattr(agent, "_wait", wait)
+    monkeypatch.setattr(daemon, "sleep", rests.append)
+    with member():
+        agent._loop(None, None, None)  # type: ignore[arg-type]
+    assert len(rests) == 3
+    assert said.count("no memory is left; tried again until it is over") == 1
+
+
+def assert_asked(agent: daemon.Agent, door: Door) -> None:
+    """It asks the controller, and comes to its end with that."""
+    agent._check_in_due()
+
+    def is_over() -> bool:
+        agent._finish_answered()
+        return all(turn.asking is None for turn in agent._turns.values())
+
+    poll(is_over, 10, "answer")
+    assert door.asked
