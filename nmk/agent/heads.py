@@ -75,6 +75,12 @@ def interface_of(network: str, head: bytes, run: Runner) -> str:
     return interface_for(network)
 
 
+def holder_of(name: str, beside: str) -> str | None:
+    """The network, other than `beside`, whose interface has that name here, be it up or not."""
+    others = (network for network in state.networks() if network != beside)
+    return next((n for n in others if (_named(head_of(n)) or interface_for(n)) == name), None)
+
+
 def _named(head: bytes) -> str | None:
     with suppress(BadInput):
         return parse_interface(str(field_of(head, "interface") or ""))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from nmk.agent import history, hooks, kill_switch, own_link, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
+from nmk.agent.heads import holder_of
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings, take_note
@@ -80,10 +81,7 @@ def apply(
             wish, is_shut = desired(me, local, lan), False  # its subnets were another's until now
         live = wireguard.probe(run, me.interface, dump)
         if not is_ours(me, live):
-            raise InterfaceTaken(
-                f"the interface {quote(me.interface)} has a key that is not {me.network}'s",
-                f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin",
-            )
+            raise _taken(me)
         me = with_usable_port(me, local, live)
         want = replace(wish.tunnel, listen_port=listen_port(me, local))
         changes = diff_tunnel(want, live, me.endpoints)
@@ -101,6 +99,16 @@ def apply(
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
     return replace(me, problems=(*unread, *wish.problems, *tried.problems))
+
+
+def _taken(me: Membership) -> InterfaceTaken:
+    """That an interface of our name is not ours."""
+    what = f"the interface {quote(me.interface)} has a key that is not {me.network}'s"
+    if holder := holder_of(me.interface, me.network):
+        hint = f"it is that of {holder}; nmk leave -n {me.network}, then join with --interface NAME"
+        return InterfaceTaken(what, hint)
+    hint = f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin"
+    return InterfaceTaken(what, hint)
 
 
 def complain(me: Membership) -> None:

@@ -23,7 +23,7 @@ from nmk.agent.desired import Local
 from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.exchange import check_in
 from nmk.agent.fitness import check_ranges
-from nmk.agent.heads import interface_for
+from nmk.agent.heads import holder_of, interface_for
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
@@ -243,6 +243,8 @@ class _Joining:
 
     def _check_interface(self, before: Membership | None, name: str) -> None:
         """Raises InterfaceTaken where one of that name is not the machine's in this network."""
+        if holder := holder_of(name, self.network):
+            raise InterfaceTaken(f"the interface {quote(name)} is that of {holder} on this machine")
         if not wireguard.exists(name):
             return
         is_own = before is not None and before.interface == name

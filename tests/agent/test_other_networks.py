@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nmk.agent import interface, state, surroundings, tick
 from nmk.agent.checks import gateway as checks
 from nmk.agent.desired import desired
-from nmk.agent.membership import Membership
+from nmk.agent.membership import Membership, encode
 from nmk.agent.wishes import note
 from nmk.core.gateways import OBSTACLES, Egress, Exit, Gateway, gateway_json
 from nmk.core.route_table import rules_of
@@ -125,3 +126,16 @@ def test_what_another_network_cannot_follow_is_said_and_no_failure(
     monkeypatch.setattr(interface, "apply", apply)
     note("home", {"exit-node": "peer-2"}, Runner(warn=said.append))
     assert said == ["lab: no"]
+
+
+def test_an_interface_that_another_network_has_is_no_strangers(state_dir: Path) -> None:
+    """As after a join with an earlier nmk, while ours was down."""
+    me, lab = joined(), replace(joined(), network="lab", interface="nmk-home")
+    state.save(me)
+    assert interface._taken(me).hint.startswith("ip link delete dev nmk-home")
+    state.save(lab)
+    hint = "it is that of {}; nmk leave -n {}, then join with --interface NAME"
+    assert interface._taken(me).hint == hint.format("lab", "home")
+    assert interface._taken(lab).hint == hint.format("home", "lab")
+    (state_dir / "home.json").write_bytes(encode(me)[:-100])  # damaged
+    assert interface._taken(lab).hint == hint.format("home", "lab")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nmk.agent.heads import interface_for
 from tests.lab import Host, Lab
 from tests.mesh import Failure, Mesh, failure, live_addresses, live_peers, reaches
 
@@ -68,6 +69,23 @@ def test_a_name_that_is_taken_needs_another_one_here(mesh: Mesh, office: Mesh) -
     office.join(host)  # the controller's key tells which of the two is meant
     refused = failure(host, "join", "-", "--as", "work", input=office.token())
     assert "calls it 'office'" in refused.message
+
+
+def test_an_interface_is_one_networks_though_it_is_down(mesh: Mesh, office: Mesh) -> None:
+    """A long name is shortened, so that another network's can be the same."""
+    host = mesh.join(mesh.machine("twins"), "--as", "office-berlin")
+    name = interface_for("office-berlin")
+    there = name.removeprefix("nmk-")
+    assert interface_for(there) == name
+    host.run("nmk", "down", "-n", "office-berlin")
+    refused = failure(host, "join", "-", "--as", there, input=office.token())
+    assert refused.exit_code == 1
+    assert refused.message == f"the interface {name!r} is that of office-berlin on this machine"
+    assert "--interface" in refused.hint
+    office.join(host, "--as", there, "--interface", "mesh0")
+    host.run("nmk", "up", "-n", "office-berlin")
+    assert live_addresses(host, name)
+    assert live_addresses(host, "mesh0")
 
 
 def test_each_is_a_node_of_its_own(mesh: Mesh, office: Mesh, web: Host) -> None:
