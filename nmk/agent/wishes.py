@@ -10,13 +10,14 @@ from nmk.agent import interface, state
 from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
+from nmk.agent.places import config_directory
 from nmk.agent.salvage import guarded, open_way
 from nmk.agent.settings import NOTED, local_settings, route_wishes, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
 from nmk.core.routes import exit_gateways, why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
-from nmk.errors import BadInput, ExitUnusable, NodeDeleted, StateDamaged
+from nmk.errors import BadInput, ExitUnusable, NodeDeleted, StateDamaged, StateUnwritable
 from nmk.system.runner import Runner
 
 
@@ -40,17 +41,33 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
             _check_exit(me, pairs["exit-node"])
         return replace(me, wishes=replace(me.wishes, settings=settings))
 
+    opens = pairs.get("kill-switch") == "off"
     try:
         return carry_out(network, wish, "set", run)
     except StateDamaged as error:
-        if pairs.get("kill-switch") != "off":
+        if not opens:
             raise
-        value, source = wished(network, guarded(network, run)).get("kill-switch", ("off", NOTED))
-        if value == "on":
-            _check_free("kill-switch", source)
-        run.warn(f"{error.message}: all that leads this machine's traffic past the LAN is removed")
-        with machine_lock(run):
-            return open_way(network, run)
+        return _open_damaged(network, error, run)
+    except StateUnwritable as error:
+        if opens:
+            error.hint = _unnoted(network)
+        raise
+
+
+def _open_damaged(network: str, error: StateDamaged, run: Runner) -> Membership:
+    value, source = wished(network, guarded(network, run)).get("kill-switch", ("off", NOTED))
+    if value == "on":
+        _check_free("kill-switch", source)
+    run.warn(f"{error.message}: all that leads this machine's traffic past the LAN is removed")
+    with machine_lock(run):
+        return open_way(network, run)
+
+
+def _unnoted(network: str) -> str:
+    """What opens a kill switch on a full disk."""
+    file = config_directory() / f"{network}.toml"
+    line = f"echo 'kill-switch = \"off\"' >> {file}; nmk checkin -n {network}"
+    return f"make room, or, where {file.parent} can be written: {line}"
 
 
 def carry_out(

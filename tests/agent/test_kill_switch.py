@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +22,7 @@ from nmk.agent.wishes import note
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import chains_of, is_shut
 from nmk.core.tunnel import MARK, Command
-from nmk.errors import BadInput, CommandFailed, NmkError, StateDamaged
+from nmk.errors import BadInput, CommandFailed, NmkError, StateDamaged, StateUnwritable
 from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -324,3 +326,32 @@ def test_one_that_is_not_laid_is_told_though_the_state_cannot_be_read(
     assert (f"open        {problem}\n  try: nmk checkin -n home" in lines) != laid
     found = {f.reason: f.mend for f in examine(["home"], run, lambda: 0) if f.network}
     assert (found.get(problem) == "nmk checkin -n home") != laid
+
+
+def test_its_owner_opens_it_on_a_full_disk(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused changes nothing, and says what is possible."""
+    state.save(guarded())
+    run = Nft()
+    with suppress(NmkError):
+        put_right("home", run)
+    assert is_shut(run.there)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nmk.agent.state.write_private", full)
+    with pytest.raises(StateUnwritable) as raised:
+        note("home", {"kill-switch": "off"}, run)
+    assert is_shut(run.there)
+    config = state_dir.parent / "config"
+    config.mkdir()
+    line = f"echo 'kill-switch = \"off\"' >> {config}/home.toml"
+    hint = f"make room, or, where {config} can be written: {line}; nmk checkin -n home"
+    assert raised.value.hint == hint
+    subprocess.run(["sh", "-c", line], check=True)
+    for action in (check_in_network, *ACTIONS):
+        with suppress(NmkError):
+            action("home", run)
+        assert "kill-" not in run.there

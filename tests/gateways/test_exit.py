@@ -384,6 +384,65 @@ def test_an_exit_node_that_does_not_answer_is_told(trip: Trip) -> None:
             host.run("nmk", "checkin")
 
 
+def test_a_kill_switch_is_laid_after_a_reboot_though_the_state_cannot_be_read(trip: Trip) -> None:
+    laptop, good = trip.laptop, trip.laptop.read(STATE)
+    trip.set("exit-node=home", "kill-switch=on")
+    shut = laptop.read(STATE)
+    laptop.reboot()
+    laptop.write(STATE, shut[:-50], mode=0o600)
+    try:
+        assert laptop.run("nmk", "checkin", check=False).returncode == 1
+        with trip.talking() as capture:
+            laptop.run("nmk", "checkin", check=False)
+            assert laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+        assert trip.leaks(capture) == []
+        reaches(laptop, trip.guest.address)
+        assert status(laptop)["cut_off"] == {"by": "kill switch", "next": OPENS}
+        laptop.run(*OPENS.split())
+        laptop.run("nmk", "checkin", check=False)
+        reaches(laptop, trip.web.address)
+    finally:
+        laptop.write(STATE, good, mode=0o600)
+        laptop.run("nmk", "up")
+
+
+REFUSING = """#!/bin/sh
+[ "$*" = "-f -" ] || exec %s "$@"
+cat > /tmp/nft
+grep -q guard-input /tmp/nft && exit 1
+exec %s -f /tmp/nft
+"""
+
+
+def test_a_kill_switch_is_laid_beside_a_table_that_nft_does_not_renew(trip: Trip) -> None:
+    """As after an upgrade of the kernel, until the reboot: no module can be loaded."""
+    laptop = trip.laptop
+    nft = laptop.run("which", "nft").stdout.strip()
+    trip.set("exit-node=home")
+    before = laptop.run("nft", "list", "table", "inet", "nmk-home").stdout
+    assert "chain answer" in before
+    laptop.write("/usr/local/sbin/nft", REFUSING % (nft, nft), mode=0o755)
+    try:
+        for _ in range(2):
+            assert laptop.run("nmk", "set", "kill-switch=on", check=False).returncode == 1
+            after = laptop.run("nft", "list", "table", "inet", "nmk-home").stdout
+            assert "chain guard-input" in after
+            assert after.count("chain kill-output") == after.count("chain kill-forward") == 1
+        assert trip.seen_as() == trip.home.address
+        assert status(laptop)["kill_switch"] == {"laid": True, "problem": None, "next": None}
+        for family in ("-4", "-6"):
+            laptop.run("ip", family, "rule", "flush")
+            laptop.run("ip", family, "rule", "add", "priority", "32766", "table", "main")
+        with trip.talking() as capture:
+            assert laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+        assert trip.leaks(capture) == []
+        assert laptop.run("nmk", "set", "kill-switch=off", check=False).returncode == 1
+        assert "kill-" not in laptop.run("nft", "list", "table", "inet", "nmk-home").stdout
+    finally:
+        laptop.run("rm", "/usr/local/sbin/nft")
+        laptop.run("nmk", "up")
+
+
 def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     assert status(trip.laptop)["cut_off"] is None
