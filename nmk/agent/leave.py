@@ -100,7 +100,7 @@ def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:
     except StateDamaged as error:
         if not force:
             raise
-        say(f"{error.message}; on the controller: nmk node delete NODE")
+        say(f"{error.message}; on the controller: nmk node delete -n {network} NODE")
         return salvage(network, run)
 
 

@@ -175,6 +175,7 @@ def remove(
     if not ranges:
         what += what_goes([row for row in rows if row["role"] == role], clients, node)
     if not dry_run:
+        api.delete(path, dry_run=True)  # nobody is asked about what is not there
         confirm(f"Take {what}?", yes=yes)
     api.delete(path, dry_run=dry_run)
     if dry_run:

@@ -370,8 +370,10 @@ def next_steps(me: Membership) -> str:
     program = str(running_file() or "nmk")
     starting = idle_cron(program)
     cron = f"cron is not running, and has to be:\n\n  {starting}" if starting else ""
-    if status("agent", runner(dry=False, verbose=False))["installed"]:
-        keeping = f" To keep it up to date {cron}" if cron else " The agent keeps it up to date."
+    keeper = status("agent", runner(dry=False, verbose=False))
+    if keeper["installed"]:
+        who = "cron" if keeper["manager"] == "cron" else "The agent"
+        keeping = f" To keep it up to date {cron}" if cron else f" {who} keeps it up to date."
     else:
         keeping = f" To keep it up to date:\n\n  {keep_hint(program)}"
         keeping += f"\n\nFor that {cron}" if cron else ""

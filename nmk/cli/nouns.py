@@ -68,6 +68,8 @@ def parse_pairs(pairs: Sequence[str], examples: Mapping[str, str]) -> dict[str, 
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise _no_pair(pair, pairs[:number], pairs[number + 1 :], examples)
+        if key in found:
+            raise BadInput(f"{quote(key)} is given twice", f"write one of them: {key}={value}")
         found[key] = value
     return found
 

@@ -40,6 +40,7 @@ def set_(
     """
     from nmk.agent import state
     from nmk.agent.salvage import leftovers
+    from nmk.agent.settings import route_wishes
     from nmk.agent.wishes import note
 
     check_root("nmk set")
@@ -53,6 +54,9 @@ def set_(
     if not dry_run:
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
         tell_cut_off(me, quiet=quiet)
+        if pairs.get("kill-switch") == "on" and not route_wishes(me).exit_node:
+            note = "note: the kill switch shuts nothing before there is an exit node"
+            say(note, f"  next: nmk set -n {me.network} exit-node=NODE", quiet=quiet)
 
 
 @click.command(epilog="Example: nmk show -o json")

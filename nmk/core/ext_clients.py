@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_interface
 from nmk.core.gateways import parse_egress_ranges
 from nmk.core.mesh import Mesh, check_fresh
 from nmk.core.nodes import check_name, find_node, free_addresses, move_to
-from nmk.core.parse import EVERYTHING, join_endpoint, parse_key, quote
+from nmk.core.parse import EVERYTHING, join_endpoint, look_in, parse_key, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
 from nmk.core.sites import Carrier, check_amount, check_carrier, check_own_lan, check_range
 from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
@@ -100,7 +100,7 @@ def find_client(mesh: Mesh, name: str) -> ExtClient:
     if client is None:
         raise NotFound(
             f"there is no ext client {quote(name)} in {mesh.name}",
-            f"nmk extclient list -n {mesh.name}",
+            look_in(f"nmk extclient list -n {mesh.name}", name, mesh.client_by_name),
         )
     return client
 

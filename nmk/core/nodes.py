@@ -12,7 +12,15 @@ from typing import TypeVar
 
 from nmk.core.access_keys import admit
 from nmk.core.mesh import Mesh, check_fresh
-from nmk.core.parse import label_from, parse_address, parse_endpoint, parse_label, quote, with_port
+from nmk.core.parse import (
+    label_from,
+    look_in,
+    parse_address,
+    parse_endpoint,
+    parse_label,
+    quote,
+    with_port,
+)
 from nmk.core.peers import MOST_OTHERS
 from nmk.core.records import ExtClient, Facts, JoinRequest, Node, Record
 from nmk.errors import (
@@ -45,7 +53,8 @@ def find_node(mesh: Mesh, name: str, revision: int | None = None) -> Node:
         )
     if node is None:
         raise NotFound(
-            f"there is no node {quote(name)} in {mesh.name}", f"nmk node list -n {mesh.name}"
+            f"there is no node {quote(name)} in {mesh.name}",
+            look_in(f"nmk node list -n {mesh.name}", name, mesh.by_name),
         )
     check_fresh(node.revision, revision, f"node {quote(name)}")
     return node

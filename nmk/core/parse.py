@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 import reprlib
+from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -64,6 +65,19 @@ def quote(text: object) -> str:
     if len(shown) > _LONGEST_QUOTE:
         shown = shown[: _LONGEST_QUOTE - 3] + "..."
     return repr(shown)
+
+
+def find_meant(word: str, known: Iterable[str]) -> str | None:
+    """The one of the known names that a mistyped one is nearly; None where none is."""
+    from difflib import get_close_matches  # too much for each start
+
+    return next(iter(get_close_matches(word.lower(), known, n=1, cutoff=0.6)), None)
+
+
+def look_in(command: str, word: str, known: Iterable[str]) -> str:
+    """The command that lists what there is, as a hint, with the name that was meant."""
+    meant = find_meant(word, known)
+    return f"{command}   ({meant}?)" if meant else command
 
 
 def parse_label(text: str, what: str = "name") -> str:

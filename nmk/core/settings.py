@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from nmk.core.parse import parse_int, parse_label, quote
+from nmk.core.parse import find_meant, parse_int, parse_label, quote
 from nmk.errors import BadInput
 
 
@@ -105,8 +105,7 @@ def parse_local(name: str, value: object) -> int | str:
 def check_local(name: str) -> None:
     """Raises BadInput where a machine has no such setting."""
     if name not in WISHES and name not in NETWORK_SETTINGS:
-        known = ", ".join([*WISHES, *NETWORK_SETTINGS])
-        raise BadInput(f"{quote(name)} is no setting", f"there are: {known}")
+        raise _no_setting(name, [*WISHES, *NETWORK_SETTINGS])
 
 
 def parse_settings(pairs: Mapping[str, str | int]) -> dict[str, int]:
@@ -117,8 +116,14 @@ def parse_settings(pairs: Mapping[str, str | int]) -> dict[str, int]:
 def find_setting(name: str) -> Setting:
     """The setting of that name, or BadInput that lists what there is."""
     if name not in NETWORK_SETTINGS:
-        raise BadInput(f"{quote(name)} is no setting", "there are: " + ", ".join(NETWORK_SETTINGS))
+        raise _no_setting(name, NETWORK_SETTINGS)
     return NETWORK_SETTINGS[name]
+
+
+def _no_setting(name: str, known: Collection[str]) -> BadInput:
+    meant = find_meant(name, known)
+    hint = f"write {meant}" if meant else f"there are: {', '.join(known)}"
+    return BadInput(f"{quote(name)} is no setting", hint)
 
 
 def effective(stored: Mapping[str, int]) -> dict[str, int]:

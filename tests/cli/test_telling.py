@@ -272,6 +272,29 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
             "'' cannot be the number of uses",
             "use a number from 1 to 1000000",
         ),
+        (
+            "node show wbe",
+            "there is no node 'wbe' in home",
+            "nmk node list -n home   (web?)",
+        ),
+        (
+            "extclient show r11",
+            "there is no ext client 'r11' in home",
+            "nmk extclient list -n home   (r1?)",
+        ),
+        ("network set home mtuu=1380", "'mtuu' is no setting", "write mtu"),
+        (
+            "network set home mtu=1380 mtu=1400",
+            "'mtu' is given twice",
+            "write one of them: mtu=1400",
+        ),
+        (
+            "set accept-routes=off accept-routes=on",
+            "'accept-routes' is given twice",
+            "write one of them: accept-routes=on",
+        ),
+        ("node set web name=a name=b", "'name' is given twice", "write one of them: name=b"),
+        ("gateway remove web exit", "'web' is no exit gateway", "nmk gateway list -n home"),
         ("node show r1", "'r1' is an ext client, and no node", "nmk extclient show -n home r1"),
         ("extclient show web", "'web' is a node, and no ext client", "nmk node show -n home web"),
     ],
@@ -279,7 +302,8 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
 def test_what_is_refused_comes_with_a_way_out(
     peopled: Net, command: str, told: str, hint: str
 ) -> None:
-    assert_refused(peopled, command, told, hint, code=1 if " show " in command else 2)
+    found = " show " in command or " remove " in command
+    assert_refused(peopled, command, told, hint, code=1 if found else 2)
 
 
 def test_an_option_that_is_mistyped_in_the_file_is_named(

@@ -31,7 +31,12 @@ def check_controller(me: Membership, visits: Sequence[Visit]) -> list[Finding]:
         reason = "; ".join(f"{v.url} {v.problem}" for v in silent)
         reason += "; the mesh goes on as it is"
         return [Finding("controller", "broken", reason, _look_hint(visits[0].url), me.network)]
-    found = Finding("controller", "ok", f"{', '.join(answers)} answers", network=me.network)
+    found = Finding(
+        "controller",
+        "ok",
+        f"{', '.join(answers)} {'answers' if len(answers) == 1 else 'answer'}",
+        network=me.network,
+    )
     families = {ip_interface(a).version for a in own_addresses([me.interface])}
     return [found, *(_find_silent(me, visit, families) for visit in silent)]
 

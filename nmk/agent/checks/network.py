@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_network
 
 from nmk.agent import history, last_check_in, state
@@ -54,13 +55,19 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
         return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]
     want = desired(me, local, collect_facts(me, local).lan).tunnel
     there = wireguard.probe(run, me.interface)
-    lines = [c.line for c in diff_tunnel(want, there, me.endpoints)]
+    names = {peer.key: peer.name for peer in _view(me).others}
+    lines = [_named(c.line, names) for c in diff_tunnel(want, there, me.endpoints)]
     if lines:
         reason = f"{me.interface} is not as it should be: {_some(lines)}"
         return [Finding("interface", "broken", reason, f"nmk checkin -n {me.network}", me.network)]
     kind = "the kernel's" if wireguard.is_kernels(me.interface) else "userspace"
     reason = f"{me.interface} is up, {kind}, as the controller said"
     return [Finding("interface", "ok", reason, network=me.network)]
+
+
+def _named(line: str, names: Mapping[str, str]) -> str:
+    """The line with the names of peers in the place of their keys."""
+    return " ".join(names.get(word, word) for word in line.split(" "))
 
 
 def _what_wg_said(me: Membership, run: Runner) -> tuple[str, str]:
@@ -79,7 +86,7 @@ def check_applied(me: Membership, run: Runner) -> list[Finding]:
         for problem in dict.fromkeys((*unread(me), *me.problems))
     ]
     if not found and live(me, run)[0] not in {"up", "down"}:
-        reason = f"nothing: {me.interface} is not as it should be"
+        reason = f"nothing of what the controller said: {me.interface} is not as it should be"
         return [Finding("applied", "warn", reason, f"nmk checkin -n {me.network}", me.network)]
     return found or [Finding("applied", "ok", "all that the controller said", network=me.network)]
 
