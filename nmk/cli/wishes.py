@@ -55,8 +55,8 @@ def set_(
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
         tell_cut_off(me, quiet=quiet)
         if pairs.get("kill-switch") == "on" and not route_wishes(me).exit_node:
-            note = "note: the kill switch shuts nothing before there is an exit node"
-            say(note, f"  next: nmk set -n {me.network} exit-node=NODE", quiet=quiet)
+            waits = "note: the kill switch shuts nothing before there is an exit node"
+            say(waits, f"  next: nmk set -n {me.network} exit-node=NODE", quiet=quiet)
 
 
 @click.command(epilog="Example: nmk show -o json")

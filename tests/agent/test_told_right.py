@@ -26,7 +26,7 @@ def test_doctor_names_peers_and_not_their_keys(monkeypatch: pytest.MonkeyPatch) 
     there = Tunnel(me.interface, me.private_key, me.listen_port, 1420, (), {})
     monkeypatch.setattr(network, "live", lambda *_: ("up", None))
     monkeypatch.setattr(network, "find_doubles", lambda *_: ())
-    monkeypatch.setattr(network.wireguard, "probe", lambda *_: there)
+    monkeypatch.setattr("nmk.system.wireguard.probe", lambda *_: there)
     [found] = network.check_interface(me, Runner(), {})
     assert "add peer peer-2 (10.77.0.2/32)" in found.reason
     assert me.known
