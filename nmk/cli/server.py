@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from difflib import get_close_matches
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
 from nmk.files import read_toml
 from nmk.system.notify import notify
+from nmk.unread import never_wait
 
 if TYPE_CHECKING:
     from nmk.server.run import ServerOptions
@@ -120,9 +122,11 @@ def server(
     """
     if ctx.invoked_subcommand is not None:
         return
+    from nmk.server.log import tell_left_out
     from nmk.server.run import ServerOptions, run_server
 
     options = ServerOptions(data_dir, db, listen, admin_listen, public_urls, log_format)
+    never_wait(partial(tell_left_out, log_format))
     run_server(options, _own_addresses, lambda new: _introduce(options, new=new))
 
 

@@ -9,6 +9,7 @@ from nmk.cli.nouns import Noun, dry_run_option
 from nmk.cli.output import output_option, say, say_text, show
 from nmk.core.units import ROLES
 from nmk.system.facts import check_root
+from nmk.unread import never_wait
 
 COLUMNS = {
     "ROLE": "role",
@@ -31,6 +32,7 @@ def agent(verbose: bool) -> None:
     from nmk.agent.daemon import Agent
 
     check_root("nmk agent")
+    never_wait(lambda lines: f"nmk: nobody read this log: lines left out: {lines}")
     Agent(runner(dry=False, verbose=verbose), say).serve()
 
 

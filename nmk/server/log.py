@@ -96,5 +96,11 @@ def start_log(log_format: str) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line per queued request
 
 
+def tell_left_out(log_format: str, lines: int) -> str:
+    """The event that so many lines were left out, as nobody read the log."""
+    fields = {"levelname": "WARNING", "msg": "log-left-out", "fields": {"lines": lines}}
+    return _Formatter(as_json=log_format == "json").format(logging.makeLogRecord(fields))
+
+
 def _needs_quotes(text: str) -> bool:
     return not text or not text.isprintable() or any(c in ' "=\\' for c in text)

@@ -76,6 +76,19 @@ def test_it_outlives_the_controller_and_ends_cleanly(mesh: Mesh) -> None:
     assert live_addresses(web) == mesh.nodes()["web"]["addresses"]
 
 
+def test_a_log_that_nobody_reads_keeps_it_from_nothing(mesh: Mesh) -> None:
+    """A pipe that is full: what it says is left out."""
+    web = mesh.join(mesh.machine("web"))
+    fill = "dd if=/dev/zero of=/tmp/log bs=4096 count=99 oflag=nonblock"
+    agent = "nmk agent --verbose > /tmp/log 2>&1"
+    web.start("sh", "-c", f"mkfifo /tmp/log; sleep 600 < /tmp/log & {fill}; exec {agent}")
+    poll(lambda: "agent" in web.run("pgrep", "-af", "nmk agent", check=False).stdout, 20, "agent")
+    look = ("ip", "link", "show", "nmk-home")
+    for _ in range(2):
+        web.run("ip", "link", "del", "nmk-home")
+        poll(lambda: web.run(*look, check=False).returncode == 0, 30, "the interface")
+
+
 def test_cron_beside_it_does_no_harm(mesh: Mesh) -> None:
     web = mesh.join(mesh.machine("web"))
     start_agent(web)

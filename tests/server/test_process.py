@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -53,6 +54,27 @@ def test_it_stops_in_the_midst_of_many_requests(controller: Controller) -> None:
     with hammering(lambda: controller.agent_call("GET", "/healthz")) as answers:
         poll(lambda: len(answers) > 50, 30, "answers")
         controller.stop()
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(stopped: Controller) -> None:
+    """A pipe that is full; what was left out is counted once it is read again."""
+    os.mkfifo(stopped.log_file)
+    reader = os.open(stopped.log_file, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(reader, "rb") as log:
+        writer = os.open(stopped.log_file, os.O_WRONLY | os.O_NONBLOCK)
+        with os.fdopen(writer, "wb", buffering=0) as full:
+            while full.write(b"\n" * 4096):
+                pass
+        stopped.start()
+        for number in range(3):
+            done = stopped.nmk("network", "create", f"n{number}", f"10.9{number}.0.0/16")
+            assert done.returncode == 0, done.stderr
+        log.read()
+        assert stopped.nmk("network", "create", "last", "10.99.0.0/16").returncode == 0
+        told, created = [json.loads(line) for line in log.read().splitlines()]
+    assert (told["event"], told["lines"]) == ("log-left-out", 4)
+    assert created["event"] == "network-created"
+    stopped.kill()
 
 
 @contextmanager
