@@ -10,7 +10,7 @@ new identity) stays that, with its kill switch, until the controller has let the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,7 +114,8 @@ def join(
             joining.check_same(before)
         name = wished_interface or (before.interface if before else interface_for(network))
         is_renewed = is_member and not new_identity
-        me = joining.renew(before) if before and is_renewed else joining.prepare(before, name)
+        old = before if is_renewed else None
+        me = joining.renew(old, name) if old else joining.prepare(before, name)
     if is_renewed:
         again = joining.again(me)
         if again is not None:
@@ -177,9 +178,17 @@ class _Joining:
             "nmk join - --as NAME, with another name for this one on this machine",
         )
 
-    def renew(self, before: Membership) -> Membership:
-        """A machine that is in the network already, with what it wishes anew, on disk."""
+    def renew(self, before: Membership, interface_name: str) -> Membership:
+        """A machine that is in the network already, with what it wishes anew, on disk.
+
+        Raises PortTaken, and nothing is changed then.
+        """
+        if self.wishes.listen_port != before.wishes.listen_port:
+            live = interface.look(before, self.run)
+            self._port(0, live.listen_port if live else 0)
         self.say(f"this machine is in {before.network} already, as {_name(before)}")
+        for line in _not_taken(before, self.wishes, interface_name):
+            self.say(f"warning: {line}")
         me = replace(
             before,
             urls=tuple(dict.fromkeys(before.urls + self.token.urls))[:MOST_URLS],
@@ -377,6 +386,20 @@ def _given(wishes: Wishes) -> dict[str, Any]:
     """What can be wished anew in a network that the machine is in already."""
     pairs = {"endpoint": wishes.endpoint, "listen_port": wishes.listen_port}
     return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _not_taken(before: Membership, wishes: Wishes, interface_name: str) -> Iterator[str]:
+    """What was asked for that a machine which is in the network already does not get so."""
+    view = before.known.view if before.known else None
+    if view is None:
+        return
+    change = f"on the controller: nmk node set -n {before.remote_name} {view.name}"
+    if wishes.name not in {None, view.name}:
+        yield f"it keeps its name; another one: {change} name={wishes.name}"
+    if wishes.address and wishes.address not in {a.partition("/")[0] for a in view.addresses}:
+        yield f"it keeps its address; another one: {change} address={wishes.address}"
+    if interface_name != before.interface:
+        yield f"its interface stays {before.interface}; another one: nmk leave, then join anew"
 
 
 def _name(me: Membership) -> str:

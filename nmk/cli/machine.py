@@ -377,4 +377,7 @@ def next_steps(me: Membership) -> str:
     else:
         keeping = f" To keep it up to date:\n\n  {keep_hint(program)}"
         keeping += f"\n\nFor that {cron}" if cron else ""
-    return f"\nDone: this machine is in {me.network}.{keeping}\n\nWho is there:\n\n  nmk status"
+    down = f" It stays down until: nmk up -n {me.network}." if me.down else ""
+    return (
+        f"\nDone: this machine is in {me.network}.{down}{keeping}\n\nWho is there:\n\n  nmk status"
+    )
