@@ -156,6 +156,12 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
         tuple(claim.range for claim in lans),
         tuple(sorted(meshes)),
         tuple(sorted(meshes - opened)),
+        rivals=tuple(
+            (other.interface, cidr)
+            for other in others
+            if other.known and other.phase == "joined"
+            for cidr in other.known.view.cidrs
+        ),
         inner=tuple((claim.owner, claim.range) for claim in lans if is_inner(claim.owner)),
     )
 

@@ -21,7 +21,7 @@ from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING, overlap
 from nmk.core.problems import printable
-from nmk.core.routes import RouteWishes, Routing
+from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput
 from nmk.system import wireguard
@@ -34,6 +34,8 @@ NOT_UP = "the interface is not up"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
+LED = "the network leads to {} in it"  # ranges
+_MOST_NAMED = 3  # of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,18 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
 
 def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
     """The machine's subnets, and which of them stay shut."""
-    cidrs = me.known.view.cidrs if me.known else ()
-    mesh = [ip_network(cidr) for cidr in cidrs if wishes.kill_switch]
+    view = me.known.view if me.known and wishes.kill_switch else None
+    mesh = [ip_network(cidr) for cidr in view.cidrs] if view else []
+    led = [ip_network(cidr) for cidr in followed(view, wishes)] if view else []
+    routed = view.gateway.lans if view else ()
     found = []
     for claim in own_lans(me, state.others(me.network)):
-        taken = any(overlap(ip_network(claim.range), cidr) for cidr in mesh)
+        lan = ip_network(claim.range)
+        taken = any(overlap(lan, cidr) for cidr in mesh)
         shut = OF_THE_MESH if taken else None if is_lan(claim.range) else NO_LAN
+        if not (shut or any(holds(cidr, claim.range) for cidr in routed)):
+            parts = [str(cidr) for cidr in led if overlap(lan, cidr)]
+            shut = LED.format(", ".join(parts[:_MOST_NAMED])) if parts else None
         found.append(Lan(claim.owner, claim.range, shut))
     return tuple(found)
 

@@ -80,10 +80,10 @@ def unread(me: Membership) -> tuple[Problem, ...]:
 
 
 def command(me: Membership, name: str, value: str) -> str:
-    """What sets a setting that was set before, wherever that is noted."""
+    """What sets a setting, wherever it was set before."""
     if me.phase == "deleted":
         return f"nmk leave -n {me.network}"
-    source = wished(me.network, me)[name][1]
+    _, source = wished(me.network, me).get(name, ("", NOTED))
     if source != NOTED:
         return f"take {name} out of {source}, then: nmk checkin -n {me.network}"
     return f"nmk set -n {me.network} {name}={value}"

@@ -19,7 +19,8 @@ class Own:
 
     `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
     come to be forwarded; `forwards`: its kernel does, whether or not the network has it so;
-    `inner`: the bridges that lead to containers and virtual machines alone, with their subnets.
+    `inner`: the bridges that lead to containers and virtual machines alone, with their subnets;
+    `rivals`: the interfaces of its other networks, with these networks' own ranges.
     """
 
     table: str
@@ -29,6 +30,7 @@ class Own:
     closed: tuple[str, ...] = ()
     forwards: bool = False
     inner: tuple[tuple[str, str], ...] = ()
+    rivals: tuple[tuple[str, str], ...] = ()
 
 
 def others(view: View) -> list[str]:

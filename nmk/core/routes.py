@@ -121,6 +121,19 @@ def competitors(view: View) -> set[str]:
     return {g.id for gateways in _offers(view).values() if len(gateways) > 1 for g in gateways}
 
 
+def followed(view: View, wishes: RouteWishes) -> list[str]:
+    """The ranges of others that the owner lets be led into the tunnel, whoever else has them."""
+    if not wishes.accept:
+        return []
+    own_lans = [ip_network(lan) for lan in view.gateway.mapped.values()]
+    return [
+        cidr
+        for cidr in sorted({*_offers(view), *_behind_clients(view)})
+        if cidr not in view.gateway.ranges
+        and not any(overlap(lan, ip_network(cidr)) for lan in own_lans)
+    ]
+
+
 def watched(view: View, wishes: RouteWishes) -> set[str]:
     """Ids of peers that must be heard of to know how they are: competitors, the exit node."""
     exits = {p.id for p in view.peers.values() if p.gateway.exit and p.name == wishes.exit_node}

@@ -7,14 +7,16 @@ packets out of the tunnel, and what an exit node's user wants to be cut off from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import ip_interface
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_interface, ip_network
 
+from nmk.core.claims import holds
 from nmk.core.forward_chains import FORWARD, forward_chains
 from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others
+from nmk.core.parse import overlap
 from nmk.core.peers import View
-from nmk.core.routes import RouteWishes, Routing
+from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.tunnel import MARK
 
 KILL = ("kill-output", "kill-forward")
@@ -24,14 +26,30 @@ _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_l
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
     """The content of the table; None where none is needed."""
-    cut_off = wishes.kill_switch and wishes.exit_node is not None
-    chains = [
-        *(forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
-        *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
-        *(_guard_chains(own, view) if wishes.guarded else ()),
-        *(_inbound_chains(own, view) if routing.exit else ()),
-        *(_kill_chains(own, view) if cut_off else ()),
-    ]
+    cut_off = _cuts_off(wishes)
+    return _render(
+        own,
+        [
+            *(forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
+            *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
+            *(_guard_chains(own, view) if wishes.guarded else ()),
+            *(_inbound_chains(own, view) if routing.exit else ()),
+            *(_kill_chains(own, view, wishes) if cut_off else ()),
+        ],
+    )
+
+
+def render_kill_switch(own: Own, view: View, wishes: RouteWishes) -> str | None:
+    """The same with the kill switch alone."""
+    return _render(own, _kill_chains(own, view, wishes)) if _cuts_off(wishes) else None
+
+
+def _cuts_off(wishes: RouteWishes) -> bool:
+    return wishes.kill_switch and wishes.exit_node is not None
+
+
+def _render(own: Own, chains: Iterable[tuple[str, list[str]]]) -> str | None:
+    chains = [*chains]
     if not chains:
         return None
     body = "\n".join(
@@ -146,24 +164,33 @@ def _inbound_chains(own: Own, view: View) -> Chains:
         yield f"inbound-{hook}", [head, *lines]
 
 
-def _kill_chains(own: Own, view: View) -> Chains:
+def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there).
 
     What is forwarded is never WireGuard's own, whatever mark it has from before. A LAN is what
-    `is_lan` takes for one; whatever addresses it has, those of the mesh are not its own. The kernel
-    finds its neighbours in other subnets too, or no router would be found.
+    `is_lan` takes for one; whatever addresses it has, those of the mesh are not its own, nor those
+    in ranges that are led into the tunnel, unless this very gateway routes that LAN. No other
+    network draws the mesh's addresses either, but those in ranges of its own. The kernel finds its
+    neighbours in other subnets too, or no router would be found; theirs alone has not been
+    forwarded (RFC 4861, 7.1).
     """
     near = [cidr for cidr in own.subnets if is_lan(cidr)]
+    routed = [cidr for cidr in near if any(holds(lan, cidr) for lan in view.gateway.lans)]
+    ours = [ip_network(cidr) for cidr in view.cidrs]
+    rivals = [(i, c) for i, c in own.rivals if any(overlap(ip_network(c), o) for o in ours)]
     pass_ = [
-        f"oifname {names('lo', own.interface, *own.meshes)} accept",
-        *(f"{family} daddr {ranges} drop" for family, ranges in by_family(view.cidrs)),
+        f"oifname {names('lo', own.interface)} accept",
         *(
-            f"{family} daddr {ranges} accept"
-            for family, ranges in by_family((*near, *LINKS, *CLOUDS))
+            f'oifname "{interface}" {family} daddr {ranges} accept'
+            for interface, cidr in rivals
+            for family, ranges in by_family((cidr,))
         ),
-        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
-        "udp sport 68 udp dport 67 accept",
-        "udp sport 546 udp dport 547 accept",
+        *_lines("drop", view.cidrs),
+        *([f"oifname {names(*own.meshes)} accept"] if own.meshes else ()),
+        *_lines("accept", (*LINKS, *CLOUDS, *routed)),
+        *_lines("drop", followed(view, wishes)),
+        *_lines("accept", near),
+        "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     yield (
         KILL[0],
@@ -171,6 +198,8 @@ def _kill_chains(own: Own, view: View) -> Chains:
             "type filter hook output priority filter; policy accept;",
             f"meta mark {MARK:#x} accept",
             *pass_,
+            "udp sport 68 udp dport 67 accept",
+            "udp sport 546 udp dport 547 accept",
             "drop",
         ],
     )
@@ -183,3 +212,9 @@ def _kill_chains(own: Own, view: View) -> Chains:
             "drop",
         ],
     )
+
+
+def _lines(verdict: str, cidrs: Sequence[str]) -> Iterator[str]:
+    """What becomes of packets to these ranges."""
+    for family, ranges in by_family(cidrs):
+        yield f"{family} daddr {ranges} {verdict}"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from nmk.core.gateways import NO_GATEWAY
 from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.route_table import NO_TABLE, RouteTable, compile_table, rules_of
 from nmk.core.routes import RouteWishes, Routing
-from nmk.core.ruleset import render_ruleset
+from nmk.core.ruleset import render_kill_switch, render_ruleset
 
 IPV4_FORWARDING = "net/ipv4/ip_forward"
 IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
@@ -71,9 +70,7 @@ def forwarding_of(view: View) -> list[str]:
 
 def compile_kill_switch(own: Own, view: View, wishes: RouteWishes) -> Surroundings:
     """What stays while the interface is down: nothing, or what cuts the machine off."""
-    idle = replace(view, gateway=NO_GATEWAY)
-    kept = replace(wishes, guarded=False)  # the addresses to guard are gone
-    return Surroundings(ruleset=render_ruleset(own, idle, Routing({}), kept))
+    return Surroundings(ruleset=render_kill_switch(own, view, wishes))
 
 
 def without_exit(order: int, want: RouteTable, live: RouteTable) -> RouteTable:

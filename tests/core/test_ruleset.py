@@ -17,11 +17,12 @@ from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
-from nmk.core.ruleset import is_ours, render_ruleset
+from nmk.core.ruleset import is_ours, render_kill_switch, render_ruleset
 from nmk.core.tunnel import MARK
 from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, made_view
 
 LAN, OFFICE, SIX, PUBLIC = "192.168.7.0/24", "10.9.0.0/16", "fd00:7::/48", "8.8.8.0/24"
+BEHIND = "192.168.50.0/24"  # an ext client
 OWN = Own("nmk-home", "nmk-home", ("192.168.1.0/24",))
 NEAR = "ip saddr != { 192.168.1.0/24 }"
 LED = Routing({}, (LAN,))
@@ -441,26 +442,74 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     own = Own("nmk-home", "wg7", lans, ("nmk-lab", "nmk-office"))
     found = chains(view_of(), OUT, CUT_OFF, own)
     passes = [
-        'oifname { "lo", "wg7", "nmk-lab", "nmk-office" } accept',
+        'oifname { "lo", "wg7" } accept',
         "ip daddr { 10.20.0.0/24 } drop",
         "ip6 daddr { fd20::/64 } drop",
+        'oifname { "nmk-lab", "nmk-office" } accept',
         (
-            "ip daddr { 100.100.100.200/32, 168.63.129.16/32, 169.254.0.0/16, 192.168.0.0/16, "
-            "224.0.0.0/4, 255.255.255.255/32 } accept"
+            "ip daddr { 100.100.100.200/32, 168.63.129.16/32, 169.254.0.0/16, 224.0.0.0/4, "
+            "255.255.255.255/32 } accept"
         ),
         (
-            "ip6 daddr { fd00:1::/64, fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, "
-            "fd20:ce::254/128, fe80::/10, ff00::/8 } accept"
+            "ip6 daddr { fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, fd20:ce::254/128, "
+            "fe80::/10, ff00::/8 } accept"
         ),
-        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
-        "udp sport 68 udp dport 67 accept",
-        "udp sport 546 udp dport 547 accept",
-        "drop",
+        "ip daddr { 192.168.0.0/16 } accept",
+        "ip6 daddr { fd00:1::/64 } accept",
+        "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
-    assert found["kill-output"][1:] == [f"meta mark {MARK:#x} accept", *passes]
-    assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes]
+    dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
+    assert found["kill-output"][1:] == [f"meta mark {MARK:#x} accept", *passes, *dhcp, "drop"]
+    assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes, "drop"]
     assert "hook output" in found["kill-output"][0]
     assert "hook forward" in found["kill-forward"][0]
+
+
+@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+def test_a_kill_switch_keeps_what_is_led_from_a_lan_that_claims_it(chain: str) -> None:
+    """Also while the interface is down; not what the owner does not have led."""
+    claimed = Own("nmk-home", "nmk-home", ("10.0.0.0/12", "192.168.50.0/24", "192.168.1.0/24"))
+    mesh = made_mesh(
+        made_node(1), made_node(2, gateway=egress(OFFICE)), made_client(1, routes=(BEHIND,))
+    )
+    drop = f"ip daddr {{ {OFFICE}, {BEHIND} }} drop"
+    view = made_view(mesh)
+    for text in (
+        render_ruleset(claimed, view, OUT, CUT_OFF),
+        render_kill_switch(claimed, view, CUT_OFF),
+    ):
+        lines = lines_of(text, chain)
+        lan = "ip daddr { 10.0.0.0/12, 192.168.1.0/24, 192.168.50.0/24 } accept"
+        assert lines.index(drop) < lines.index(lan)
+    declined = render_kill_switch(claimed, view, replace(CUT_OFF, accept=False))
+    assert drop not in lines_of(declined, chain)
+
+
+def test_a_kill_switch_leaves_a_gateway_the_lan_that_it_routes() -> None:
+    own = Own("nmk-home", "nmk-home", ("10.9.3.0/24", "192.168.50.0/24"))
+    view = view_of(egress("10.9.3.0/24"), egress(OFFICE, "10.9.3.0/24", "192.168.50.0/24"))
+    lines = lines_of(render_kill_switch(own, view, CUT_OFF), "kill-output")
+    kept = next(n for n, line in enumerate(lines) if "accept" in line and "10.9.3.0/24," in line)
+    drop = lines.index(f"ip daddr {{ {OFFICE}, 192.168.50.0/24 }} drop")
+    assert kept < drop < lines.index("ip daddr { 10.9.3.0/24, 192.168.50.0/24 } accept")
+
+
+@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+def test_no_other_network_draws_what_is_for_one_with_a_kill_switch(chain: str) -> None:
+    """Not while it is down or deleted either; another network's own range stays its own."""
+    rivals = (("nmk-lab", "10.20.0.128/25"), ("nmk-lab", "fd99::/64"))
+    own = Own("nmk-home", "nmk-home", (), ("nmk-lab",), rivals=rivals)
+    lines = lines_of(render_kill_switch(own, view_of(), CUT_OFF), chain)
+    drop = lines.index("ip daddr { 10.20.0.0/24 } drop")
+    assert lines.index('oifname "nmk-lab" ip daddr { 10.20.0.128/25 } accept') < drop
+    assert drop < lines.index('oifname { "nmk-lab" } accept')
+    assert not any("fd99::" in line for line in lines)
+
+
+def lines_of(text: str | None, chain: str) -> list[str]:
+    """The lines of one chain."""
+    body = (text or "").partition(f"\tchain {chain} {{\n")[2].partition("\t}\n")[0]
+    return [line.strip() for line in body.splitlines()]
 
 
 @pytest.mark.parametrize(

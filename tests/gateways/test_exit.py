@@ -223,6 +223,36 @@ def test_the_router_of_a_lan_with_public_addresses_is_found_again(trip: Trip) ->
     vps.run("nmk", "leave")
 
 
+def test_a_lan_that_takes_a_range_that_is_led_gets_no_packet_of_it(trip: Trip) -> None:
+    """But from who says that the network leads him nowhere."""
+    laptop, guest = trip.laptop, trip.guest
+    trip.mesh.admin("gateway", "add", "home", "egress", "172.20.0.0/16")
+    trip.set("exit-node=home", "kill-switch=on")
+    guest.run("ip", "address", "add", "172.20.0.9/14", "dev", "eth0")
+    laptop.run("ip", "address", "add", "172.21.0.5/14", "dev", "eth0")
+    try:
+        laptop.run("nmk", "checkin")
+        with captured(guest, "eth0", "host 172.20.0.9 and not arp") as capture:
+            assert laptop.run("ping", "-c1", "-W1", "172.20.0.9", check=False).returncode
+        assert capture.packets == []
+        shown = {one["range"]: one["shut"] for one in status(laptop)["exit"]["lans"]}
+        assert shown["172.20.0.0/14"] == "the network leads to 172.20.0.0/16 in it"
+        assert shown["192.168.1.0/24"] is None
+        found = told(laptop, "gateway")
+        assert found["level"] == "warn", found
+        assert "172.20.0.0/14 at eth0 is shut by the kill switch" in found["reason"]
+        laptop.run(*found["mend"].partition("else ")[2].split())
+        reaches(laptop, "172.20.0.9")
+        assert told(laptop, "gateway")["level"] == "ok"
+    finally:
+        laptop.run("ip", "address", "del", "172.21.0.5/14", "dev", "eth0", check=False)
+        guest.run("ip", "address", "del", "172.20.0.9/14", "dev", "eth0", check=False)
+        trip.set("accept-routes=")
+        trip.mesh.admin("gateway", "remove", "home", "egress", "--yes")
+        for host in (trip.home, laptop):
+            host.run("nmk", "checkin")
+
+
 METADATA = ("169.254.169.254", "fd00:ec2::254")  # where a provider's machines ask for their own
 
 

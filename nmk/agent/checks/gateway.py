@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import WayOut, find_way_out, observe
+from nmk.agent.exits import LED, WayOut, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.settings import command
 from nmk.agent.status import led, live
@@ -38,7 +38,7 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
         mend = install_hint("nft")
         return [Finding("gateway", "broken", reason, mend, me.network)]
-    found = _check_way_out(me, wish, run)
+    found = [*_check_way_out(me, wish, run), *_claimed_ranges(me, wish)]
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
         found += [*_inside_others(me, wish), *_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
@@ -92,6 +92,22 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     else:
         return found
     return [*found, Finding("gateway", "broken", reason, mend, me.network)]
+
+
+def _claimed_ranges(me: Membership, wish: Desired) -> list[Finding]:
+    """LANs that have addresses in ranges of gateways, to which a kill switch lets nothing go."""
+    mend = f"else {command(me, 'accept-routes', 'off')}"
+    return [
+        Finding(
+            "gateway",
+            "warn",
+            f"{lan.range} at {lan.interface} is shut by the kill switch: {lan.shut}",
+            f"leave that LAN, if the range is not its own; {mend}",
+            me.network,
+        )
+        for lan in find_way_out(me, wish.routing, ()).lans
+        if lan.shut and lan.shut.startswith(LED.partition("{")[0])
+    ]
 
 
 def _roles(me: Membership, wish: Desired) -> str:
