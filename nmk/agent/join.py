@@ -10,7 +10,7 @@ new identity) stays that, with its kill switch, until the controller has let the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +33,7 @@ from nmk.agent.settings import local_settings
 from nmk.agent.succession import (
     begun_in,
     epitaph,
+    not_taken,
     on_disk,
     place_of,
     put_back,
@@ -187,7 +188,7 @@ class _Joining:
             live = interface.look(before, self.run)
             self._port(0, live.listen_port if live else 0)
         self.say(f"this machine is in {before.network} already, as {_name(before)}")
-        for line in _not_taken(before, self.wishes, interface_name):
+        for line in not_taken(before, self.wishes, interface_name):
             self.say(f"warning: {line}")
         me = replace(
             before,
@@ -386,20 +387,6 @@ def _given(wishes: Wishes) -> dict[str, Any]:
     """What can be wished anew in a network that the machine is in already."""
     pairs = {"endpoint": wishes.endpoint, "listen_port": wishes.listen_port}
     return {name: value for name, value in pairs.items() if value is not None}
-
-
-def _not_taken(before: Membership, wishes: Wishes, interface_name: str) -> Iterator[str]:
-    """What was asked for that a machine which is in the network already does not get so."""
-    view = before.known.view if before.known else None
-    if view is None:
-        return
-    change = f"on the controller: nmk node set -n {before.remote_name} {view.name}"
-    if wishes.name not in {None, view.name}:
-        yield f"it keeps its name; another one: {change} name={wishes.name}"
-    if wishes.address and wishes.address not in {a.partition("/")[0] for a in view.addresses}:
-        yield f"it keeps its address; another one: {change} address={wishes.address}"
-    if interface_name != before.interface:
-        yield f"its interface stays {before.interface}; another one: nmk leave, then join anew"
 
 
 def _name(me: Membership) -> str:

@@ -62,6 +62,20 @@ def with_earlier(wishes: Wishes, before: Membership | None, *, new_identity: boo
     )
 
 
+def not_taken(before: Membership, wishes: Wishes, interface_name: str) -> Iterator[str]:
+    """What was asked for that a machine which is in the network already does not get so."""
+    view = before.known.view if before.known else None
+    if view is None:
+        return
+    change = f"on the controller: nmk node set -n {before.remote_name} {view.name}"
+    if wishes.name not in {None, view.name}:
+        yield f"it keeps its name; another one: {change} name={wishes.name}"
+    if wishes.address and wishes.address not in {a.partition("/")[0] for a in view.addresses}:
+        yield f"it keeps its address; another one: {change} address={wishes.address}"
+    if interface_name != before.interface:
+        yield f"its interface stays {before.interface}; another one: nmk leave, then join anew"
+
+
 def take_place(me: Membership, old: Membership, run: Runner) -> Membership:
     """The new node, where the old one's interface is removed and its kill switch left shut.
 

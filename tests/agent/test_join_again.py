@@ -47,14 +47,6 @@ def test_what_is_not_taken_is_said(place: Place, host: Host) -> None:
     assert "warning" not in same.stderr
 
 
-def test_a_copy_can_look_what_a_new_identity_would_do(place: Place, host: Host) -> None:
-    before = state_of(host)
-    done = nmk(host, "join", place.token(), "--new-identity", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "would be asked to let this machine into home" in done.stderr
-    assert state_of(host) == before
-
-
 def test_a_machine_that_is_down_stays_so_and_that_is_said(place: Place, host: Host) -> None:
     assert nmk(host, "down").returncode == 0
     done = nmk(host, "join", place.token())
