@@ -16,7 +16,16 @@ from nmk.core.parse import parse_duration, parse_int
 from nmk.core.records import AccessKey, Network, Node, Record, hash_secret
 from nmk.core.settings import effective
 from nmk.server.controller import EVERYWHERE, Controller, Decide
-from nmk.server.edits import Edit, Json, commit_to, list_of, log_edit, map_of, text_of
+from nmk.server.edits import (
+    Edit,
+    Json,
+    commit_and_look,
+    commit_to,
+    list_of,
+    log_edit,
+    map_of,
+    text_of,
+)
 from nmk.server.health import check_in_json
 from nmk.server.log import iso_time
 from nmk.server.presence import LATE_INTERVALS, Stranger
@@ -99,12 +108,15 @@ class Admin:
     def set_network(self, edit: Edit, name: str, body: Json) -> Json:
         """Change settings of a network."""
         settings = map_of(body, "settings")
-        [network] = self._commit_to(
-            edit, name, lambda m: [networks.set_network(m, settings, edit.revision)]
+        shown = commit_and_look(
+            self._controller,
+            edit,
+            name,
+            lambda mesh: [networks.set_network(mesh, settings, edit.revision)],
+            lambda mesh, stored: _network_json(cast(Network, stored[0]), len(mesh.nodes)),
         )
         log_edit("network-set", edit, network=name, **settings)
-        with self._controller.lock:
-            return _network_json(cast(Network, network), len(self._controller.mesh(name).nodes))
+        return shown
 
     def delete_network(self, edit: Edit, name: str) -> None:
         """Delete a network with its nodes and keys."""
@@ -190,13 +202,15 @@ class Admin:
     def set_node(self, edit: Edit, network: str, name: str, body: Json) -> Json:
         """Change what an admin decides of a node."""
         changes = {k: text_of(body, k, empty=True) for k in body}
-        [node] = self._commit_to(
-            edit, network, lambda m: [nodes.set_node(m, name, changes, edit.revision)]
+        shown = commit_and_look(
+            self._controller,
+            edit,
+            network,
+            lambda mesh: [nodes.set_node(mesh, name, changes, edit.revision)],
+            lambda mesh, stored: self._node_json(cast(Node, stored[0]), mesh.revision),
         )
         log_edit("node-set", edit, network=network, node=name, **changes)
-        with self._controller.lock:
-            newest = self._controller.mesh(network).revision
-        return self._node_json(cast(Node, node), newest)
+        return shown
 
     def delete_node(self, edit: Edit, network: str, name: str) -> None:
         """Delete a node, for good: its identity is refused from now on."""

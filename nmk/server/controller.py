@@ -69,19 +69,27 @@ class Controller:
         return mesh
 
     def commit(
-        self, actor: str, networks: tuple[str, ...], decide: Decide, *, dry_run: bool = False
+        self,
+        actor: str,
+        networks: tuple[str, ...],
+        decide: Decide,
+        then: Callable[[list[Record]], None] = lambda _: None,
+        *,
+        dry_run: bool = False,
     ) -> list[Record]:
         """Store what `decide` makes of the present, as one commit to each of the networks.
 
         Gives the records as stored; none, and no commit, where nothing was to change. Whatever
         `decide` raises passes through and nothing has happened; with `dry_run` nothing happens
-        either, and the records are what would have been stored.
+        either, and the records are what would have been stored. `then` is called with the records
+        before anybody else changes anything; the lock is held.
         """
         with self._writer:
             for _ in range(_ATTEMPTS):
                 with self.lock:
                     records = decide(self.meshes)
                     if dry_run or not records:
+                        then(records)
                         return records
                     bases = {n: self.meshes.setdefault(n, Mesh(n)).revision for n in networks}
                     stored = [replace(r, revision=bases[_network(r)] + 1) for r in records]
@@ -95,6 +103,7 @@ class Controller:
                     for c in commits:
                         own = [r for r in stored if _network(r) == c.network]
                         self.meshes[c.network].apply(c.revision, c.id, c.at, own)
+                    then(stored)
                 return stored
         raise StoreUnavailable("the database has too many writers at the moment")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from nmk.core.mesh import Mesh
 from nmk.core.parse import quote
@@ -14,6 +14,7 @@ from nmk.server.controller import Controller
 from nmk.server.log import log_event
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,31 @@ def commit_to(
     )
 
 
-def mesh_after(controller: Controller, edit: Edit, network: str, records: list[Record]) -> Mesh:
-    """The network with what was committed, or with what would be. Hold the controller's lock."""
-    mesh = controller.mesh(network)
-    return mesh.tried(records) if edit.dry_run else mesh
+def commit_and_look(
+    controller: Controller,
+    edit: Edit,
+    network: str,
+    decide: Callable[[Mesh], list[Record]],
+    look: Callable[[Mesh, list[Record]], T],
+) -> T:
+    """The same; what `look` makes of the network with this commit and none that came after it.
+
+    Of a dry run: with what would be committed. It is called with the controller's lock.
+    """
+    seen: list[T] = []
+
+    def then(records: list[Record]) -> None:
+        mesh = controller.mesh(network)
+        seen.append(look(mesh.tried(records) if edit.dry_run else mesh, records))
+
+    controller.commit(
+        edit.actor,
+        (network,),
+        lambda _: decide(controller.mesh(network)),
+        then,
+        dry_run=edit.dry_run,
+    )
+    return seen[0]
 
 
 def log_edit(event: str, edit: Edit, **fields: object) -> None:

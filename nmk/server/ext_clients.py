@@ -14,18 +14,18 @@ from nmk.core.hubs import HubPeer
 from nmk.core.mesh import Mesh
 from nmk.core.nodes import find_node
 from nmk.core.parse import parse_duration, quote
-from nmk.core.records import ExtClient, Node
+from nmk.core.records import ExtClient, Record
 from nmk.core.traffic import Caller, parse_callers
 from nmk.errors import BadInput
 from nmk.server.controller import Controller
 from nmk.server.edits import (
     Edit,
     Json,
+    commit_and_look,
     commit_to,
     flag_of,
     list_of,
     log_edit,
-    mesh_after,
     optional_of,
     text_of,
     texts_of,
@@ -124,54 +124,54 @@ class ExtClients:
         node, hub_key = text_of(body, "node"), text_of(body, "public_key")
         addresses, peers = texts_of(body, "addresses"), list_of(body, "clients")
         wanted = [_hub_peer(peer) for peer in peers]
-        stored = commit_to(
-            self._controller,
-            edit,
-            network,
-            lambda mesh: hubs.take_over_hub(
-                mesh,
-                node,
-                hub_key,
-                addresses,
-                wanted,
-                self._controller.now(),
-                lets_out=flag_of(body, "lets_out"),
-            ),
-        )
-        clients = [record for record in stored if isinstance(record, ExtClient)]
-        nodes = [record for record in stored if isinstance(record, Node)]
-        log_edit("hub-taken-over", edit, network=network, node=node, extclients=len(clients))
-        with self._controller.lock:
-            mesh = mesh_after(self._controller, edit, network, stored)
-            [hub] = nodes or [find_node(mesh, node)]
+
+        def decide(mesh: Mesh) -> list[Record]:
+            lets_out, now = flag_of(body, "lets_out"), self._controller.now()
+            return hubs.take_over_hub(
+                mesh, node, hub_key, addresses, wanted, now, lets_out=lets_out
+            )
+
+        def look(mesh: Mesh, stored: list[Record]) -> Json:
+            clients = [record for record in stored if isinstance(record, ExtClient)]
             return {
                 "node": node,
-                "roles": list(hub.gateway.roles),
+                "roles": list(find_node(mesh, node).gateway.roles),
                 "clients": [self._client_json(mesh, client, {}) for client in clients],
                 "known": len(wanted) - len(clients),
                 "left": _left_routes(mesh, clients, wanted),
                 "revision": mesh.revision,
             }
 
+        made = commit_and_look(self._controller, edit, network, decide, look)
+        count = len(made["clients"])
+        log_edit("hub-taken-over", edit, network=network, node=node, extclients=count)
+        return made
+
     def _change(
         self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
     ) -> Json:
-        [client] = commit_to(self._controller, edit, network, lambda mesh: [decide(mesh)])
-        found = cast(ExtClient, client)
-        log_edit(event, edit, network=network, extclient=found.name)
-        with self._controller.lock:
-            return self._shown(mesh_after(self._controller, edit, network, [found]), found)
+        _, shown = self._commit(edit, network, decide, event)
+        return shown
 
     def _issue(
         self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
     ) -> Json:
         """As `_change`, with the config."""
-        [record] = commit_to(self._controller, edit, network, lambda mesh: [decide(mesh)])
-        client = cast(ExtClient, record)
-        log_edit(event, edit, network=network, extclient=client.name)
-        with self._controller.lock:
-            shown = self._shown(mesh_after(self._controller, edit, network, [client]), client)
+        client, shown = self._commit(edit, network, decide, event)
         return {**shown, "config": asdict(client.issue)}
+
+    def _commit(
+        self, edit: Edit, network: str, decide: Callable[[Mesh], ExtClient], event: str
+    ) -> tuple[ExtClient, Json]:
+        def look(mesh: Mesh, stored: list[Record]) -> tuple[ExtClient, Json]:
+            client = cast(ExtClient, stored[0])
+            return client, self._shown(mesh, client)
+
+        client, shown = commit_and_look(
+            self._controller, edit, network, lambda mesh: [decide(mesh)], look
+        )
+        log_edit(event, edit, network=network, extclient=client.name)
+        return client, shown
 
     def _expiry(self, text: object) -> int | None:
         lasts = parse_duration(text_of({"expires": text}, "expires", empty=True))

@@ -21,10 +21,10 @@ from nmk.server.controller import Controller
 from nmk.server.edits import (
     Edit,
     Json,
+    commit_and_look,
     commit_to,
     flag_of,
     log_edit,
-    mesh_after,
     optional_of,
     text_of,
     texts_of,
@@ -65,14 +65,18 @@ class Gateways:
             made = add_role(mesh, wish, edit.revision)
             return [] if made == mesh.nodes[made.identity] else [made]
 
-        changed = commit_to(self._controller, edit, network, decide)
-        if changed:
+        def look(
+            mesh: Mesh, changed: list[Record]
+        ) -> tuple[bool, Node, list[Node], list[ExtClient]]:
+            node = find_node(mesh, wish.node)
+            return bool(changed), node, list(mesh.nodes.values()), list(mesh.clients.values())
+
+        is_new, node, nodes, clients = commit_and_look(
+            self._controller, edit, network, decide, look
+        )
+        if is_new:
             asked = {"node": wish.node, "role": wish.role, "ranges": wish.ranges}
             log_edit("gateway-added", edit, network=network, **asked)
-        with self._controller.lock:
-            mesh = mesh_after(self._controller, edit, network, changed)
-            node = find_node(mesh, wish.node)
-            nodes, clients = list(mesh.nodes.values()), list(mesh.clients.values())
         [made] = self._gateways_json([(node, wish.role)], nodes, clients)
         return made
 

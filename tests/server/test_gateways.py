@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import pytest
 
+from nmk.core.mesh import Mesh
+from nmk.core.records import Record
+from nmk.core.roles import RoleWish, add_role
 from nmk.wire.envelope import Kind
+from tests.core.made import made_node
 from tests.server.agent import Refused
+from tests.server.inside import Inside
 from tests.server.net import Net, short
 from tests.server.process import Answer, Controller
 
@@ -618,6 +624,49 @@ def test_many_at_once_lose_no_range(net: Net) -> None:
         )
     assert net.get("/gateways")[0]["ranges"] == cidrs
     assert len({one["revision"] for one in made}) == len(cidrs)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_an_answer_is_of_its_own_change(
+    inner: Inside, monkeypatch: pytest.MonkeyPatch, *, dry: bool
+) -> None:
+    """Also where another one is stored before the answer is made, as by two admins at once."""
+    net = Net.made(inner, f"raced{int(dry)}", f"172.17.{int(dry)}.0/24")
+    net.ingress("office")
+    net.add_client("phone")
+    commit, others = inner.controller.commit, count(1)
+
+    def commit_and_another(*args: Any, **how: Any) -> list[Record]:
+        stored = commit(*args, **how)
+
+        def decide(meshes: Mapping[str, Mesh]) -> list[Record]:
+            mesh = meshes[net.name]
+            number = next(others)
+            wish = RoleWish("office", "egress", [f"192.168.{number}.0/24"])
+            return [add_role(mesh, wish), made_node(20 + number, network=net.name)]
+
+        commit("another", (net.name,), decide)
+        return stored
+
+    monkeypatch.setattr(inner.controller, "commit", commit_and_another)
+    for method, path, body in [
+        ("POST", "/gateways", {"node": "office", "role": "egress", "ranges": ["10.9.0.0/24"]}),
+        ("PATCH", "", {"settings": {"mtu": 1400}}),
+        ("PATCH", "/nodes/office", {"endpoint": "192.0.2.1:5"}),
+        ("PATCH", "/extclients/phone", {"routes": "192.168.77.0/24"}),
+    ]:
+        mesh = inner.controller.meshes[net.name]
+        before, own = mesh.revision, len(mesh.nodes)
+        ranges = set(mesh.by_name["office"].gateway.ranges)
+        answer = net.call(method, path, body, dry=dry)
+        assert answer.status in {200, 201}, answer.body
+        now = before if dry else before + 1
+        told = answer.json
+        assert told.get("check_in", {"newest": now})["newest"] == now
+        assert told.get("nodes", own) == own
+        assert dry or told["revision"] == now
+        if path == "/gateways":
+            assert set(told["ranges"]) == ranges | {"10.9.0.0/24"}
 
 
 def test_the_log_tells_who_changed_a_gateway(controller: Controller) -> None:
