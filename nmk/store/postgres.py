@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
-from threading import Timer
+from threading import Event
 from typing import Any, TypeVar
 
 import psycopg
@@ -24,9 +24,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from nmk.core.parse import quote
-from nmk.errors import BadInput, NmkError, StoreUnavailable, StoreUnusable
+from nmk.errors import BadInput, MachineUnfit, NmkError, StoreUnavailable, StoreUnusable
 from nmk.store.engine import URLS, Collision, Statement, Uncertain
 from nmk.store.postgres_hints import hint_for
+from nmk.threads import start
 
 CONNECT_SECONDS = 3
 PATIENCE_SECONDS = 7.0
@@ -185,15 +186,23 @@ def _is_loss(error: psycopg.Error) -> bool:
 def _deadline(connection: Connection, until: float) -> Iterator[None]:
     """Cut the connection when the time is over; whoever waits for it gets an OperationalError.
 
-    libpq itself would wait for as long as the other side's kernel is alive.
+    libpq itself would wait for as long as the other side's kernel is alive. Raises MachineUnfit.
     """
-    timer = Timer(max(until - time.monotonic(), 0), _cut, [connection])
-    timer.daemon = True
-    timer.start()
+    over = Event()
+
+    def watch() -> None:
+        if not over.wait(max(until - time.monotonic(), 0)):
+            _cut(connection)
+
+    try:
+        start(watch)
+    except MachineUnfit:
+        connection.close()
+        raise
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
 def _cut(connection: Connection) -> None:

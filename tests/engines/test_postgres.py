@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from nmk import threads
 from nmk.core.records import AccessKey
-from nmk.errors import NmkError, StoreUnavailable
+from nmk.errors import MachineUnfit, NmkError, StoreUnavailable
 from nmk.store import postgres as postgres_module
 from nmk.store.engine import Collision, open_engine
 from nmk.store.postgres import PostgresEngine
@@ -55,6 +56,20 @@ def test_a_server_that_says_nothing_is_not_waited_for(
             engine.read(("SELECT pg_sleep(600)::text", ()))
         with pytest.raises(StoreUnavailable):
             engine.write([("SELECT pg_sleep(600)", ())])
+    assert engine.tables() == set()
+    engine.close()
+
+
+def test_a_thread_that_dies_as_it_begins_holds_up_no_commit(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no memory for it; the next one begins."""
+    engine = open_engine(postgres.new_database())
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_SECONDS", 0.05)
+        patch.setattr(threads, "start_new_thread", lambda *_: None)
+        with pytest.raises(MachineUnfit):
+            engine.tables()
     assert engine.tables() == set()
     engine.close()
 
