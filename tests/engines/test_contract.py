@@ -186,7 +186,7 @@ def test_a_batch_that_is_no_sql_leaves_nothing(engine: Engine) -> None:
 
 def test_values_come_back_as_they_were(store: Store) -> None:
     text = "a'b\"c\\d%s%%?$1:x\u20ac\U0001f600\n{}"
-    facts = Facts(text, 2**62, ("10.0.0.1/8", text), 2**53 + 1, None)
+    facts = Facts(text, 2**62, ("10.0.0.1/8", "fd00::1/64"), 2**53 + 1, text)
     node = Node(text, "home", text, "10.1.0.1", None, facts, seq=2**63 - 1, created_at=-1)
     change(store, 1, replace(HOME, settings={text: 2**60}))
     change(store, 2, node)
