@@ -55,13 +55,22 @@ fetch_nmk() {
 	elif [ -f "${here}dist/nmk" ]; then
 		cp "${here}dist/nmk" "$new"
 	else
-		fail 1 "there is no file nmk beside install.sh" "NMK_SOURCE=http://CONTROLLER:50051 sh install.sh"
+		fail 1 "there is no file nmk beside install.sh" "$(way_to_nmk)"
 	fi
 	if is_pinned && [ "$(sha256sum <"$new")" != "$NMK_SHA256  -" ]; then
 		fail 1 "the file nmk is not the one that this script is for (its SHA-256 differs)" \
 			"get install.sh and nmk from the same controller"
 	fi
 	chmod 755 "$new"
+}
+
+# way_to_nmk: what to do where the file is not there.
+way_to_nmk() {
+	if [ -f "${here}build_zipapp.py" ]; then
+		echo "python3 \"${here}build_zipapp.py\""
+	else
+		echo "put it there, or on a controller, for a line that brings it along: nmk key create"
+	fi
 }
 
 is_pinned() {

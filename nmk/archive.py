@@ -64,7 +64,8 @@ _FETCH_CHECK_RUN = (
     'echo "nmk: could not get $1 by curl, wget or python3: is one of them here, '
     'nmk server running there, its TCP port open to this machine?" >&2; exit 75;; esac; '
     'printf "%s\\n" "$s" | sha256sum | grep -q "^$h " || '
-    '{ echo "nmk: $1 has the wrong checksum" >&2; exit 1; }; shift; '
+    '{ printf "nmk: %s has the wrong checksum\\n  try: on the controller, for a new line: '
+    'nmk key create\\n" "$1" >&2; exit 1; }; shift; '
     '$([ "$(id -u)" = 0 ] || echo sudo) '
     'env NMK_SOURCE="$u" sh -c "$s" install.sh join - "$@"'
 )

@@ -253,7 +253,10 @@ def test_the_pasted_line_refuses_another_script(machine: Machine, controller: Co
     controller.script.write_text("echo intruder\n")
     result = machine.run("sh", "-c", controller.pasted_line)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"nmk: {controller.url}/install.sh has the wrong checksum\n"
+    assert result.stderr.splitlines() == [
+        f"nmk: {controller.url}/install.sh has the wrong checksum",
+        "  try: on the controller, for a new line: nmk key create",
+    ]
     assert machine.installed() == {}
 
 
@@ -445,7 +448,13 @@ def test_the_file_may_be_the_built_one(machine: Machine) -> None:
 def test_no_file_at_all(machine: Machine) -> None:
     result = machine.install("server")
     assert result.returncode == 1
-    assert result.stderr.startswith("nmk: there is no file nmk beside install.sh\n  try: ")
+    assert result.stderr.startswith(
+        "nmk: there is no file nmk beside install.sh\n  try: put it there,"
+    )
+    assert "CONTROLLER" not in result.stderr
+    in_checkout = machine.script.with_name("build_zipapp.py")
+    in_checkout.touch()
+    assert f'  try: python3 "{in_checkout}"\n' in machine.install("server").stderr
 
 
 @pytest.mark.usefixtures("beside")

@@ -29,6 +29,14 @@ def data_directory() -> Path:
     return Path(chosen).absolute() if chosen and isinstance(chosen, str) else DATA_DIR
 
 
+def has_key(directory: Path, name: str = "controller.key") -> bool:
+    """Whether a controller has its data there, as far as it may be known."""
+    try:
+        return (directory / name).exists()
+    except OSError:  # no path that can be, or one that only root may look at
+        return False
+
+
 def find_running() -> str | None:
     """A controller that runs here, as a sentence begins; None where there is none.
 
@@ -36,7 +44,7 @@ def find_running() -> str | None:
     it, or one with these settings and its data anywhere. Containers' are theirs.
     """
     for directory in _places():
-        if (directory / "admin.key").exists():
+        if has_key(directory, "admin.key"):
             holder = held_by(directory / "lock")
             if holder is not None:
                 return f"a controller runs on {directory}{holder}"

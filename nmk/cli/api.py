@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from nmk.cli.output import check_output, quiet_option
+from nmk.cli.source import naming_source
 from nmk.cli.where import DEFAULT_SERVER, away_hint, own_server
 from nmk.core.nesting import read_json
 from nmk.core.parse import quote
@@ -22,6 +23,7 @@ from nmk.errors import (
     BadInput,
     BadReply,
     NotFound,
+    NotRoot,
     TooLarge,
     Unauthorized,
     Unreachable,
@@ -167,7 +169,7 @@ class AdminApi:
             return response.status, response.read(_LARGEST)
         except (OSError, UnicodeError, http.client.HTTPException) as error:
             if isinstance(error, PermissionError) and isinstance(connection, _UnixConnection):
-                raise Unreachable(
+                raise NotRoot(
                     f"{self.server} is for root only", f"{root_hint()}, or set NMK_SERVER"
                 ) from None
             if cut_short and len(content or "") > _SMALL:
@@ -175,12 +177,24 @@ class AdminApi:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
                 f"no controller at {self.server}: {reason}",
-                away_hint(self.server),
+                self._plain_hint(error) or away_hint(self.server),
             ) from None
         finally:
             connection.close()
 
+    def _plain_hint(self, error: Exception) -> str | None:
+        """Where something answers, but no TLS: it waits for the end of what it takes for HTTP."""
+        is_silent = isinstance(error, TimeoutError) or type(error).__name__.startswith("SSL")
+        if not (self.server.startswith("https:") and is_silent):
+            return None
+        plain = self.server.replace("https", "http", 1)
+        return f"the admin API itself speaks plain HTTP: --server {plain}"
+
     def _connection(self) -> http.client.HTTPConnection:
+        with naming_source("api"):
+            return self._connection_of()
+
+    def _connection_of(self) -> http.client.HTTPConnection:
         try:
             parts = urlsplit(self.server)
             port = parts.port
@@ -198,8 +212,10 @@ class AdminApi:
         return http.client.HTTPConnection(parts.hostname, port, timeout=_TIMEOUT)
 
     def network(self, name: str | None) -> str:
-        """The network named, or the only one there is. Raises Ambiguous, NotFound."""
+        """The network named, or the only one there is. Raises Ambiguous, BadInput, NotFound."""
         if name is not None:
+            with naming_source("network"):
+                segment(name)
             return name
         names = [str(n["name"]) for n in self.call_list("/networks")]
         if not names:

@@ -16,6 +16,7 @@ from nmk.agent.places import config_directory
 from nmk.cli.api import AdminApi, server_options
 from nmk.cli.nouns import Commands
 from nmk.cli.output import report_option, say, show
+from nmk.cli.source import SETTINGS, naming_source
 from nmk.cli.where import away_hint
 from nmk.core.parse import quote
 from nmk.errors import BadInput, Unreachable
@@ -53,7 +54,9 @@ class _Configured(Commands):
             if not all(isinstance(text, str) and "\0" not in text for text in texts):
                 raise BadInput(f"{path}: {quote(value)} cannot be {key}", "write a text in quotes")
             found[names[key].name] = texts if many else value
-        return super().make_context(info_name, args, parent, default_map=found, **extra)
+        context = super().make_context(info_name, args, parent, default_map=found, **extra)
+        context.meta[SETTINGS] = path
+        return context
 
 
 def _file_name(parameter: click.Parameter) -> str:
@@ -67,7 +70,7 @@ def _file_name(parameter: click.Parameter) -> str:
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     default=DATA_DIR,
     show_default=True,
     envvar="NMK_DATA_DIR",
@@ -100,7 +103,7 @@ def _file_name(parameter: click.Parameter) -> str:
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["text", "json"]),
+    metavar="[text|json]",
     default="text",
     show_default=True,
     envvar="NMK_LOG_FORMAT",
@@ -123,9 +126,12 @@ def server(
     if ctx.invoked_subcommand is not None:
         return
     from nmk.server.log import tell_left_out
-    from nmk.server.run import ServerOptions, run_server
+    from nmk.server.run import CHECKS, ServerOptions, run_server
 
     options = ServerOptions(data_dir, db, listen, admin_listen, public_urls, log_format)
+    for name, check in CHECKS.items():
+        with naming_source(name):
+            check(options)
     never_wait(partial(tell_left_out, log_format))
     run_server(options, _own_addresses, lambda new: _introduce(options, new=new))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from nmk.agent.own_controller import DATA_DIR, data_directory
+from nmk.agent.own_controller import DATA_DIR, data_directory, has_key
 from nmk.errors import NmkError
 
 DEFAULT_SERVER = f"unix://{DATA_DIR}/admin.sock"
@@ -29,7 +29,7 @@ def away_hint(server: str) -> str:
     if server != own_server():
         return "is `nmk server` running there? Another one is named by --server or NMK_SERVER"
     named = "--server or NMK_SERVER"
-    if (data_directory() / "controller.key").exists():
+    if has_key(data_directory()):
         return f"{start_command()}; or name a controller elsewhere with {named}"
     if hosts := _controllers():
         return (

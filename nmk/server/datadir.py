@@ -16,9 +16,11 @@ from nmk.errors import BadInput, Locked, NmkError, StoreUnavailable, StoreUnusab
 from nmk.files import read_file, sync_directory, write_private
 from nmk.locks import holder, open_lock, take
 from nmk.server.log import log_trouble
+from nmk.tools import root_hint
 from nmk.wire.envelope import KEY_BYTES, Identity
 
 OTHERS = 0o077
+SOCKET = "admin.sock"
 _LONGEST_KEY_FILE = 4096  # bytes
 _LONGEST_SOCKET = 107  # bytes; sun_path of unix(7), less its final zero
 
@@ -45,6 +47,16 @@ def close_database(database: Path) -> None:
         raise StoreUnavailable(f"the database {database}: {error.strerror}") from None
 
 
+def check_place(path: Path) -> None:
+    """Raises BadInput where no data directory can be, whatever else is there."""
+    if len(os.fsencode(path.absolute() / SOCKET)) > _LONGEST_SOCKET:
+        raise BadInput(
+            f"the path {quote(path)} is too long for a socket in it", "use a shorter --data-dir"
+        )
+    if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # may not be looked at
+        raise BadInput(f"{quote(path)} is no directory", "name another with --data-dir")
+
+
 def is_empty(directory: Path) -> bool:
     """Whether there is nothing in it."""
     return not any(directory.iterdir())
@@ -59,10 +71,7 @@ class DataDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path = path.absolute()
-        if len(os.fsencode(self.socket)) > _LONGEST_SOCKET:
-            raise BadInput(
-                f"the path {quote(path)} is too long for a socket in it", "use a shorter --data-dir"
-            )
+        check_place(path)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._close()
@@ -78,9 +87,11 @@ class DataDir:
             self.identity = Identity.from_secret(self._secret(key))
             self.admin_key = self._secret(self.admin_key_file).hex()
         except OSError as error:
-            raise StoreUnavailable(
-                f"the data directory {path}: {error.strerror}", "choose another with --data-dir"
-            ) from None
+            hint = "choose another with --data-dir"
+            if isinstance(error, PermissionError) and os.geteuid() != 0:
+                hint = f"{root_hint()}, or {hint}"
+            message = f"the data directory {path}: {error.strerror}"
+            raise StoreUnavailable(message, hint) from None
 
     @property
     def key_file(self) -> Path:
@@ -100,7 +111,7 @@ class DataDir:
     @property
     def socket(self) -> Path:
         """The admin API for root on this host."""
-        return self.path / "admin.sock"
+        return self.path / SOCKET
 
     @property
     def _new_key(self) -> Path:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmk.core.parse import join_endpoint
+from nmk.core.parse import join_endpoint, quote
+from nmk.errors import BadInput
 from nmk.server.admin import Admin
 from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
 from nmk.server.agents import Agents
 from nmk.server.chores import Chores, run_chore
 from nmk.server.controller import Controller
 from nmk.server.crowd import LEAST, most_connections
-from nmk.server.datadir import DataDir, close_database
+from nmk.server.datadir import DataDir, check_place, close_database
 from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways
 from nmk.server.log import log_event, start_log
 from nmk.server.node_api import NodeApi
 from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
-from nmk.store.engine import open_engine
+from nmk.store.engine import check_url, open_engine
 from nmk.store.store import Store
 from nmk.wire.envelope import MAX_REQUEST
 from nmk.wire.token import parse_url
@@ -48,6 +49,37 @@ class ServerOptions:
     admin_listen: str
     public_urls: tuple[str, ...]
     log_format: str
+
+
+def _check_log_format(options: ServerOptions) -> None:
+    if options.log_format not in {"text", "json"}:
+        raise BadInput(f"{quote(options.log_format)} cannot be the log format", "use text or json")
+
+
+def _check_admin_listen(options: ServerOptions) -> None:
+    if options.admin_listen != "off":
+        parse_listen(options.admin_listen)
+
+
+def _check_db(options: ServerOptions) -> None:
+    if options.db is not None:
+        check_url(options.db)
+
+
+def _check_public_urls(options: ServerOptions) -> None:
+    for url in options.public_urls:
+        parse_url(url)
+
+
+CHECKS: Mapping[str, Callable[[ServerOptions], object]] = {
+    "log_format": _check_log_format,
+    "listen": lambda options: parse_listen(options.listen),
+    "admin_listen": _check_admin_listen,
+    "public_urls": _check_public_urls,
+    "db": _check_db,
+    "data_dir": lambda options: check_place(options.data_dir),
+}
+"""What raises BadInput where an option makes no sense, before anything is looked at or made."""
 
 
 def run_server(

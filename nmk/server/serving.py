@@ -80,20 +80,25 @@ def open_unix(path: Path) -> socket.socket:
 
 def _open_one(host: str, port: int, *, optional: bool) -> socket.socket | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _bound_buffers(listener)
-        unacknowledged = 2 * STALL_SECONDS * 1000  # also after a connection was closed (tcp(7))
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unacknowledged)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        if optional and error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
-            return None
-        raise ListenFailed(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    with contextlib.ExitStack() as undo:
+        try:
+            listener = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _bound_buffers(listener)
+            unacknowledged = 2 * STALL_SECONDS * 1000  # also after a connection was closed (tcp(7))
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unacknowledged)
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            elsewhere = error.errno == errno.EADDRNOTAVAIL
+            if optional and (elsewhere or error.errno == errno.EAFNOSUPPORT):
+                return None
+            hint = "name an address of this host, or all of them: *:PORT" if elsewhere else None
+            message = f"cannot listen on {host} port {port}: {error.strerror}"
+            raise ListenFailed(message, hint) from None
+        undo.pop_all()
     return listener
 
 

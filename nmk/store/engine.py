@@ -75,7 +75,7 @@ def open_engine(url: str) -> Engine:
     Raises ToolMissing where there is none, and BadInput, which quotes the scheme alone: the rest
     may hold a password.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/"):
         from nmk.store.sqlite import SqliteEngine
 
@@ -92,5 +92,18 @@ def open_engine(url: str) -> Engine:
         from nmk.store.rqlite import RqliteEngine
 
         return RqliteEngine(rest)
+    raise _no_database(url)
+
+
+def check_url(url: str) -> None:
+    """Raises BadInput for what no engine is for, before anything of the database is looked at."""
+    scheme, _, rest = url.partition("://")
+    is_known = scheme in {"sqlite", "postgresql", "postgres", "rqlite"} and rest
+    if not is_known or (scheme == "sqlite" and not rest.startswith("/")):
+        raise _no_database(url)
+
+
+def _no_database(url: str) -> BadInput:
+    scheme, separator, _ = url.partition("://")
     wrong = quote(f"{scheme}://...") if separator else "what --db says"
-    raise BadInput(f"{wrong} is no database", URLS)
+    return BadInput(f"{wrong} is no database", URLS)

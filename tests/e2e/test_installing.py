@@ -76,7 +76,10 @@ def test_a_changed_script_is_not_run(mesh: Mesh, middle: Host) -> None:
     line = line_to_paste(mesh).replace(mesh.urls[0], url)
     refusal = host.run("sh", "-c", line, check=False)
     assert refusal.returncode == 1
-    assert refusal.stderr == f"nmk: {url}/install.sh has the wrong checksum\n"
+    assert refusal.stderr.splitlines() == [
+        f"nmk: {url}/install.sh has the wrong checksum",
+        "  try: on the controller, for a new line: nmk key create",
+    ]
     assert traces(host, program=True) == before
 
 
