@@ -11,7 +11,15 @@ from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.handing import Handing, check_fits, drafted, hand_out, made_good, parse_handing
 from nmk.cli.hub import import_
 from nmk.cli.key import is_private
-from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.nouns import (
+    Noun,
+    Setter,
+    confirm,
+    dry_run_option,
+    parse_pairs,
+    say_unchanged,
+    yes_option,
+)
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 from nmk.errors import BadInput
@@ -189,6 +197,7 @@ def set_(
     body = parse_pairs(settings, EXAMPLES)
     changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
     _show(changed, output)
+    say_unchanged(seen, changed, dry_run=dry_run)
     if "routes" in body:
         _say_who_is_in_it(api, changed)
     if changed["stale"]:
@@ -206,10 +215,12 @@ def _switch(verb: str, summary: str) -> None:
     @output_option
     @server_options
     def switch(api: AdminApi, network: str | None, name: str, dry_run: bool, output: str) -> None:
-        path = f"{_path(api, network, name)}/{verb}"
-        changed = api.call("POST", path, dry_run=dry_run)
+        path = _path(api, network, name)
+        seen = api.call("GET", path)
+        changed = api.call("POST", f"{path}/{verb}", dry_run=dry_run)
         _show(changed, output)
-        if not dry_run:
+        say_unchanged(seen, changed, dry_run=dry_run)
+        if not dry_run and changed["revision"] != seen["revision"]:
             _say_when(changed)
 
 

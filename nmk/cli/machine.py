@@ -226,7 +226,7 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     tell_cut_off(me, quiet=quiet or dry_run)
 
 
-@click.command(epilog="Example: (umask 077; nmk showconf -n home > home.conf)")
+@click.command(epilog="Example: nmk showconf -n home | install -m 600 /dev/stdin home.conf")
 @network_option
 def showconf(network: str | None) -> None:
     """Print the tunnel as a file for wg-quick. The output contains the private key."""

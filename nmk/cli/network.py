@@ -7,7 +7,15 @@ from ipaddress import ip_network
 import click
 
 from nmk.cli.api import AdminApi, Json, segment, server_options
-from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.nouns import (
+    Noun,
+    Setter,
+    confirm,
+    dry_run_option,
+    parse_pairs,
+    say_unchanged,
+    yes_option,
+)
 from nmk.cli.output import output_option, report, say, show
 from nmk.core.fitness import is_public
 from nmk.core.settings import NETWORK_SETTINGS
@@ -92,6 +100,7 @@ def set_(api: AdminApi, name: str, settings: tuple[str, ...], dry_run: bool, out
     seen = api.call("GET", path)
     changed = api.call("PATCH", path, body, revision=seen["revision"], dry_run=dry_run)
     show(changed, output, COLUMNS, "name")
+    say_unchanged(seen, changed, dry_run=dry_run)
 
 
 @network.command(epilog="Example: nmk network delete home --yes")

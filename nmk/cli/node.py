@@ -6,7 +6,15 @@ import click
 
 from nmk.cli.api import AdminApi, network_option, segment, server_options
 from nmk.cli.gateway import say_obstacle, what_goes
-from nmk.cli.nouns import Noun, Setter, confirm, dry_run_option, parse_pairs, yes_option
+from nmk.cli.nouns import (
+    Noun,
+    Setter,
+    confirm,
+    dry_run_option,
+    parse_pairs,
+    say_unchanged,
+    yes_option,
+)
 from nmk.cli.output import Json, output_option, report, say, show
 from nmk.core.amounts import show_ago, show_bytes
 from nmk.errors import Stale
@@ -113,6 +121,7 @@ def set_(
             raise  # another admin's edit; else it was only the machine's report
         changed = api.call("PATCH", path, body, revision=again["revision"], dry_run=dry_run)
     show_node(changed, output)
+    say_unchanged(seen, changed, dry_run=dry_run)
 
 
 @node.command(epilog="Example: nmk node delete old-laptop --yes")

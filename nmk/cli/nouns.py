@@ -91,6 +91,12 @@ def _no_pair(
     return BadInput(f"{quote(word)} is no setting", hint)
 
 
+def say_unchanged(seen: Mapping[str, Any], changed: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Say it where what was asked for is so already."""
+    if not dry_run and changed["revision"] == seen["revision"]:
+        say("nothing to change: it is so already")
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before what cannot be undone; a no ends the command with exit code 1.
 

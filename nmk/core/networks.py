@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from nmk.core.mesh import Mesh, check_fresh
 from nmk.core.parse import Range, overlap, parse_network_name, parse_range, quote
 from nmk.core.records import Network, Record
-from nmk.core.settings import parse_settings
+from nmk.core.settings import effective, parse_settings
 from nmk.errors import BadInput, NameTaken, NotFound, RangeOverlaps
 
 _TEN = ip_network("10.0.0.0/8")
@@ -96,7 +96,10 @@ def set_network(mesh: Mesh, settings: Mapping[str, str | int], revision: int | N
     """The network with settings changed; `revision`: what the editor saw, None for whatever is."""
     network = live_network(mesh)
     check_fresh(network.revision, revision, f"network {quote(network.name)}")
-    return replace(network, settings={**network.settings, **parse_settings(settings)})
+    wanted = {**network.settings, **parse_settings(settings)}
+    if effective(wanted) == effective(network.settings):
+        return network
+    return replace(network, settings=wanted)
 
 
 def delete_network(mesh: Mesh, revision: int | None, now: int) -> list[Record]:

@@ -29,10 +29,18 @@ class Edit:
 def commit_to(
     controller: Controller, edit: Edit, network: str, decide: Callable[[Mesh], list[Record]]
 ) -> list[Record]:
-    """Commit what is decided on one network; the records as stored, or as they would be."""
-    return controller.commit(
-        edit.actor, (network,), lambda _: decide(controller.mesh(network)), dry_run=edit.dry_run
-    )
+    """Commit what is decided on one network; the records as stored, or as they would be.
+
+    What is so already is no commit, and the records are those that are there.
+    """
+    decided: list[Record] = []
+
+    def decide_here(_: object) -> list[Record]:
+        mesh = controller.mesh(network)
+        decided[:] = decide(mesh)
+        return [] if all(mesh.find(record) == record for record in decided) else decided
+
+    return controller.commit(edit.actor, (network,), decide_here, dry_run=edit.dry_run) or decided
 
 
 def commit_and_look(

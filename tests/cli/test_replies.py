@@ -113,7 +113,7 @@ def evil_client() -> Json:
         ("extclient list", [evil_client()], (2, 2)),
         ("extclient list -o name", [evil_client()], (1, 2)),
         ("extclient show phone", evil_client(), (14, 0)),
-        ("extclient set phone name=x", evil_client(), (14, 3)),
+        ("extclient set phone name=x", evil_client(), (14, 4)),
         ("extclient disable phone", evil_client(), (14, 1)),
         ("extclient delete phone", evil_client(), (0, 2)),
     ],

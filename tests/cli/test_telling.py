@@ -363,3 +363,26 @@ def test_routes_back_say_in_which_lan(net: Net) -> None:
     translated = nmk("gateway", "add", "b", "egress", "--nat", "auto")
     assert "b is an egress gateway of home" in translated.err
     assert "ip route" not in translated.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "network set home mtu=1420",
+        "node set web name=web",
+        "extclient set r1 name=r1",
+        "extclient enable r1",
+    ],
+)
+def test_what_is_so_already_is_no_revision_and_is_said(peopled: Net, command: str) -> None:
+    with peopled.unchanged():
+        done = nmk(*command.split())
+    assert (done.code, "nothing to change: it is so already\n" in done.err) == (0, True)
+
+
+def test_what_is_new_is_no_such_thing(peopled: Net) -> None:
+    before = peopled.get("")["revision"]
+    for command in ("network set home mtu=1380", "node set web endpoint=192.0.2.9:5"):
+        assert "nothing to change" not in nmk(*command.split()).err
+    assert peopled.get("")["revision"] > before
+    assert nmk("network", "set", "home", "mtu=1420").code == 0
