@@ -10,7 +10,7 @@ from nmk.core.mesh import Mesh
 from nmk.core.parse import quote
 from nmk.core.records import Record
 from nmk.errors import BadInput
-from nmk.server.controller import Controller
+from nmk.server.controller import Controller, Decide
 from nmk.server.log import log_event
 
 Json = dict[str, Any]
@@ -34,13 +34,24 @@ def commit_to(
     What is so already is no commit, and the records are those that are there.
     """
     decided: list[Record] = []
+    decide_new = _only_new(controller, network, decide, decided)
+    return controller.commit(edit.actor, (network,), decide_new, dry_run=edit.dry_run) or decided
 
-    def decide_here(_: object) -> list[Record]:
+
+def _only_new(
+    controller: Controller,
+    network: str,
+    decide: Callable[[Mesh], list[Record]],
+    decided: list[Record],
+) -> Decide:
+    """What is `decided`, as far as a commit is to store it: nothing, where all of it is there."""
+
+    def decide_new(_: object) -> list[Record]:
         mesh = controller.mesh(network)
         decided[:] = decide(mesh)
         return [] if all(mesh.find(record) == record for record in decided) else decided
 
-    return controller.commit(edit.actor, (network,), decide_here, dry_run=edit.dry_run) or decided
+    return decide_new
 
 
 def commit_and_look(
@@ -55,15 +66,16 @@ def commit_and_look(
     Of a dry run: with what would be committed. It is called with the controller's lock.
     """
     seen: list[T] = []
+    decided: list[Record] = []
 
     def then(records: list[Record]) -> None:
         mesh = controller.mesh(network)
-        seen.append(look(mesh.tried(records) if edit.dry_run else mesh, records))
+        seen.append(look(mesh.tried(records) if edit.dry_run else mesh, records or decided))
 
     controller.commit(
         edit.actor,
         (network,),
-        lambda _: decide(controller.mesh(network)),
+        _only_new(controller, network, decide, decided),
         then,
         dry_run=edit.dry_run,
     )
