@@ -98,7 +98,8 @@ def put_back(me: Membership, old: Membership | None, run: Runner) -> None:
         state.save(replace(me, known=None, ranges=(), laid=rest.laid, found=rest.found))
         forget_runtime(me.network)
         return
-    before = replace(old, laid=rest.laid, found=rest.found)
+    # What the disk has as laid stays so: where it is full, nothing has to be written.
+    before = replace(old, laid=old.laid | rest.laid, found={**rest.found, **old.found})
     with suppress(StateUnwritable):  # then it was never replaced
         state.save(before)
     make_so(before, run, RESTORE)

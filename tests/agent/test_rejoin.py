@@ -13,6 +13,7 @@ from nmk.wire.token import Token, parse_token
 from tests.agent.memberships import joined, joining, peer
 from tests.agent.test_machine import NMK, SOURCE, Place, nmk, state_of
 from tests.lab import Host, Lab, poll
+from tests.reliability.disk import SmallDisk
 from tests.reliability.test_raced_commands import silent
 
 ENV = {"PYTHONPATH": SOURCE}
@@ -143,6 +144,27 @@ def test_a_join_that_cannot_be_carried_out_leaves_what_was_before(place: Exits) 
     assert nmk(host, "leave").returncode == 0
     assert not {name for name in place.nodes() if name.startswith("both")}
     assert not is_shut(host)
+
+
+def test_a_join_that_ends_on_a_full_disk_leaves_the_exit_node_in_use(place: Exits) -> None:
+    """The disk fills up once the controller has let the new node in: `wg` is run first then."""
+    host = place.machine("full")
+    host.run("mkdir", "-p", "/var/lib/nmk")
+    disk = SmallDisk.mount(host, "/var/lib/nmk", "64k")
+    assert nmk(host, "join", place.token()).returncode == 0
+    nmk(place.gateway, "checkin")
+    assert nmk(host, "set", "exit-node=gw").returncode == 0
+    way, key = ("ip", "route", "get", "203.0.113.5"), key_of(host)
+    assert "dev nmk-home" in host.run(*way).stdout
+    fill = f"grep -q successor.:{{ {disk.path}/home.json && cat /dev/zero >{disk.path}/ballast"
+    host.write("/usr/local/sbin/wg", f'#!/bin/sh\n{fill}\nexec /usr/bin/wg "$@"\n', 0o755)
+    done = nmk(host, "join", "-", "--new-identity", stdin=place.token())
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert len([name for name in place.nodes() if name.startswith("full")]) == 2
+    assert key_of(host) == key
+    assert "dev nmk-home" in host.run(*way).stdout
+    host.stop()
 
 
 def test_what_is_done_while_a_join_is_under_way_stays_done(place: Exits) -> None:
