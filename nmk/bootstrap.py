@@ -21,6 +21,7 @@ This file is read by whatever `python3` is, so it must parse in Pythons that are
 what costs no time.
 """
 
+import errno
 import os
 import sys
 
@@ -104,8 +105,9 @@ def start_again(error: Exception) -> None:
 
 def is_damage(error: BaseException) -> bool:
     """Tell whether it is of a module or file that was unpacked and is not there, or not whole."""
-    if not _running:
-        return False
+    lacks = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    if not _running or isinstance(error, MemoryError) or getattr(error, "errno", 0) in lacks:
+        return False  # the machine lacks what opening a whole one needs
     of_module = isinstance(getattr(error, "obj", None), type(sys))  # it lacks a name
     if isinstance(error, ImportError) or (isinstance(error, AttributeError) and of_module):
         return True

@@ -130,7 +130,7 @@ class Agent:
             except InternalError:
                 raise
             except (NmkError, MemoryError) as error:
-                with suppress(MemoryError):
+                with suppress(Exception):  # of what is said, too
                     self._begin_anew(error if isinstance(error, NmkError) else ours(error))
                 sleep(REST)
 

@@ -72,7 +72,11 @@ def name_program(program: Callable[[], str], commands: Collection[str]) -> None:
 def as_called(text: str) -> str:
     """A text with the commands of nmk in it as they are typed here."""
     program, commands = _called
-    return call_by(text, program(), commands)
+    try:
+        name = program()
+    except OSError:  # no file can be opened, which is just what may have to be said
+        name = "nmk"
+    return call_by(text, name, commands)
 
 
 def quiet_option(command: Command) -> Command:

@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from errno import EMFILE, ENFILE, ENOENT, ENOMEM
 from math import inf
+from pathlib import Path
 
 import pytest
 
-from nmk import threads
+from nmk import bootstrap, threads
 from nmk.agent import daemon, hooks, rounds, state
 from nmk.agent.resolver import resolve
+from nmk.cli import output
 from nmk.core.hooks import Event
 from nmk.errors import MachineUnfit
 from nmk.system.runner import Runner
@@ -167,10 +170,42 @@ def test_an_agent_without_descriptors_goes_on() -> None:
         assert_asked(agent, door)
 
 
+def test_that_nothing_can_be_opened_is_said_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hints name nmk as it is started here, which takes a look at files."""
+
+    def look() -> str:
+        return Path("/proc/self/comm").read_text()
+
+    monkeypatch.setattr(output, "_called", (look, {"doctor"}))
+    with without_descriptors():
+        output.say("see nmk doctor")
+        output.fail("machine-unfit", "no more files can be opened", "nmk doctor")
+    told = "see nmk doctor\nnmk: no more files can be opened\n  try: nmk doctor\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("number", [EMFILE, ENFILE, ENOMEM])
+def test_a_module_that_cannot_be_opened_now_is_no_damaged_one(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a damaged one nmk starts anew, where it would find no more descriptors than before."""
+    monkeypatch.setattr(bootstrap, "_running", ["/var/cache/nmk/x"])
+    assert not bootstrap.is_damage(OSError(number, "lacks", "/var/cache/nmk/x/nmk/tools.py"))
+    assert bootstrap.is_damage(OSError(ENOENT, "gone", "/var/cache/nmk/x/nmk/tools.py"))
+
+
 @pytest.mark.usefixtures("state_dir")
 def test_a_round_that_finds_no_memory_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     said, waits, rests = list[str](), list[bool](), list[float]()
-    agent = daemon.Agent(Runner(), said.append)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(waits) == 1:
+            raise OSError(EMFILE, "Too many open files")
+
+    agent = daemon.Agent(Runner(), say)
 
     def wait(*_: object) -> None:
         waits.append(True)
@@ -185,7 +220,7 @@ def test_a_round_that_finds_no_memory_is_not_the_last(monkeypatch: pytest.Monkey
     monkeypatch.setattr(daemon, "sleep", rests.append)
     with member():
         agent._loop(None, None, None)  # type: ignore[arg-type]
-    assert len(rests) == 3
+    assert len(rests) == 4, "one for a word that could not be said"
     assert said.count("no memory is left; tried again until it is over") == 1
 
 
