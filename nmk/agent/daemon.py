@@ -268,8 +268,8 @@ class Agent:
                 if turn.quarrels == _QUARREL:
                     self._say(f"{name}: another program keeps changing it; see nmk doctor")
 
-        if isinstance(self._try(network, "mend", mend), Locked):
-            turn.look = now + BUSY
+        if error := self._try(network, "mend", mend):
+            turn.look = now + (BUSY if isinstance(error, Locked) else LONGEST_SLEEP)
 
     def _watch(self, network: str, turn: _Turn) -> None:
         turn.watch = inf

@@ -163,6 +163,7 @@ def test_an_agent_without_descriptors_goes_on() -> None:
                 turn.due = turn.look = turn.watch = 0
                 agent._check_in_due()
                 assert time.monotonic() < turn.due < time.monotonic() + 3600
+                assert turn.look < time.monotonic() + 60, "it is mended soon"
         assert {line.partition(": ")[0] for line in said} == {"home"}
         assert len(said) == len(set(said))
         assert any("no more files can be opened" in line for line in said)
