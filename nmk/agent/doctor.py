@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from nmk.agent import liveness, state
+from nmk.agent import elsewhere, liveness, state
 from nmk.agent.checks import controller, firewall, gateway, machine, network, peers, reverse_path
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.exits import observe_damaged
@@ -102,9 +102,9 @@ def check_leftovers(run: Runner) -> list[Finding]:
     """What is nmk's here and of no network that this machine is in: it may cut the machine off."""
     left = leftovers(run)
     if left.elsewhere:
-        there = ", ".join(f"{e.network} in {e.directory}" for e in left.elsewhere)
-        told = f"{state_directory()} is looked at, and this machine is in {there}"
-        return [Finding("leftovers", "warn", told, left.elsewhere[0].by("nmk doctor"))]
+        there = elsewhere.told(left.elsewhere)
+        reason = f"{state_directory()} is looked at, and this machine is in {there}"
+        return [Finding("leftovers", "warn", reason, left.elsewhere[0].by("nmk doctor"))]
     if not left:
         return []
     what = [f"the packet filter or interface of {n}" for n in left.networks]

@@ -3,14 +3,20 @@
 A variable that is set in one shell, or one line of a crontab, is not set in the next shell, nor by
 sudo. Where the machine's state may be is told by notes in /run, by what starts check-ins here, and
 by agents that run.
+
+All of these are root's, and so is each directory that they lead to, which nobody else can write:
+no other user of the machine keeps root from a command, or leads it anywhere.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from shlex import quote
 
@@ -18,9 +24,15 @@ from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories
 from nmk.core.parse import parse_label
 from nmk.errors import AlreadyJoined, BadInput
 from nmk.files import read_file, write_private
+from nmk.system.script import find_foreign
 from nmk.system.starters import agent_environments, start_lines
 
 _MOST_NOTE = 16 * 1024  # bytes
+_MOST_PLACES = 64
+_MOST_FILES = 1000  # that are looked at in a directory
+_MOST_NETWORKS = 64  # in all of them
+_SHOWN = 4  # in a line
+_STATE, _CONFIG, _RUNTIME = CHOICES
 _SUFFIX = ".state"
 _ASSIGNED = re.compile(rf"\b({'|'.join(CHOICES)})=(\"[^\"]*\"|'[^']*'|[^\s\"';]+)")
 
@@ -50,17 +62,29 @@ def note(network: str) -> None:
             write_private(path, text.encode())
 
 
+def told(found: Sequence[Elsewhere]) -> str:
+    """The networks and where they are, the first of them."""
+    more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return ", ".join([*(f"{e.network} in {e.directory}" for e in found[:_SHOWN]), *more])
+
+
 def elsewhere() -> list[Elsewhere]:
     """The networks of all state directories that can be found, but for the one in use."""
     found: dict[Path, Elsewhere] = {}
-    for variables in _places():
-        directory = Path(variables.get(CHOICES[0], str(DEFAULT_STATE)))
-        if not directory.is_absolute() or _is_same(directory, state_directory()):
+    for variables in (*islice(_places(), _MOST_PLACES), {}):
+        led = {_STATE: str(DEFAULT_STATE), **variables}
+        named = {name: at for name in CHOICES if (at := _own(led.get(name)))}
+        directory = named.get(_STATE)
+        if directory is None or _is_same(directory, state_directory()):
             continue
-        pairs = tuple(variables.items()) or ((CHOICES[0], str(directory)),)
         for network in _networks(directory):
+            pairs = tuple(
+                (name, str(place))
+                for name, place in named.items()
+                if name != _RUNTIME or _is_noted(network, directory, place)
+            )
             found.setdefault(directory / network, Elsewhere(network, directory, pairs))
-    return list(found.values())
+    return list(islice(found.values(), _MOST_NETWORKS))
 
 
 def check_not_elsewhere(network: str | None = None) -> None:
@@ -75,24 +99,58 @@ def check_not_elsewhere(network: str | None = None) -> None:
 
 def _places() -> Iterator[dict[str, str]]:
     for directory in runtime_directories():
-        for path in sorted(directory.glob(f"*{_SUFFIX}")):
-            yield _assigned(_read(path))
-    yield from map(_assigned, start_lines())
+        if _own(str(directory)):
+            for name in _files(directory, _SUFFIX):
+                yield _assigned(_read(directory / name))
+    yield from (found for line in start_lines() if (found := _assigned(line)))
     yield from ({n: v for n, v in e.items() if n in CHOICES} for e in agent_environments())
-    yield {}
 
 
 def _assigned(text: str) -> dict[str, str]:
     return {name: value.strip("\"'") for name, value in _ASSIGNED.findall(text)}
 
 
+def _own(path: str | None) -> Path | None:
+    """The directory where it is there and root's, and nobody else can put another in its place."""
+    with suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        if path and Path(path).is_absolute():
+            directory = Path(path).resolve(strict=True)
+            if directory.is_dir() and not find_foreign(directory, is_sticky_safe=True):
+                return directory
+    return None
+
+
 def _networks(directory: Path) -> list[str]:
     found = []
-    with suppress(OSError):
-        for path in sorted(directory.glob("*.json")):
-            with suppress(BadInput):
-                found.append(parse_label(path.stem))
+    for name in _files(directory, ".json"):
+        with suppress(BadInput):
+            found.append(parse_label(name.removesuffix(".json")))
     return found
+
+
+def _files(directory: Path, suffix: str) -> list[str]:
+    """Root's own among the files there, those of a thousand at most."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        return sorted(
+            entry.name
+            for entry in islice(entries, _MOST_FILES)
+            if entry.name.endswith(suffix) and _is_own_file(Path(entry.path))
+        )
+    return []
+
+
+def _is_own_file(path: Path) -> bool:
+    with suppress(OSError):
+        info = path.lstat()
+        return info.st_uid == 0 and stat.S_ISREG(info.st_mode)
+    return False
+
+
+def _is_noted(network: str, state: Path, runtime: Path) -> bool:
+    """Whether nmk itself has noted in a runtime directory that the network's state is there."""
+    path = runtime / f"{network}{_SUFFIX}"
+    noted = _assigned(_read(path)).get(_STATE) if _is_own_file(path) else None
+    return _own(noted) == state
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -6,9 +6,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.files import temporary_of
 from nmk.system.facts import INSTANCE
 
 TURN = "hooks.turn"  # the file of the run whose hooks come last
+NOTES = ("checkin", "gateways", "health", "left", "link", "ruleset", "state", "trouble")
+"""What is kept of a network in the runtime directory: NETWORK.checkin and so on."""
+
 CHOICES = ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR")
 """Variables by which the machine's owner chooses places."""
 
@@ -69,9 +73,10 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
         if is_last:
             for name in (INSTANCE, TURN):
                 (directory / name).unlink(missing_ok=True)
-        for pattern in (f"{network}.*", f".{network}.*"):  # no name of a network has a dot
-            for path in directory.glob(pattern):
-                path.unlink(missing_ok=True)
+        for kind in NOTES:  # no other: what else has the network's name here is not ours
+            path = directory / f"{network}.{kind}"
+            path.unlink(missing_ok=True)
+            temporary_of(path).unlink(missing_ok=True)
         directory.rmdir()
 
 

@@ -14,7 +14,7 @@ from typing import get_args
 
 from nmk.agent import interface, kill_switch, state, surroundings
 from nmk.agent.attempts import Attempts
-from nmk.agent.elsewhere import Elsewhere, elsewhere
+from nmk.agent.elsewhere import Elsewhere, elsewhere, told
 from nmk.agent.heads import (
     field_of,
     head_of,
@@ -64,7 +64,7 @@ class Leftovers:
     def told(self) -> tuple[str, ...]:
         """What a machine is told that has no state of any network where it was looked for."""
         if self.elsewhere:
-            there = ", ".join(f"{e.network} in {e.directory}" for e in self.elsewhere)
+            there = told(self.elsewhere)
             return (f"no network has its state in {state_directory()}, but {there}",)
         more = ("and something of nmk's is left, which may let nothing out",) if self else ()
         return ("this machine is in no network", *more)

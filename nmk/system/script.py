@@ -37,25 +37,34 @@ class Fault(NamedTuple):
 
 
 def find_fault(program: Path) -> Fault | None:
-    """Why root must not run a program; None where it may. Raises OSError.
-
-    It and every directory above it must be root's, and writable by nobody else: whoever can put
-    another file in its place can be root.
-    """
-    for path in (program, *program.parents):
-        info, named = path.lstat(), shlex.quote(str(path))
-        if stat.S_ISLNK(info.st_mode):
-            return Fault(f"{path} is a symbolic link", "put in its place what it leads to")
-        if info.st_uid != 0:
-            mend = f"chown root {named}, if it has what you want root to run"
-            return Fault(f"{path} does not belong to root", mend)
-        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return Fault(f"{path} can be written by others than root", f"chmod go-w {named}")
+    """Why root must not run a program; None where it may. Raises OSError."""
+    if fault := find_foreign(program):
+        return fault
     mode, named = program.lstat().st_mode, shlex.quote(str(program))
     if not stat.S_ISREG(mode):
         return Fault(f"{program} is no file", "put a program in its place")
     if not mode & stat.S_IXUSR:
         return Fault(f"{program} is not executable", f"chmod u+x {named}")
+    return None
+
+
+def find_foreign(path: Path, *, is_sticky_safe: bool = False) -> Fault | None:
+    """Why others than root can say what is there; None where they cannot. Raises OSError.
+
+    It and every directory above it must be root's, and writable by nobody else: whoever can put
+    another file in its place can be root. `is_sticky_safe`: with a directory it does not matter
+    that others can make files beside it, as in /tmp: it is not theirs to move (inode(7)).
+    """
+    for place in (path, *path.parents):
+        info, named = place.lstat(), shlex.quote(str(place))
+        if stat.S_ISLNK(info.st_mode):
+            return Fault(f"{place} is a symbolic link", "put in its place what it leads to")
+        if info.st_uid != 0:
+            mend = f"chown root {named}, if it has what you want root to run"
+            return Fault(f"{place} does not belong to root", mend)
+        is_safe = is_sticky_safe and place != path and info.st_mode & stat.S_ISVTX
+        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_safe:
+            return Fault(f"{place} can be written by others than root", f"chmod go-w {named}")
     return None
 
 

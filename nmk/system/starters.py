@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from nmk.files import open_regular
+from nmk.system import processes
 from nmk.tools import has_tool, nmk_command
 
-_PROC = Path("/proc")
 _TIMERS = Path("/run/systemd/generator")  # where systemd-cron turns crontabs into timers
 _SCRIPTS = Path("/etc/init.d")
 _CRONTABS = (
@@ -25,7 +28,7 @@ CRONS = ("cron", "crond", "fcron")
 
 
 def agent_runs() -> bool:
-    """Whether an `nmk agent` is running."""
+    """Whether an `nmk agent` of root's is running."""
     return any(nmk_command(words) == "agent" for words in _command_lines())
 
 
@@ -63,16 +66,12 @@ def start_lines() -> Iterator[str]:
 
 
 def agent_environments() -> Iterator[dict[str, str]]:
-    """What each `nmk agent` in this network namespace has been started with, as variables."""
-    for path in _PROC.glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-            here = path.with_name("ns").joinpath("net").samefile("/proc/self/ns/net")
-            if here and nmk_command(words) == "agent":
-                raw = path.with_name("environ").read_bytes().decode(errors="replace")
-                yield dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
-        except OSError:  # it has just ended, or is another's
-            continue
+    """The variables that each `nmk agent` of root's in this network namespace was started with."""
+    for process in processes.roots():
+        with suppress(OSError):  # it has just ended
+            here = (process / "ns/net").samefile("/proc/self/ns/net")
+            if here and nmk_command(processes.words(process)) == "agent":
+                yield processes.variables(process)
 
 
 def is_check_in(line: str) -> bool:
@@ -81,16 +80,18 @@ def is_check_in(line: str) -> bool:
 
 
 def _command_lines() -> Iterator[list[str]]:
-    for path in _PROC.glob("[0-9]*/cmdline"):
-        try:
-            yield path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-        except OSError:  # it has just ended
-            continue
+    for process in processes.roots():
+        with suppress(OSError):  # it has just ended
+            yield processes.words(process)
 
 
 def _lines(path: Path) -> list[str]:
+    """Those of a file that nobody but root has written."""
     try:
         with open_regular(path) as file:
+            info = os.fstat(file.fileno())
+            if info.st_uid != 0 or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return []
             return file.read(_MOST_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return []

@@ -21,6 +21,7 @@ from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, ToolMissing
 from nmk.files import read_file
 from nmk.system.dump import Dump, Link, parse_dump, parse_kind, parse_link
+from nmk.system.processes import is_roots
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 
@@ -145,7 +146,7 @@ def _servers(interface: str) -> Iterator[int]:
         with suppress(OSError):
             if (
                 interface.encode() in _content(process / "cmdline").split(b"\0")[1:]
-                and process.stat().st_uid == 0
+                and is_roots(process)
                 and os.path.samestat((process / "ns/net").stat(), namespace)
             ):
                 files = {str(fd.readlink()) for fd in (process / "fd").iterdir()}

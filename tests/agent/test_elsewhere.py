@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,12 @@ from nmk.agent.doctor import check_leftovers
 from nmk.agent.join import join
 from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
-from nmk.agent.places import runtime_directory
+from nmk.agent.places import NOTES, forget_runtime, runtime_directory
 from nmk.agent.salvage import leftovers
 from nmk.cli import machine, machine_seeing
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
-from nmk.system import starters
+from nmk.system import processes, starters
 from nmk.system.runner import Runner
 from nmk.wire.token import Token
 from tests.agent.memberships import joined
@@ -159,10 +162,10 @@ def test_other_places_come_along_and_are_quoted(
     theirs.rename(spaced)
     with monkeypatch.context() as there:
         there.setenv("NMK_STATE_DIR", str(spaced))
-        there.setenv("NMK_CONFIG_DIR", "/srv/config")
+        there.setenv("NMK_CONFIG_DIR", str(tmp_path))
         elsewhere.note("home")
     [found] = elsewhere.elsewhere()
-    assert found.by("nmk up") == (f"NMK_STATE_DIR='{spaced}' NMK_CONFIG_DIR=/srv/config nmk up")
+    assert found.by("nmk up") == f"NMK_STATE_DIR='{spaced}' NMK_CONFIG_DIR={tmp_path} nmk up"
 
 
 def test_a_note_goes_with_its_network(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +173,154 @@ def test_a_note_goes_with_its_network(theirs: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NMK_STATE_DIR", str(theirs))
     state.remove("home")
     assert not list(runtime_directory().glob("home*"))
+
+
+NOBODY = 65534
+SOURCE = Path(elsewhere.__file__).parents[1]
+
+
+@pytest.mark.parametrize("whose", ["directory", "above", "writable", "file", "link", "relative"])
+def test_a_state_that_others_than_root_could_have_laid_is_none(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    line = "NMK_STATE_DIR={}"
+    if whose == "directory":
+        os.chown(theirs, NOBODY, NOBODY)
+    elif whose == "above":
+        os.chown(tmp_path, NOBODY, NOBODY)
+    elif whose == "writable":
+        theirs.chmod(0o1777)
+    elif whose == "file":
+        os.chown(theirs / "home.json", NOBODY, NOBODY)
+    elif whose == "link":
+        (theirs / "home.json").replace(theirs / "home")
+        (theirs / "home.json").symlink_to("home")
+    else:
+        monkeypatch.chdir(theirs.parent)
+        line = f"NMK_STATE_DIR={theirs.name}"
+    by_crontab(theirs, monkeypatch, line)
+    assert elsewhere.elsewhere() == []
+    assert leftovers(Guarded()).cure == FORCE
+
+
+@pytest.mark.parametrize("how", ["owner", "mode"])
+def test_a_crontab_that_others_have_written_leads_nowhere(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    by_crontab(theirs, monkeypatch, WAYS["crontab"])
+    assert [e.network for e in elsewhere.elsewhere()] == ["home"]
+    table = theirs.with_name("crontab")
+    if how == "owner":
+        os.chown(table, NOBODY, NOBODY)
+    else:
+        table.chmod(0o664)
+    assert elsewhere.elsewhere() == []
+    assert starters.crontab() is None
+
+
+PROGRAM = b"""
+import signal
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@contextmanager
+def agent_of(user: int, variables: dict[str, str]) -> Iterator[Path]:
+    """What looks like an agent, once it runs: its directory in /proc."""
+    process = subprocess.Popen(
+        ["/usr/bin/python3", "-", "nmk", "agent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=variables,
+        user=user,
+        cwd="/",
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(PROGRAM)
+        process.stdin.close()
+        assert process.stdout.readline() == b"ready\n"
+        yield Path(f"/proc/{process.pid}")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("user", [0, NOBODY])
+def test_only_an_agent_of_root_tells_of_anything(user: int) -> None:
+    variables = {"NMK_STATE_DIR": f"/srv/of-{user}"}
+    with agent_of(user, variables) as process:
+        assert processes.is_roots(process) == (user == 0)
+        found = list(starters.agent_environments())
+    assert (variables in found) == (user == 0)
+
+
+def test_a_program_that_is_set_user_id_is_not_taken_for_roots(tmp_path: Path) -> None:
+    """Whoever starts it chooses its command line and its variables."""
+    process = tmp_path / "17"
+    process.mkdir()
+    (process / "status").write_text("Name:\tsudo\nUid:\t0\t0\t0\t0\n")
+    (process / "exe").touch()
+    for mode, is_roots in ((0o755, True), (0o4755, False)):
+        (process / "exe").chmod(mode)
+        assert processes.is_roots(process) is is_roots
+    (process / "exe").chmod(0o755)
+    (process / "status").write_text("Name:\tsu\nUid:\t65534\t0\t0\t0\n")
+    assert not processes.is_roots(process)
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_hint_names_no_runtime_directory_in_which_nmk_has_noted_nothing(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    place = tmp_path / "etc"
+    place.mkdir()
+    by_crontab(theirs, monkeypatch, f"NMK_STATE_DIR={{}} NMK_RUNTIME_DIR={place} nmk checkin")
+    if noted:
+        with monkeypatch.context() as there:
+            there.setenv("NMK_STATE_DIR", str(theirs))
+            there.setenv("NMK_RUNTIME_DIR", str(place))
+            elsewhere.note("home")
+    [found] = elsewhere.elsewhere()
+    more = f" NMK_RUNTIME_DIR={place}" if noted else ""
+    assert found.by("nmk up") == f"NMK_STATE_DIR={theirs}{more} nmk up"
+
+
+def test_leaving_removes_what_nmk_has_made_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "etc"
+    place.mkdir()
+    monkeypatch.setenv("NMK_RUNTIME_DIR", str(place))
+    theirs = {"resolv.conf", ".resolv.conf.swp", "resolv.links", "resolv2.link"}
+    for name in theirs | {f"resolv.{kind}" for kind in NOTES} | {".resolv.state.tmp"}:
+        (place / name).touch()
+    forget_runtime("resolv", is_last=True)
+    assert {path.name for path in place.iterdir()} == theirs
+
+
+def test_all_that_is_kept_of_a_network_is_known_to_be() -> None:
+    named = re.compile(r'f"\{(?:me\.)?network\}\.(\w+)"')
+    kinds = {k for file in SOURCE.glob("agent/*.py") for k in named.findall(file.read_text())}
+    assert kinds - {"json", "log", "toml"} == set(NOTES) - {"state"}  # that one has a constant
+
+
+def test_what_is_looked_at_elsewhere_is_bounded(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [tmp_path / f"place{i}" for i in range(100)]
+    for place in places:
+        place.mkdir()
+        for number in range(3):
+            (place / f"n{number}.json").touch()
+    for number in range(2000):
+        (theirs / f"n{number}.json").touch()
+    lines = "".join(f"NMK_STATE_DIR={place}\n" for place in [*places, theirs])
+    by_crontab(theirs, monkeypatch, lines)
+    assert len(elsewhere.elsewhere()) == 64
+    assert len(leftovers(Guarded()).told[0]) < 1000
+    by_crontab(theirs, monkeypatch, WAYS["crontab"])
+    assert len(elsewhere._networks(theirs)) <= 1000

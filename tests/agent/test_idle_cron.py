@@ -9,7 +9,7 @@ import pytest
 from nmk.agent import service, state
 from nmk.agent.checks import network
 from nmk.cli.machine import next_steps
-from nmk.system import starters
+from nmk.system import processes, starters
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined
 from tests.cli.inprocess import nmk
@@ -31,7 +31,7 @@ class Machine:
         patch.setattr(service, "OPENRC_RUNS", root / "openrc")
         patch.setattr(service, "CRON_TABLES", root / "cron.d")
         patch.setattr(starters, "_CRONTABS", (f"{root}/cron.d/*",))
-        patch.setattr(starters, "_PROC", root / "proc")
+        patch.setattr(processes, "_PROC", root / "proc")
         patch.setattr(starters, "_TIMERS", root / "generator")
         patch.setattr(starters, "_SCRIPTS", root / "init.d")
 
@@ -45,6 +45,8 @@ class Machine:
         """Let a program run."""
         process = self._root / "proc/17"
         process.mkdir()
+        (process / "status").write_text("Name:\tcron\nUid:\t0\t0\t0\t0\n")
+        (process / "exe").touch(0o755)
         (process / "cmdline").write_bytes(b"\0".join(word.encode() for word in words) + b"\0")
 
     def install(self) -> str:
