@@ -92,10 +92,10 @@ def test_a_join_says_so_before_and_after_the_installation(machine: Machine) -> N
     assert "nmk service install agent\n\nFor that cron is not running, and has to be:" in told
     machine.install()
     told = next_steps(joined())
-    assert "The agent keeps it up to date" not in told
+    assert "keeps it up to date" not in told
     assert f"To keep it up to date {SAID}, and has to be:\n\n  " in told
     machine.start("/usr/sbin/cron", "-f")
-    assert "The agent keeps it up to date" in next_steps(joined())
+    assert "cron keeps it up to date" in next_steps(joined())
 
 
 def test_doctor_says_so(machine: Machine) -> None:
