@@ -21,6 +21,7 @@ from pathlib import Path
 from shlex import quote
 
 from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories, state_directory
+from nmk.agent.state import is_others
 from nmk.core.parse import parse_label
 from nmk.errors import AlreadyJoined, BadInput
 from nmk.files import read_file, write_private
@@ -124,7 +125,9 @@ def _networks(directory: Path) -> list[str]:
     found = []
     for name in _files(directory, ".json"):
         with suppress(BadInput):
-            found.append(parse_label(name.removesuffix(".json")))
+            network = parse_label(name.removesuffix(".json"))
+            if not is_others(directory / name):
+                found.append(network)
     return found
 
 

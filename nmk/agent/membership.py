@@ -38,6 +38,11 @@ _HIGHEST = 2**53
 MOST_FORGOTTEN = 10_000_000  # reports that a disk put back can lack: one a minute for 19 years
 _SYSCTL = re.compile(r"net/ipv[46]/(?:conf/(?!\.\.?/)[^/]{1,15}/)?[a-z_]+", re.ASCII)
 
+_FIELD = re.compile(rb'"([^"\\]{1,64})"\s*:')
+_LIST = re.compile(rb'\s*\[\s*["{]')
+_FIRST_FIELDS = {b"version", b"network"}  # of a state, and of other things
+_OWN_FIELDS = {b"remote_name", b"controller_key", b"listen_port", b"wishes", b"endpoints"}
+
 Phase = Literal["joining", "joined", "deleted"]
 Kind = Literal["filter", "routes", "docker"]  # of what lies beside the interface
 
@@ -209,6 +214,18 @@ def _state_json(me: Membership) -> Json:
         },
         "successor": me.successor and _state_json(me.successor),
     }
+
+
+def is_foreign(head: bytes) -> bool:
+    """Whether a file's beginning shows that another program's JSON is in it, or a person's.
+
+    It has text, or fields of which none is a state's. What is empty, cut short or overwritten may
+    have been a state.
+    """
+    fields = set(_FIELD.findall(head))
+    if b"\0" in head or fields & _OWN_FIELDS:
+        return False
+    return bool(fields - _FIRST_FIELDS or _LIST.match(head))
 
 
 def decode(raw: bytes, network: str, where: str) -> Membership:

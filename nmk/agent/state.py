@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nmk.agent import history
-from nmk.agent.membership import Membership, decode, encode
+from nmk.agent.membership import Membership, decode, encode, is_foreign
 from nmk.agent.places import forget_runtime, state_directory
 from nmk.core.parse import parse_label, quote
 from nmk.errors import (
@@ -27,7 +27,9 @@ from nmk.errors import (
 from nmk.files import open_regular, read_whole, temporary_of, write_private
 
 MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
+_HEAD = 4096  # bytes, in which a state has fields that nothing else has
 _KEPT = {errno.EROFS, errno.EPERM, errno.EACCES}  # of a place where nothing can be removed
+_MOVE = "move it away: mv"
 _read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime, size of each file
 
 
@@ -38,11 +40,20 @@ def networks() -> list[str]:
     """
     found = []
     for name in _names():
-        try:
-            found.append(parse_label(name))
-        except BadInput:
-            continue
+        with suppress(BadInput):
+            network = parse_label(name)
+            if not is_others(file_of(network)):
+                found.append(network)
     return sorted(found)
+
+
+def is_others(path: Path) -> bool:
+    """Whether a file that is called like a state is another program's: it counts as none."""
+    try:
+        with open_regular(path) as file:
+            return is_foreign(file.read(_HEAD))
+    except OSError:
+        return False
 
 
 def _names() -> list[str]:
@@ -117,7 +128,7 @@ def find(network: str) -> Membership | None:
     except StateNewer:
         raise
     except StateDamaged as error:
-        error.hint = _cure(network)
+        error.hint = f"{_MOVE} {path} /root/" if is_others(path) else _cure(network)
         raise
     _read[path] = (version, me)
     return me
@@ -162,9 +173,10 @@ def remove(network: str) -> None:
         temporary_of(path).unlink(missing_ok=True)
         if path.is_dir() and not path.is_symlink():
             path.rmdir()  # only an empty one: what is in it is not ours
-        path.unlink(missing_ok=True)
+        if not is_others(path):
+            path.unlink(missing_ok=True)
     except OSError as error:
-        mend = f"move it away: mv {path} /root/" if path.is_dir() else _remove_hint(network)
+        mend = f"{_MOVE} {path} /root/" if path.is_dir() else _remove_hint(network)
         raise StateUnwritable(f"{path} cannot be removed: {error.strerror}", mend) from None
     with suppress(OSError):  # another network's state is in there, or a controller's
         path.parent.rmdir()

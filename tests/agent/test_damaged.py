@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmk.agent import history, last_check_in, liveness, patience, state
-from nmk.agent.leave import leave
+from nmk.agent.checks.machine import check_state
+from nmk.agent.leave import leave, leave_lost
 from nmk.agent.membership import encode
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import read_file
 from nmk.agent.status import status
-from nmk.errors import BadInput, CommandFailed, StateDamaged, StateUnwritable
+from nmk.core.tunnel import Command
+from nmk.errors import BadInput, CommandFailed, NotJoined, StateDamaged, StateUnwritable
 from nmk.system.runner import DryRunner, Runner
 from tests.agent.memberships import joined, peer
 
@@ -143,3 +145,56 @@ def test_what_nobody_knows_is_not_kept() -> None:
     """A peer of 14 KB is one of 300 bytes once it is taken in."""
     large = peer(2) | {"unknown": "x" * 10_000, "lan": ["192.168.1.7/24"] * 300}
     assert len(encode(joined(large))) < len(encode(joined(peer(2)))) + 64 * 20
+
+
+THEIRS = {
+    "settings": '{\n  "log-driver": "journald",\n  "storage": {"version": 1}\n}\n',
+    "with remarks": '// of the daemon\n{ "hosts" : [] }',
+    "broken": '{"name": "x", "version": "1.0.0",',
+    "a list": '[\n  {"id": 1}]',
+    "words": '["a", "b"]',
+}
+
+
+@pytest.mark.parametrize("text", THEIRS.values(), ids=THEIRS.keys())
+def test_a_file_of_another_program_is_no_state_and_stays(state_dir: Path, text: str) -> None:
+    path = state_dir / "daemon.json"
+    path.write_text(text)
+    path.chmod(0o644)
+    assert state.networks() == []
+    assert [finding.level for finding in check_state()] != ["broken"]
+    with pytest.raises(NotJoined):
+        state.choose("daemon")
+    with pytest.raises(StateDamaged) as raised:  # as by `nmk join --as daemon`
+        state.load("daemon")
+    assert raised.value.hint == f"move it away: mv {path} /root/"
+    with pytest.raises(NotJoined):
+        leave_lost("daemon", Nothing(), lambda _: None)
+    state.remove("daemon")
+    assert path.read_text() == text
+
+
+class Nothing(Runner):
+    """A machine with nothing of nmk's, where nothing may be changed."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+    def change(self, command: Command) -> None:
+        raise AssertionError(command)
+
+
+@pytest.mark.parametrize("part", [0, 1, 10, 14, 23, 40, 60, 100, 1000, len(WRITTEN) - 1])
+def test_a_state_that_was_cut_short_stays_one(state_dir: Path, part: int) -> None:
+    (state_dir / "home.json").write_bytes(WRITTEN[:part])
+    assert state.networks() == ["home"]
+    state.remove("home")
+    assert not state_dir.exists()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, len(WRITTEN)), st.integers(0, 4096))
+def test_a_state_with_a_hole_stays_one(state_dir: Path, place: int, size: int) -> None:
+    path = state_dir / "home.json"
+    path.write_bytes(WRITTEN[:place] + bytes(min(size, len(WRITTEN) - place)) + WRITTEN[place:])
+    assert state.networks() == ["home"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from nmk.agent import state
 from nmk.agent.hooks import hooks_directory
 from nmk.agent.lock import find_stuck
 from nmk.agent.places import state_directory
@@ -99,7 +100,7 @@ def check_lock() -> list[Finding]:
 def check_state() -> list[Finding]:
     """Whether what the machine knows outlives a reboot, and is read by nobody else."""
     directory = state_directory()
-    open_files = [p for p in directory.glob("*.json") if p.stat().st_mode & 0o077]
+    open_files = [p for p in map(state.file_of, state.networks()) if p.stat().st_mode & 0o077]
     if open_files:
         names = " ".join(str(p) for p in open_files)
         return [Finding("state", "broken", f"others can read {names}", f"chmod 600 {names}")]
