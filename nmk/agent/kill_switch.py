@@ -29,6 +29,11 @@ def is_wanted(me: Membership) -> bool:
     return me.phase != "joining" and route_wishes(me).kill_switch
 
 
+def is_open(me: Membership, run: Runner) -> bool:
+    """Whether one is wanted and is not in the kernel, whatever was noted. Raises BadInput."""
+    return is_wanted(me) and not is_shut(me, run)
+
+
 def lay(me: Membership, run: Runner) -> None:
     """Lay it if it is wanted, and nothing else.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_interface
 
-from nmk.agent import interface, kill_switch, salvage, state, surroundings
+from nmk.agent import interface, kill_switch, salvage, state
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, machine_lock
 from nmk.agent.tick import CHANGE, put_right
@@ -53,7 +53,7 @@ def shut_network(network: str, run: Runner, seconds: float = 0.0) -> None:
 
 
 def shut_networks(run: Runner) -> None:
-    """The same of all networks without a filter noted since the boot, before any is waited for.
+    """The same of all networks that one is not in place of, before any is waited for.
 
     A lock that is held is waited for PERSON_SECONDS, for all of them together. What fails here is
     tried again, and said, by each network's own check-in.
@@ -61,17 +61,17 @@ def shut_networks(run: Runner) -> None:
     deadline = time.monotonic() + PERSON_SECONDS
     for network in () if run.dry else state.networks():
         with suppress(NmkError), as_ours():
-            if _may_be_open(network):
+            if _may_be_open(network, run):
                 shut_network(network, run, max(0.0, deadline - time.monotonic()))
 
 
-def _may_be_open(network: str) -> bool:
+def _may_be_open(network: str, run: Runner) -> bool:
     """Raises BadInput."""
     try:
         me = state.load(network)
     except StateDamaged:
         return True
-    return not surroundings.is_settled(me) and kill_switch.is_wanted(me)
+    return kill_switch.is_open(me, run)
 
 
 def mend_network(network: str, run: Runner) -> bool:

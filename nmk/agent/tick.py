@@ -259,7 +259,7 @@ def _member(network: str, run: Runner) -> Membership:
 
 def _begin(me: Membership, run: Runner) -> Asking:
     """What is on disk put in place, before any controller is asked; and all that is to be told."""
-    if not (run.dry or surroundings.is_settled(me)):
+    if not run.dry and kill_switch.is_open(me, run):
         kill_switch.lay(me, run)
     local = local_settings(me.network, me)
     dump = interface.look(me, run)

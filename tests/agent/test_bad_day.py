@@ -219,14 +219,43 @@ def test_kill_switches_wait_for_another_run_together(
 
 
 @pytest.mark.usefixtures("state_dir")
-def test_a_kill_switch_that_is_there_costs_a_check_in_nothing() -> None:
+def test_a_kill_switch_that_is_there_costs_a_check_in_one_look() -> None:
     class Idle(Noting):
+        asked = 0
+
         def read(self, argv: Sequence[str]) -> str:
-            raise AssertionError(argv)
+            self.asked += 1
+            return super().read(argv)
+
+        def change(self, command: Command) -> None:
+            raise AssertionError(command)
+
+    first, then = Noting(), Idle()
+    state.save(guarded(as_read={}))
+    shut_networks(first)
+    then.filter = first.filter
+    shut_networks(then)
+    assert then.asked == 1
+
+
+@pytest.mark.parametrize("action", [lambda _, run: shut_networks(run), check_in_network])
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_that_another_program_has_flushed_is_laid_first_whatever_was_noted(
+    action: Callable[[str, Runner], object],
+) -> None:
+    """As after a restart that /run outlives: what was noted there is not what the kernel has."""
+
+    class Shut(Noting):
+        def read(self, argv: Sequence[str]) -> str:
+            assert argv[0] == "nft" or self.filter, f"{argv} comes before the filter"
+            return super().read(argv)
 
     state.save(guarded(as_read={}))
     shut_networks(Noting())
-    shut_networks(Idle())
+    run = Shut()
+    with suppress(NmkError):  # no interface can be made here
+        action("home", run)
+    assert run.filter.rstrip().endswith("drop\n\t}\n}")
 
 
 @pytest.mark.parametrize("trouble", ["port", "name", "wg", "nft", "down", "deleted", "state"])
