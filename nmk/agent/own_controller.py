@@ -37,6 +37,13 @@ def has_key(directory: Path, name: str = "controller.key") -> bool:
         return False
 
 
+def controllers_below() -> list[Path]:
+    """The directories in the state directory in which a controller has its data."""
+    with suppress(OSError):
+        return [path for path in state_directory().iterdir() if has_key(path, "admin.key")]
+    return []
+
+
 def find_running() -> str | None:
     """A controller that runs here, as a sentence begins; None where there is none.
 

@@ -17,6 +17,7 @@ CHOICES = ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR")
 """Variables by which the machine's owner chooses places."""
 
 DEFAULT_STATE = Path("/var/lib/nmk")
+DEFAULT_CONFIG = Path("/etc/nmk")
 _RUNTIME = Path("/run/nmk")
 _STATE_MODE = 0o711  # a controller of another user's may live below
 
@@ -82,4 +83,4 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
 
 def config_directory() -> Path:
     """What the machine's owner wishes: `NMK_CONFIG_DIR`, else /etc/nmk."""
-    return Path(os.environ.get("NMK_CONFIG_DIR") or "/etc/nmk")
+    return Path(os.environ.get("NMK_CONFIG_DIR") or DEFAULT_CONFIG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -11,8 +12,8 @@ from nmk import archive
 from nmk.agent import salvage, service, state
 from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.leave import leave, leave_lost
-from nmk.agent.own_controller import find_running
-from nmk.agent.places import config_directory, state_directory
+from nmk.agent.own_controller import controllers_below, find_running
+from nmk.agent.places import DEFAULT_CONFIG, DEFAULT_STATE, config_directory, state_directory
 from nmk.core.ruleset import table_name
 from nmk.core.units import ROLES
 from nmk.errors import CommandFailed, FileUnusable, Locked, NmkError, ToolMissing
@@ -47,7 +48,10 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
         say(f"removing {path}")
         if not run.dry and (problem := _remove(path)):
             failures.append(problem)
-    for line in kept_files():
+    with suppress(OSError):  # a place of its owner's choice, in which there is more
+        if purge and not run.dry:
+            state_directory().rmdir()
+    for line in (*kept_files(), *(kept_places() if purge else ())):
         say(line)
     if not run.dry and (running := find_running()):
         say(f"{running}: it goes on")
@@ -80,8 +84,19 @@ def leftovers(*, purge: bool) -> list[Path]:
     if archive.running_file() == INSTALLED:
         paths.append(INSTALLED)
     if purge:
-        paths += [state_directory(), config_directory()]
+        paths += [DEFAULT_STATE] if state_directory() == DEFAULT_STATE else controllers_below()
+        paths += [DEFAULT_CONFIG] if config_directory() == DEFAULT_CONFIG else []
     return [path for path in paths if path.exists()]
+
+
+def kept_places() -> list[str]:
+    """What is said of places of the owner's choice: who knows what else is in there."""
+    kept = (state_directory(), DEFAULT_STATE), (config_directory(), DEFAULT_CONFIG)
+    return [
+        f"{path} stays, as its place is of your choice; to remove it: rm -r {quote(str(path))}"
+        for path, default in kept
+        if path != default and path.exists()
+    ]
 
 
 def kept_files() -> list[str]:

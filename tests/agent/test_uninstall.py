@@ -133,3 +133,20 @@ def test_a_controller_with_its_data_anywhere_is_found_by_its_settings(
         assert done.code == EXIT_TEMPORARY
         assert f"a controller runs here (nmk server, process {served.pid})" in done.err
         assert state_dir.exists()
+
+
+@pytest.mark.usefixtures("nothing_else")
+def test_a_purge_takes_nothing_else_from_a_place_of_the_owners_choice(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /etc: whatever the variables say, no directory that is not nmk's alone goes whole."""
+    monkeypatch.setenv("NMK_CONFIG_DIR", str(state_dir))
+    DataDir(state_dir / "server")._lock.close()
+    theirs = {"daemon.json", "resolv.conf", "docker", "docker/key.json"}
+    (state_dir / "docker").mkdir()
+    for name in theirs - {"docker"}:
+        (state_dir / name).write_text('{"key": 1}')
+    done = nmk("uninstall", "--yes", "--purge")
+    assert done.code == 0
+    assert {str(p.relative_to(state_dir)) for p in state_dir.rglob("*")} == theirs
+    assert f"{state_dir} stays, as its place is of your choice; to remove it: rm -r " in done.err
