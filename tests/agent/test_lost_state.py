@@ -31,6 +31,17 @@ def left(host: Host) -> tuple[str, str, bool]:
     return tables, "\n".join(ours), "nmk-home" in interfaces(host)
 
 
+def claim_by_a_user(host: Host) -> None:
+    """Let a user without rights say, as an agent would, that home is in a directory of his."""
+    host.run("mkdir", "/srv/his")
+    host.write("/srv/his/nmk", "echo ready; sleep 300; :")
+    host.write("/srv/his/home.json", "{}")
+    host.run("chown", "-R", "65534:65534", "/srv/his")
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    said = {"NMK_STATE_DIR": "/srv/his", "NMK_RUNTIME_DIR": "/etc"}
+    host.start(*user, "sh", "/srv/his/nmk", "agent", env=said).wait_for("ready")
+
+
 def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
     with Lab() as lab:
         place = Place(lab)
@@ -41,6 +52,7 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         assert done.returncode == 0, done.stderr
         assert left(host)[0] == "table inet nmk-home\n"
         host.run("sh", "-c", f"rm -rf /var/lib/nmk; {LAY}; {LAY_THEIRS}")
+        claim_by_a_user(host)
         # What wg-quick lays is no rule of ours.
         host.run(
             "ip", "rule", "add", "priority", "32764", "table", "main", "suppress_prefixlength", "0"
