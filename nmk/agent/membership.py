@@ -41,7 +41,7 @@ _SYSCTL = re.compile(r"net/ipv[46]/(?:conf/(?!\.\.?/)[^/]{1,15}/)?[a-z_]+", re.A
 _FIELD = re.compile(rb'"([^"\\]{1,64})"\s*:')
 _LIST = re.compile(rb'\s*\[\s*["{]')
 _FIRST_FIELDS = {b"version", b"network"}  # of a state, and of other things
-_OWN_FIELDS = {b"remote_name", b"controller_key", b"listen_port", b"wishes", b"endpoints"}
+_OWN_FIELDS = (b'"remote_name"', b'"controller_key"', b'"listen_port"', b'"wishes"')
 
 Phase = Literal["joining", "joined", "deleted"]
 Kind = Literal["filter", "routes", "docker"]  # of what lies beside the interface
@@ -222,10 +222,9 @@ def is_foreign(head: bytes) -> bool:
     It has text, or fields of which none is a state's. What is empty, cut short or overwritten may
     have been a state.
     """
-    fields = set(_FIELD.findall(head))
-    if b"\0" in head or fields & _OWN_FIELDS:
+    if b"\0" in head or any(field in head for field in _OWN_FIELDS):
         return False
-    return bool(fields - _FIRST_FIELDS or _LIST.match(head))
+    return bool(set(_FIELD.findall(head)) - _FIRST_FIELDS or _LIST.match(head))
 
 
 def decode(raw: bytes, network: str, where: str) -> Membership:
