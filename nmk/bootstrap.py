@@ -15,6 +15,7 @@ of these. Where there is no such place, each process unpacks for itself.
 
 Nothing is checked at a start. Where a file is missed or found cut short, as after a power cut or a
 program that cleans up, the build is put out of the way, and the process executes the file anew.
+Where it cannot be, as on a disk that became read-only, its place is passed over.
 
 This file is read by whatever `python3` is, so it must parse in Pythons that are too old for nmk
 (3.6 and later do). It runs at every start, so as long as nothing must be unpacked it imports only
@@ -42,6 +43,9 @@ _held: "list[int]" = []
 
 _running: "list[str]" = []
 """The directory that this process runs from."""
+
+_passed_over: "list[str]" = []
+"""The place with a damaged build that could not be put away, if there is one."""
 
 _may_start_again = [0.0]
 """From when on it may, in seconds as `time.monotonic` counts."""
@@ -78,10 +82,12 @@ def main() -> None:
 
 def note_start() -> None:
     """Note whether this very process has just started itself once more; no child is told so."""
-    if os.environ.pop(AGAIN, "") == f"{BUILD_ID} {os.getpid()}":
+    told = os.environ.pop(AGAIN, "").split(" ", 2)
+    if told[:2] == [BUILD_ID, str(os.getpid())]:
         import time
 
         _may_start_again[0] = time.monotonic() + SOON
+        _passed_over[:] = told[2:]
 
 
 def start_again(error: Exception) -> None:
@@ -97,9 +103,12 @@ def start_again(error: Exception) -> None:
     directory = _running[0]
     if time.monotonic() < _may_start_again[0] or not os.path.isfile(NMK_FILE):
         text = f"what {NMK_FILE} unpacked to {directory} is damaged: {error}"
-        raise CannotStart(text, f"rm -r {os.path.dirname(directory)}", 1) from None
-    put_away(directory)
-    os.environ[AGAIN] = f"{BUILD_ID} {os.getpid()}"  # exec keeps the number
+        # What was unpacked for this process alone goes with it.
+        raise CannotStart(text, f"rm -r {directory}" if _held else "start it again", 1) from None
+    again = [BUILD_ID, str(os.getpid())]  # exec keeps the number
+    if not put_away(directory):
+        again.append(os.path.dirname(directory))
+    os.environ[AGAIN] = " ".join(again)
     os.execv(sys.executable, [sys.executable, "-I", NMK_FILE, *sys.argv[1:]])  # noqa: S606
 
 
@@ -122,19 +131,23 @@ def is_damage(error: BaseException) -> bool:
     return trace is not None and trace.tb_frame.f_code.co_filename.startswith("<frozen importlib")
 
 
-def put_away(directory: str) -> None:
-    """Have the next start unpack it anew, unless another process has seen to that."""
+def put_away(directory: str) -> bool:
+    """Have the next start unpack it anew, unless another process has seen to that.
+
+    False where it stays, as on a read-only disk.
+    """
     import shutil
 
     if not _held:  # unpacked for this process alone
         shutil.rmtree(directory, ignore_errors=True)
-        return
+        return True
     aside = os.path.join(os.path.dirname(directory), ".new-" + os.urandom(8).hex())
     try:
         if os.path.samestat(os.fstat(_held[-1]), os.lstat(directory)):
             os.rename(directory, aside)
-    except OSError:
-        pass  # it is gone, or the disk is read-only
+    except OSError as error:
+        return error.errno == errno.ENOENT  # another process did it
+    return True
 
 
 def abi() -> str:
@@ -176,8 +189,8 @@ def isolate() -> None:
 
 def unpacked() -> str:
     """Return the directory with this build, locked. Unpacks it where there is none yet."""
-    places = cache_directories()
-    for place in places:
+    places = [place for place in cache_directories() if place not in _passed_over]
+    for place in reversed(places):  # a build in the next best is there as the best would not do
         directory = os.path.join(place, BUILD_ID)
         if is_ours(place) and closed(place) and hold(directory):
             return directory

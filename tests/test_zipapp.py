@@ -394,7 +394,7 @@ def test_a_build_that_does_not_get_better_is_told_of_in_one_line(home: Path) -> 
     assert said.startswith(
         f"nmk: what {file} unpacked to {user.cache}/{build_id(file)} is damaged:"
     )
-    assert said.endswith(f"nmk.missing'\n  try: rm -r {user.cache}\n")
+    assert said.endswith(f"nmk.missing'\n  try: rm -r {user.cache}/{build_id(file)}\n")
 
 
 def test_a_mistake_in_the_program_starts_nothing_again(user: User, file: Path) -> None:
@@ -459,6 +459,22 @@ def test_root_does_not_run_what_a_user_put_there(file: Path) -> None:
     planted = f"/var/cache/nmk/{build_id(file)}/nmk/cli"
     prepare = f"mkdir -p {planted} && chown -R 1234 /var/cache/nmk"
     assert start_as_root(file, prepare, {})[0].startswith("/run/nmk/")
+
+
+@pytest.mark.parametrize("args", ["", "late"], ids=["at once", "late"])
+@pytest.mark.parametrize(
+    ("run", "place"), [("true", "/run/nmk/"), ("mount -o remount,ro /run", "/tmp/nmk-")]
+)
+def test_a_damaged_build_on_a_read_only_disk_is_passed_over(
+    file: Path, args: str, run: str, place: str
+) -> None:
+    """What it unpacks beside that is there for the starts that come, which need no second try."""
+    damage = r"find /var/cache/nmk \( -name 'version.*' -o -name 'archive.*' \) -delete"
+    prepare = f"{{ $0 $1; {damage}; mount -o remount,ro /var/cache; {run}; $0 $1 {args}; true; }}"
+    if "/run" in place:  # a second try would say that the first did not help
+        prepare += f"; export NMK_STARTED_AGAIN='{build_id(file)} '$$"
+    directories = start_as_root(file, prepare, {})[::2]
+    assert [name.startswith(place) for name in directories] == [False, True, True]
 
 
 class Builder:
