@@ -15,10 +15,11 @@ def running_file() -> Path | None:
     return Path(started) if started else None
 
 
-def start_again(error: Exception) -> None:
+def start_again(error: BaseException) -> None:
     """Where it says that what the zipapp unpacked is damaged: unpack, and execute all of it anew.
 
-    Returns where the error is another one, and in a source tree.
+    Returns where the error is another one, and in a source tree. Raises what has a message, a hint
+    and an exit code as its arguments, where that cannot help.
     """
     if act := getattr(sys.modules["__main__"], "start_again", None):
         act(error)

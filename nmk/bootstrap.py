@@ -63,11 +63,11 @@ def main() -> None:
         isolate()
         note_start()
         try:
-            _running.append(unpacked())
-        except KeyboardInterrupt:
-            sys.exit(130)
-        sys.path.insert(0, _running[0])
-        try:
+            try:
+                _running.append(unpacked())
+            except KeyboardInterrupt:
+                sys.exit(130)
+            sys.path.insert(0, _running[0])
             from nmk.cli.main import main as nmk
 
             sys.exit(nmk())
@@ -90,12 +90,17 @@ def note_start() -> None:
         _passed_over[:] = told[2:]
 
 
-def start_again(error: Exception) -> None:
+def start_again(error: BaseException) -> None:
     """Execute the file anew, where the error says that what it unpacked is damaged; else return.
 
     It goes on with the same arguments, as a command that was cut short and is repeated. Raises
-    CannotStart where that has not helped.
+    CannotStart where that has not helped, and where it is this Python that is not whole.
     """
+    module = module_of(error)
+    if is_pythons(module):
+        text = f"{sys.executable} is not whole, it has no {module} that works: {error}"
+        hint = "install all of Python 3, not its minimal or light part"
+        raise CannotStart(text, hint, 1) from None
     if not is_damage(error):
         return
     import time
@@ -114,21 +119,47 @@ def start_again(error: Exception) -> None:
 
 def is_damage(error: BaseException) -> bool:
     """Tell whether it is of a module or file that was unpacked and is not there, or not whole."""
-    lacks = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-    if not _running or isinstance(error, MemoryError) or getattr(error, "errno", 0) in lacks:
-        return False  # the machine lacks what opening a whole one needs
-    of_module = isinstance(getattr(error, "obj", None), type(sys))  # it lacks a name
-    if isinstance(error, ImportError) or (isinstance(error, AttributeError) and of_module):
-        return True
+    if not _running or is_lack(error):
+        return False
     if isinstance(error, (OSError, SyntaxError)):
         name = error.filename
         if isinstance(name, str) and name.startswith(_running[0] + os.sep):
             return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    module = module_of(error)
+    return module is not None and not is_pythons(module)
+
+
+def is_lack(error: BaseException) -> bool:
+    """Tell whether the machine lacks what opening a whole file needs."""
+    lacks = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return isinstance(error, MemoryError) or getattr(error, "errno", 0) in lacks
+
+
+def module_of(error: BaseException) -> "str | None":
+    """Tell which module it says is not there or not whole; None where it says that of none."""
+    if is_lack(error):
+        return None
+    if isinstance(error, ImportError):
+        return error.name
+    module = getattr(error, "obj", None)
+    if isinstance(error, AttributeError) and isinstance(module, type(sys)):  # it lacks a name
+        return None if is_pythons(module.__name__) else module.__name__  # a mistake of ours
+    trace, name = error.__traceback__, None
+    while trace is not None:
+        frame = trace.tb_frame
+        is_importing = frame.f_code.co_filename.startswith("<frozen importlib")
+        # Bytecode that was cut short: EOFError, ValueError or TypeError, by where it ends.
+        if is_importing and frame.f_code.co_name == "_find_and_load":
+            name = frame.f_locals.get("name")
+        if trace.tb_next is None:
+            return name if is_importing else None
         trace = trace.tb_next
-    # Bytecode that was cut short: EOFError, ValueError or TypeError, by where it ends.
-    return trace is not None and trace.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+    return None
+
+
+def is_pythons(module: "str | None") -> bool:
+    """Tell whether it is a module of the standard library, which the file does not carry."""
+    return (module or "").partition(".")[0] in getattr(sys, "stdlib_module_names", ())
 
 
 def put_away(directory: str) -> bool:

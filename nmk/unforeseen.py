@@ -28,18 +28,25 @@ def as_ours() -> Iterator[None]:
     except NmkError:
         raise
     except Exception as error:
-        start_again(error)
         if os.environ.get("NMK_DEBUG"):
             traceback.print_exception(error, file=sys.stderr)
         raise ours(error) from error
 
 
-def ours(error: Exception) -> NmkError:
-    """What the machine lacks or which file fails, where that can be told; else a mistake of nmk."""
+def ours(error: BaseException) -> NmkError:
+    """What the machine lacks or which file fails, where that can be told; else a mistake of nmk.
+
+    Does not return where what the zipapp unpacked is damaged and can be unpacked anew.
+    """
+    try:
+        start_again(error)
+    except Exception as found:  # noqa: BLE001 - its class is the bootstrap's, not imported here
+        message, hint, _ = found.args
+        return MachineUnfit(message, hint)
     return _unfit(error) or _unusable(error) or InternalError(f"internal error: {brief(error)}")
 
 
-def _unfit(error: Exception) -> MachineUnfit | None:
+def _unfit(error: BaseException) -> MachineUnfit | None:
     if isinstance(error, MemoryError) or _number(error) == errno.ENOMEM:
         return MachineUnfit("no memory is left")
     if _number(error) in {errno.EMFILE, errno.ENFILE}:
@@ -54,11 +61,11 @@ def _unfit(error: Exception) -> MachineUnfit | None:
     return None
 
 
-def _number(error: Exception) -> int | None:
+def _number(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None
 
 
-def _unusable(error: Exception) -> FileUnusable | None:
+def _unusable(error: BaseException) -> FileUnusable | None:
     """The file that an error of the operating system is about, where a disk or its owner says no.
 
     What can be told better is told where it happens; this is for what may happen anywhere.

@@ -397,6 +397,29 @@ def test_a_build_that_does_not_get_better_is_told_of_in_one_line(home: Path) -> 
     assert said.endswith(f"nmk.missing'\n  try: rm -r {user.cache}/{build_id(file)}\n")
 
 
+@pytest.mark.parametrize("when", ["at once", "late"])
+def test_a_python_that_is_not_whole_is_no_damaged_build(home: Path, when: str) -> None:
+    """A module of its own is missing, as where only a part of Python is installed."""
+    lines = ["sys.modules['sqlite3'] = None", "import sqlite3"]
+    late = "def main():\n " + "\n ".join(lines)
+    carried = {
+        "nmk/__init__.py": b"",
+        "nmk/cli/__init__.py": b"",
+        "nmk/cli/main.py": "\n".join(
+            ["import sys", *(lines if when == "at once" else [late])]
+        ).encode(),
+    }
+    file, user = home / "nmk", User(home)
+    build_zipapp.write_executable(file, build_zipapp.render_zipapp(carried, bootstrap.abi()))
+    code, said = user.fail(file)
+    [build] = user.cache.iterdir()
+    before = build.stat().st_ino
+    assert user.fail(file) == (code, said)
+    assert (code, build.stat().st_ino) == (1, before)
+    assert said.startswith(f"nmk: {PYTHON} is not whole, it has no sqlite3 that works: ")
+    assert said.endswith("\n  try: install all of Python 3, not its minimal or light part\n")
+
+
 def test_a_mistake_in_the_program_starts_nothing_again(user: User, file: Path) -> None:
     carried = {
         "nmk/__init__.py": b"",

@@ -15,6 +15,7 @@ from nmk.errors import CheckInUnderWay, MachineUnfit, NmkError
 from nmk.locks import passing_lock
 from nmk.system.runner import Runner
 from nmk.threads import start
+from nmk.unforeseen import ours
 
 LONGEST = MOST_SECONDS + 30  # seconds; who asks for longer does not come back
 
@@ -72,7 +73,12 @@ def ask_aside(asking: Asking, run: Runner, deliver: Callable[[Finish], None]) ->
     """
 
     def fetch() -> None:
-        deliver(partial(end, asking, ask(asking, run), run))
+        outcome: Membership | NmkError
+        try:
+            outcome = ask(asking, run)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for an answer gets one
+            outcome = ours(error)
+        deliver(partial(end, asking, outcome, run))
 
     try:
         start(fetch)

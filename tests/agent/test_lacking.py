@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,6 +196,25 @@ def test_a_module_that_cannot_be_opened_now_is_no_damaged_one(
     monkeypatch.setattr(bootstrap, "_running", ["/var/cache/nmk/x"])
     assert not bootstrap.is_damage(OSError(number, "lacks", "/var/cache/nmk/x/nmk/tools.py"))
     assert bootstrap.is_damage(OSError(ENOENT, "gone", "/var/cache/nmk/x/nmk/tools.py"))
+
+
+def test_what_is_not_in_the_file_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake, or a Python that is not whole: unpacking the file anew mends neither."""
+
+    def raised(statement: str) -> BaseException:
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            exec(statement, {})
+        return caught.value
+
+    monkeypatch.setattr(bootstrap, "_running", ["/var/cache/nmk/x"])
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    for statement in ("import sqlite3", "from http import nothing"):
+        with pytest.raises(bootstrap.CannotStart, match=r"is not whole, it has no (sqlite3|http) "):
+            bootstrap.start_again(raised(statement))
+    for statement in ("import os; os.nothing", "raise ImportError"):
+        bootstrap.start_again(raised(statement))
+    for statement in ("import nmk.nothing", "from nmk import nothing", "import nmk; nmk.nothing"):
+        assert bootstrap.is_damage(raised(statement))
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from nmk.agent import patience, state
+from nmk import bootstrap, unforeseen
+from nmk.agent import patience, rounds, state, tick
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.rounds import check_in_all
 from nmk.cli import machine
-from nmk.errors import EXIT_TEMPORARY, BadReply, CheckInUnderWay, Unreachable
+from nmk.errors import EXIT_TEMPORARY, BadReply, CheckInUnderWay, NmkError, Unreachable
 from nmk.locks import passing_lock
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined
@@ -129,3 +130,34 @@ def test_where_nothing_can_be_noted_a_check_in_goes_on(
         state.save(replace(joined(), urls=(door.url,), down=True))
         [(_, outcome)] = check_in_all(["home"], Noting, in_turn=True)
     assert isinstance(outcome, BadReply)
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("gone"), SystemExit(1)], ids=lambda e: type(e).__name__
+)
+@pytest.mark.usefixtures("state_dir")
+def test_whoever_waits_gets_an_answer_whatever_becomes_of_asking(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Also where the build is found damaged again, so soon that it is not unpacked anew."""
+
+    def refuse(_: BaseException) -> None:
+        raise bootstrap.CannotStart("it is damaged", "rm -r it", 1)
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    def end(_: object, outcome: NmkError, __: Runner) -> None:
+        raise outcome
+
+    if isinstance(error, ImportError):
+        monkeypatch.setattr(unforeseen, "start_again", refuse)
+    monkeypatch.setattr(tick, "check_in", broken)
+    monkeypatch.setattr(rounds, "end", end)
+    monkeypatch.setattr(rounds, "LONGEST", 5.0)
+    state.save(replace(joined(), interface="none-home", urls=("http://127.0.0.1:9",)))
+    [(network, outcome)] = check_in_all(["home"], Noting, in_turn=True)
+    assert network == "home"
+    assert isinstance(outcome, NmkError)
+    message = "it is damaged" if isinstance(error, ImportError) else f"internal error: {error!r}"
+    assert outcome.message == message
