@@ -14,7 +14,14 @@ from nmk.core.mesh import Mesh, check_fresh
 from nmk.core.nodes import check_name, find_node, free_addresses, move_to
 from nmk.core.parse import EVERYTHING, join_endpoint, look_in, parse_key, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
-from nmk.core.sites import Carrier, check_amount, check_carrier, check_own_lan, check_range
+from nmk.core.sites import (
+    Carrier,
+    check_amount,
+    check_carrier,
+    check_own_lan,
+    check_range,
+    check_roles,
+)
 from nmk.errors import Ambiguous, BadInput, NameTaken, NotFound
 
 _ROUTER_KEEPALIVE = 25  # seconds, as wg(8) advises
@@ -59,6 +66,7 @@ def create_client(mesh: Mesh, new: NewClient, now: int) -> ExtClient:
         expires_at=new.expires_at,
         created_at=now,
     )
+    check_roles(mesh, client)
     return issued(mesh, client)
 
 
@@ -137,6 +145,7 @@ def set_client(
                     f"{quote(field)} is no setting of an ext client",
                     "there are: name, address, gateway, routes, expires",
                 )
+    check_roles(mesh, client)
     return client
 
 

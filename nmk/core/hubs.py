@@ -16,7 +16,7 @@ from nmk.core.mesh import Mesh
 from nmk.core.nodes import check_room, find_node, has_name, move_to, numbered
 from nmk.core.parse import overlap, parse_address, parse_key, parse_label, quote
 from nmk.core.records import ExtClient, Issue, Node, Record
-from nmk.core.sites import check_amount
+from nmk.core.sites import check_amount, check_roles
 from nmk.errors import AddressTaken, BadInput, NameTaken, RangeOverlaps
 
 
@@ -82,6 +82,7 @@ def take_over_hub(
             issue = Issue(known.addresses, hub_key)
             records.append(replace(known, gateway=node.identity, issue=issue))
     check_room(mesh, len(names))
+    check_roles(mesh, *records)
     return records
 
 

@@ -6,15 +6,22 @@ without a look at the database.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from copy import copy
 from math import inf
 
 from nmk.core.entries import Entries
-from nmk.core.gateways import gateway_json
 from nmk.core.pool import Pool
 from nmk.core.records import AccessKey, ExtClient, Network, Node, Record, node_id
+from nmk.core.room import (
+    MOST_LAN,
+    MOST_LAN_BYTES,
+    beyond_share,
+    dump,
+    encode_entry,
+    with_lan,
+    within_share,
+)
 from nmk.core.settings import effective
 from nmk.errors import Stale
 
@@ -45,6 +52,10 @@ class Mesh:
         self.client_entries = Entries()
         self._expiring: dict[str, int] = {}
         self._gone: dict[str, int] = {}
+        self._beyond: dict[str, tuple[int, int]] = {}  # of each node, told beyond its share
+        self._beyond_bytes = self._beyond_lan = 0
+        self.curtailed: dict[str, None] = {}
+        """Nodes, by identity, of whose LAN addresses there is no room for all, the oldest first."""
 
     @property
     def commit_id(self) -> str:
@@ -88,6 +99,7 @@ class Mesh:
                     self._put_node(record, anew=several)
                 case ExtClient():
                     self._put_client(record, anew=several)
+        self._tell_curtailed(revision)
         self.revision = revision
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
@@ -142,6 +154,10 @@ class Mesh:
             del self.by_name[before.name]
             del self.by_wg_key[before.facts.wg_key]
             self.gateways.pop(identity, None)
+            self.curtailed.pop(identity, None)
+            size, lan = self._beyond.pop(identity, (0, 0))
+            self._beyond_bytes -= size
+            self._beyond_lan -= lan
             self._free(before, at)
 
     def _put_node(self, node: Node, *, anew: bool) -> None:
@@ -158,7 +174,32 @@ class Mesh:
             self.gateways[node.identity] = node
         for address, pool in self._homes(node):
             pool.take(address)
-        self.entries.put(node.id, node.revision, encode_entry(node), anew=anew)
+        self.entries.put(node.id, node.revision, encode_entry(self._fitted(node)), anew=anew)
+
+    def _fitted(self, node: Node) -> Node:
+        """The node with as many of its LAN addresses as agents can be told of."""
+        size, lan = beyond_share(node)
+        if not lan:
+            return node
+        if not self._has_room(size, lan):
+            self.curtailed[node.identity] = None
+            return with_lan(node, within_share(node))
+        self._beyond[node.identity] = (size, lan)
+        self._beyond_bytes += size
+        self._beyond_lan += lan
+        return node
+
+    def _has_room(self, size: int, lan: int) -> bool:
+        return self._beyond_bytes + size <= MOST_LAN_BYTES and self._beyond_lan + lan <= MOST_LAN
+
+    def _tell_curtailed(self, revision: int) -> None:
+        """Tell what was left out of those for whom there is room now."""
+        while self.curtailed:
+            node = self.nodes[next(iter(self.curtailed))]
+            if not self._has_room(*beyond_share(node)):
+                return
+            del self.curtailed[node.identity]
+            self.entries.put(node.id, revision, encode_entry(self._fitted(node)))
 
     def _forget_client(self, client_id: str, at: int) -> None:
         before = self.clients.pop(client_id, None)
@@ -200,25 +241,6 @@ class Mesh:
         return [(address, pool) for address, pool in pairs if address and pool]
 
 
-def encode_entry(node: Node) -> bytes:
-    """A node as all its peers see it: one JSON object, the same bytes for every viewer."""
-    entry: dict[str, object] = {
-        "id": node.id,
-        "name": node.name,
-        "key": node.facts.wg_key,
-        "addresses": node.addresses,
-        "port": node.facts.listen_port,
-        "lan": node.facts.lan,
-        "observed": node.observed,
-    }
-    static = node.endpoint or node.facts.endpoint
-    if static:
-        entry["static"] = static
-    if node.playable.roles:
-        entry["gateway"] = gateway_json(node.playable)
-    return json.dumps(entry, separators=(",", ":")).encode()
-
-
 def encode_client_entry(client: ExtClient) -> bytes:
     """An ext client as all nodes see it, its gateway too: one JSON object."""
     entry: dict[str, object] = {
@@ -230,7 +252,7 @@ def encode_client_entry(client: ExtClient) -> bytes:
     }
     if client.routes:
         entry["ranges"] = client.routes
-    return json.dumps(entry, separators=(",", ":")).encode()
+    return dump(entry)
 
 
 def check_fresh(current: int, seen: int | None, what: str) -> None:

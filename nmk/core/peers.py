@@ -34,6 +34,8 @@ from nmk.core.settings import NETWORK_SETTINGS
 from nmk.errors import BadInput, BadView, RangeOverlaps
 
 Json = dict[str, Any]  # as parsed from outside; every use checks what it takes
+# What the controller lets a network grow to is made of these in `core.room`.
+MOST_INFLATED = 8 * 1024 * 1024  # bytes of a reply: 10,000 nodes and 1,000 ext clients have 2.5 MB
 MOST_OTHERS = 16_384  # nodes and ext clients in a view
 MOST_CANDIDATES = 131_072  # addresses where its nodes may be reached: eight each in the largest
 MOST_EGRESS_RANGES = 4_096  # of all its gateways together

@@ -28,6 +28,7 @@ from nmk.core.sites import (
     check_carrier,
     check_own_lan,
     check_range,
+    check_roles,
     check_routers,
 )
 from nmk.errors import BadInput, NotFound, RangeOverlaps
@@ -82,7 +83,9 @@ def add_role(mesh: Mesh, wish: RoleWish, revision: int | None = None) -> Node:
             of = have.exit or Exit()
             made = make_exit(wish.nat or of.nat, _given(wish.interface, of.interface))
             gateway = replace(have, exit=made)
-    return replace(node, gateway=gateway)
+    after = replace(node, gateway=gateway)
+    check_roles(mesh, after)
+    return after
 
 
 def _with_ranges(mesh: Mesh, node: Node, wish: RoleWish) -> Egress:

@@ -19,7 +19,8 @@ from nmk.core.links import CLOUDS, LINKS
 from nmk.core.mesh import Mesh
 from nmk.core.parse import Range, overlap, quote
 from nmk.core.peers import MOST_EGRESS_RANGES
-from nmk.core.records import Node
+from nmk.core.records import ExtClient, Node, Record, key_of
+from nmk.core.room import MOST_ROLES, roles_size
 from nmk.errors import BadInput, RangeOverlaps
 
 _SPARE = ip_network("10.201.0.0/16")  # where the ranges that errors propose are taken from
@@ -128,6 +129,21 @@ def check_amount(mesh: Mesh, more: int) -> None:
             f"all gateways of {mesh.name} together have {MOST_EGRESS_RANGES} ranges at most",
             "give a range that holds several of them",
         )
+
+
+def check_roles(mesh: Mesh, *new: Record) -> None:
+    """Raises BadInput where agents could not be told of the roles and ranges in these records."""
+    wished = {key_of(r): roles_size(r) for r in new if isinstance(r, Node | ExtClient)}
+    if any(wished.values()):
+        have: list[Node | ExtClient] = [*mesh.gateways.values(), *mesh.routers.values()]
+        total = sum(wished.values())
+        total += sum(roles_size(one) for one in have if key_of(one) not in wished)
+        if total > MOST_ROLES:
+            raise BadInput(
+                f"all roles and ranges of {mesh.name} together have {MOST_ROLES} bytes at most, "
+                "as its machines are told of them",
+                "take away what is not needed: nmk gateway list; nmk gateway remove",
+            )
 
 
 def check_carrier(mesh: Mesh, new: Carrier) -> None:

@@ -11,6 +11,7 @@ import json
 from nmk.core.entries import deflate
 from nmk.core.gateways import gateway_json
 from nmk.core.mesh import Mesh
+from nmk.core.peers import MOST_OTHERS
 from nmk.core.records import Node
 
 PLAIN, DEFLATED = b"\0", b"\1"
@@ -63,8 +64,12 @@ def pack_view(
 
 
 def is_known(mesh: Mesh, epoch: str, at: tuple[str, int, str]) -> bool:
-    """Whether these name a point in this mesh's history, from which a delta leads on."""
-    return at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
+    """Whether these name a point in this mesh's history, from which a delta leads on.
+
+    Not so where more have gone since than agents take in at once.
+    """
+    is_point = at[0] == epoch and at[2] != "" and mesh.commits.get(at[1]) == at[2]
+    return is_point and len(mesh.gone_since(at[1])) <= MOST_OTHERS
 
 
 def pack_welcome(mesh: Mesh, node: Node, epoch: str, *, again: bool) -> bytes:

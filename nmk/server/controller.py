@@ -20,7 +20,7 @@ from nmk.core.mesh import KEPT_COMMITS, Mesh
 from nmk.core.networks import live_network
 from nmk.core.records import ExtClient, Network, Record
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
-from nmk.server.log import log_event, log_trouble
+from nmk.server.log import log_event, log_seldom, log_trouble
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
 from nmk.store.store import Commit, Point, Store, describe_change
@@ -102,7 +102,13 @@ class Controller:
                 with self.lock:
                     for c in commits:
                         own = [r for r in stored if _network(r) == c.network]
-                        self.meshes[c.network].apply(c.revision, c.id, c.at, own)
+                        mesh = self.meshes[c.network]
+                        before = len(mesh.curtailed)
+                        mesh.apply(c.revision, c.id, c.at, own)
+                        if len(mesh.curtailed) > before:
+                            log_seldom(
+                                "addresses-left-out", network=c.network, nodes=len(mesh.curtailed)
+                            )
                     then(stored)
                 return stored
         raise StoreUnavailable("the database has too many writers at the moment")

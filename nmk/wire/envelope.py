@@ -21,6 +21,7 @@ from enum import IntEnum
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from nmk.core.peers import MOST_INFLATED
 from nmk.core.view import DEFLATED, PLAIN, pack
 from nmk.errors import TooLarge, Unreadable
 
@@ -30,8 +31,8 @@ EPOCH_BYTES = 8
 NONCE_BYTES = 24
 MAX_REQUEST = 256 * 1024  # bytes; a report of facts has a few hundred
 MAX_JOIN = 16 * 1024  # bytes; facts with as many addresses as there may be have a third of that
-MAX_REPLY = 2 * 1024 * 1024  # bytes: a view of 10,000 nodes and 1,000 ext clients has 0.6 MB
-MAX_INFLATED = 8 * 1024 * 1024  # bytes: the same has 2.5 MB
+MAX_REPLY = 5 * 1024 * 1024  # bytes: 10,000 nodes and 1,000 ext clients have 0.6 MB; the longest
+# view that there can be has 4 MB, as its random keys, names and addresses deflate to half
 NO_EPOCH = bytes(EPOCH_BYTES)
 _REQUEST_FIXED = len(MAGIC) + 1 + KEY_BYTES + EPOCH_BYTES + NONCE_BYTES + 1
 _REPLY_FIXED = len(MAGIC) + 1 + NONCE_BYTES
@@ -161,7 +162,7 @@ def open_reply(keys: SessionKeys, request: Header, message: bytes) -> tuple[Kind
     if len(message) < _REPLY_FIXED or head[:4] != MAGIC or head[4] not in expected:
         raise Unreadable("the reply is not a controller's")
     plain = _open(message[_REPLY_FIXED:], head + request.raw, nonce, keys.receive)
-    return Kind(head[4]), unpack(plain, MAX_INFLATED)
+    return Kind(head[4]), unpack(plain, MOST_INFLATED)
 
 
 def seal_to(controller: bytes, message: bytes) -> bytes:

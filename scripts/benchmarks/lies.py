@@ -10,10 +10,10 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from nmk.core.peers import MOST_CANDIDATES, MOST_EGRESS_RANGES, MOST_OTHERS
+from nmk.core.peers import MOST_CANDIDATES, MOST_EGRESS_RANGES, MOST_INFLATED, MOST_OTHERS
 from nmk.core.settings import effective
 from nmk.core.view import DEFLATED
-from nmk.wire.envelope import MAX_INFLATED, MAX_REPLY
+from nmk.wire.envelope import MAX_REPLY
 
 Json = dict[str, Any]
 Make = Callable[[], bytes]
@@ -47,6 +47,7 @@ def lies(head: Json) -> dict[str, Make]:
     found: dict[str, Make] = {
         HONEST: lambda: view(map(node, range(10_000)), clients(1_000)),
         "the largest": lambda: view(node(n, lan=_LAN) for n in range(MOST_OTHERS)),
+        "the longest": lambda: view(longest(n) for n in range(MOST_OTHERS)),
         "one too many": lambda: view(map(node, range(MOST_OTHERS + 1))),
         "as many ranges as may be": lambda: view(node(n, ranges=64) for n in range(few)),
         "4,000 gateways of 64 ranges": lambda: view(node(n, ranges=64) for n in range(4_000)),
@@ -89,6 +90,23 @@ def node(number: int, lan: int = 2, ranges: int = 0) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode()
 
 
+def longest(number: int) -> bytes:
+    """A node's entry that says all that a controller tells of everybody, and hardly deflates."""
+    noise = blake2b(b"%d" % number, digest_size=64).hexdigest()
+    entry = json.loads(node(number, lan=1)) | {
+        "name": noise[:63],
+        "addresses": [f"10.64.{number // 250}.{number % 250 + 2}", f"fd77::{number + 2:x}"],
+        "observed": ["198.51.100.7", _address6(noise[64:])],
+        "static": f"[{_address6(noise[32:])}]:51821",
+        "lan": [f"{_address6(noise[::-1])}/64"],
+    }
+    return json.dumps(entry, separators=(",", ":")).encode()
+
+
+def _address6(digits: str) -> str:
+    return "2a01:db8:" + ":".join(f"f{digits[i : i + 3]}" for i in range(0, 18, 3))
+
+
 def clients(count: int) -> bytes:
     """A view's field of ext clients."""
     rows = [
@@ -111,7 +129,7 @@ def key(number: int) -> str:
 
 def flood(piece: bytes) -> bytes:
     """The piece as often as still goes into a reply."""
-    return piece * ((MAX_INFLATED - 4096) // len(piece))
+    return piece * ((MOST_INFLATED - 4096) // len(piece))
 
 
 def packed(body: bytes) -> bytes:

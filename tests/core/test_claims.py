@@ -19,8 +19,8 @@ from nmk.core.claims import (
     summarize,
 )
 from nmk.core.gateways import Egress, Gateway
-from nmk.core.mesh import encode_entry
 from nmk.core.peers import View, parse_view
+from nmk.core.room import encode_entry
 from nmk.core.settings import effective
 from nmk.core.tunnel import Own, compile_tunnel
 from tests.core.made import (

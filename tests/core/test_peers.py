@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from nmk.core import nft_text, peers
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress, gateway_json
-from nmk.core.mesh import encode_client_entry, encode_entry
+from nmk.core.mesh import encode_client_entry
 from nmk.core.peers import View, merge_view, parse_view, read_reply, view_json
+from nmk.core.room import encode_entry
 from nmk.core.route_table import NO_TABLE, compile_table, plan_table
 from nmk.core.routes import RouteWishes, compile_routing
 from nmk.core.ruleset import render_ruleset

@@ -36,6 +36,7 @@ def honest(victim: Machine) -> Spent:
     sample(
         [
             ("the largest", None),
+            ("the longest", None),
             ("4,000 gateways of 64 ranges", "bad-view"),
             ("nodes are small objects", "bad-view"),
             ('"" again and again', "bad-reply"),

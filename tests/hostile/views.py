@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from nmk.agent.membership import Membership
-from nmk.core.mesh import encode_client_entry, encode_entry
+from nmk.core.mesh import encode_client_entry
+from nmk.core.room import encode_entry
 from nmk.core.tunnel import Own, compile_tunnel
 from nmk.errors import BadReply, BadView, RangesChanged
 from tests.agent.memberships import full_view, joining, peer, told

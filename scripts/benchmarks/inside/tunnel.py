@@ -16,12 +16,13 @@ from tempfile import NamedTemporaryFile
 from nmk.agent import interface, state
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership, take_in
+from nmk.core.peers import MOST_INFLATED
 from nmk.core.tunnel import Command
 from nmk.core.view import pack_view
 from nmk.system import wireguard
 from nmk.system.facts import own_addresses
 from nmk.system.runner import Runner
-from nmk.wire.envelope import MAX_INFLATED, NO_EPOCH, Identity, unpack
+from nmk.wire.envelope import NO_EPOCH, Identity, unpack
 from nmk.wire.messages import parse_reply
 from scripts.benchmarks.population import found_network, join
 from tests.agent.memberships import joining
@@ -78,7 +79,7 @@ def prepare(peers: int) -> tuple[Membership, list[bytes]]:
     views.append(pack_view(mesh, node, NO_EPOCH.hex(), ("", 0, "")))
     me = joining(identity=identity, interface=INTERFACE, phase="joined")
     state.make_directory()
-    return me, [unpack(view, MAX_INFLATED) for view in views]
+    return me, [unpack(view, MOST_INFLATED) for view in views]
 
 
 def apply(me: Membership, run: Runner, lan: tuple[str, ...]) -> Membership:
