@@ -176,6 +176,10 @@ class Mesh:
             pool.take(address)
         self.entries.put(node.id, node.revision, encode_entry(self._fitted(node)), anew=anew)
 
+    def told(self, node: Node) -> Node:
+        """A node as its peers are told of it: with no more LAN addresses than they take in."""
+        return with_lan(node, within_share(node)) if node.identity in self.curtailed else node
+
     def _fitted(self, node: Node) -> Node:
         """The node with as many of its LAN addresses as agents can be told of."""
         size, lan = beyond_share(node)

@@ -183,10 +183,10 @@ class Admin:
         log_edit("key-revoked", edit, network=network, key=key_id)
 
     def list_nodes(self, network: str) -> list[Json]:
-        """A network's nodes, by name."""
+        """A network's nodes, by name, with the LAN addresses that peers are told of."""
         with self._controller.lock:
             mesh = self._controller.mesh(network)
-            nodes, newest = list(mesh.nodes.values()), mesh.revision
+            nodes, newest = [mesh.told(n) for n in mesh.nodes.values()], mesh.revision
         return [self._node_json(n, newest) for n in sorted(nodes, key=lambda n: n.name)]
 
     def show_node(self, network: str, name: str) -> Json:

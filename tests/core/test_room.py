@@ -17,6 +17,7 @@ from nmk.core.ext_clients import NewClient, create_client
 from nmk.core.gateways import Egress, Exit, Gateway, Ingress
 from nmk.core.mesh import Mesh, encode_client_entry
 from nmk.core.peers import (
+    MOST_CANDIDATES,
     MOST_EGRESS_RANGES,
     MOST_INFLATED,
     MOST_OTHERS,
@@ -113,6 +114,7 @@ def test_a_member_that_joins_as_often_as_it_can_and_says_all_it_may_ends_no_view
     assert others == MOST_OTHERS - 1
     assert told >= others * (room.FREE_LAN if short else 0)
     assert mesh.curtailed
+    assert sum(len(mesh.told(node).facts.lan) for node in nodes) < MOST_CANDIDATES
     at = (EPOCH, mesh.revision, mesh.commit_id)
     commit(mesh, *(replace(n, facts=replace(n.facts, listen_port=7)) for n in nodes))
     packed = pack_view(mesh, nodes[0], EPOCH, at)
