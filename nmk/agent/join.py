@@ -360,7 +360,8 @@ class _Joining:
         if first and seen_by_others(applied) != seen_by_others(old or me):
             put_others_right(me.network, self.run)
         peers = len(applied.known.view.peers) if applied.known else 0
-        self.say(f"{me.interface} is up, peers: {peers}")
+        if not applied.down:
+            self.say(f"{me.interface} is up, peers: {peers}")
         for line in (*summarize(left_out(applied)), *(p.message for p in applied.problems)):
             self.say(f"warning: {line}")
         return applied

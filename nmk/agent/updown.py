@@ -19,7 +19,7 @@ from nmk.system.runner import Runner
 
 def up(network: str, run: Runner) -> Membership:
     """Put the interface in place as the controller said last; no controller is needed."""
-    return carry_out(network, lambda me: replace(me, down=False), "up", run)
+    return carry_out(network, lambda me: _so(me, down=False), "up", run)
 
 
 def down(network: str, run: Runner) -> Membership:
@@ -28,11 +28,16 @@ def down(network: str, run: Runner) -> Membership:
     Where the state cannot be read, no check-in brings it back.
     """
     try:
-        return carry_out(network, lambda me: replace(me, down=True), "down", run)
+        return carry_out(network, lambda me: _so(me, down=True), "down", run)
     except StateDamaged as error:
         run.warn(f"{error.message}; a kill switch stays shut until: {OPEN.format(network)}")
         with machine_lock(run):
             return take_down(network, run)
+
+
+def _so(me: Membership, *, down: bool) -> Membership:
+    """The same of what the machine is about to be: a join that waits does not undo it."""
+    return replace(me, down=down, successor=me.successor and _so(me.successor, down=down))
 
 
 def as_wished(network: str) -> Tunnel:

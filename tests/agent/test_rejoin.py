@@ -186,6 +186,28 @@ def test_what_is_done_while_a_join_is_under_way_stays_done(place: Exits) -> None
     assert {name for name in place.nodes() if name.startswith("slow")} == {"slow", "slow-2"}
 
 
+@pytest.mark.parametrize("deleted", [False, True], ids=["well", "deleted"])
+def test_what_is_down_while_a_join_is_under_way_stays_down(place: Exits, *, deleted: bool) -> None:
+    """Until its owner brings it up; one that was down before a join comes up by it."""
+    host = place.shut(f"down-{deleted}".lower(), deleted=deleted)
+    before, token = state_of(host)["identity"], place.token()
+    asks = ("ss", "-Htn", "state", "established", "( dport = :50051 )")
+    with silent(place.server):
+        join = host.start(*NMK, "join", token, "--new-identity", env=ENV)
+        poll(lambda: host.run(*asks).stdout, 20, "a join that waits")
+        assert nmk(host, "down").returncode == 0
+    assert join.wait() == 0, join.output
+    assert state_of(host)["identity"] != before
+    assert (key_of(host), is_shut(host)) == ("", True)
+    assert "is up" not in join.output
+    assert nmk(host, "checkin").returncode == 0
+    assert key_of(host) == ""
+    done = nmk(host, "join", "-", "--new-identity", stdin=place.token())
+    assert done.returncode == 0, done.stderr
+    assert key_of(host)
+    host.stop()
+
+
 def test_a_name_that_another_network_has_here_is_no_join_to_that(place: Exits) -> None:
     place.admin("network", "create", "office", "10.79.0.0/24")
     host = place.member("busy")
