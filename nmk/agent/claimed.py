@@ -17,6 +17,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.resolver import resolve
 from nmk.agent.settings import route_wishes
 from nmk.core.claims import Claim, Holders
+from nmk.core.commands import command
 from nmk.core.problems import Problem, printable
 from nmk.system import routes
 from nmk.system.runner import Runner
@@ -60,6 +61,9 @@ def _claimed(
                 f"{who} is silent, and the LAN at {claim.owner} claims its address: {host} is in "
                 f"{claim.range}"
             )
-            hint = f"if it is not in that LAN, leave the LAN at {claim.owner}; to see: ip route get"
-            found.append(Problem("claimed", printable(line), printable(f"{hint} {host}")))
+            hint = (
+                f"if it is not in that LAN, leave the LAN at {command(claim.owner)}; "
+                f"to see: ip route get {host}"
+            )
+            found.append(Problem("claimed", printable(line), printable(hint)))
     return found

@@ -17,6 +17,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.salvage import guarded
 from nmk.agent.settings import command, route_wishes
 from nmk.core.claims import holds
+from nmk.core.commands import command as shell
 from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING, overlap
@@ -210,7 +211,7 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
         lines.setdefault(one.what, {})[by] = None
         removes |= {printable(culprit.remove): None} if culprit else {}
     interfaces = tuple(dict.fromkeys(one.interface for one in past))
-    show = f"ip rule; ip route show table all dev {interfaces[0]}"
+    show = f"ip rule; {shell('ip', 'route', 'show', 'table', 'all', 'dev', interfaces[0])}"
     ends = (
         f"{'; '.join(removes)}, or end what lays it" if removes else f"{show}: end what leads there"
     )

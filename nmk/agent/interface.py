@@ -12,6 +12,7 @@ from nmk.agent.heads import holder_of
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings, take_note
+from nmk.core.commands import remove_link
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
 from nmk.core.route_table import table_of
@@ -107,8 +108,7 @@ def _taken(me: Membership) -> InterfaceTaken:
     if holder := holder_of(me.interface, me.network):
         hint = f"it is that of {holder}; nmk leave -n {me.network}, then join with --interface NAME"
         return InterfaceTaken(what, hint)
-    hint = f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin"
-    return InterfaceTaken(what, hint)
+    return InterfaceTaken(what, remove_link(me.interface))
 
 
 def complain(me: Membership) -> None:

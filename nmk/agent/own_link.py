@@ -12,6 +12,7 @@ from pathlib import Path
 from nmk.agent import elsewhere
 from nmk.agent.membership import Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
+from nmk.core.commands import command
 from nmk.core.parse import parse_int
 from nmk.core.problems import Problem, printable
 from nmk.errors import BadInput
@@ -56,14 +57,16 @@ def find_doubles(me: Membership, run: Runner) -> list[Problem]:
     is_there = wireguard.exists(me.interface)
     found = []
     for name in sorted(wireguard.of_key(run, me.private_key) - {me.interface}):
+        remove = command("ip", "link", "delete", "dev", name)
         said = f"the interface {name} has the key of {me.network}"
         if is_there:
             said += ", as " + me.interface + " has: peers answer one of them"
-            hint = f"ip link delete dev {name}, if it is {me.interface} from before it was renamed"
+            hint = f"{remove}, if it is {me.interface} from before it was renamed"
         else:
+            rename = command("ip", "link", "set", "dev", name, "name", me.interface)
             hint = (
-                f"ip link set dev {name} name {me.interface}, if it is that, renamed; else remove "
-                f"it: ip link delete dev {name}; then: nmk checkin -n {me.network}"
+                f"{rename}, if it is that, renamed; else remove it: {remove}; "
+                f"then: nmk checkin -n {me.network}"
             )
         found.append(Problem("renamed", printable(said), printable(hint)))
     return found

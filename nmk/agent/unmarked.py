@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
+from nmk.core.commands import command
 from nmk.core.parse import EVERYTHING
 from nmk.core.route_table import NO_TABLE, RouteTable
 from nmk.core.surroundings import VALID_MARK, Surroundings, without_exit
@@ -44,11 +45,11 @@ def why_unmarked(me: Membership, want: Surroundings) -> CommandFailed | None:
     strict = [name for name in strict_settings() if name not in ours]
     if not strict:
         return None
+    loosen = command("sysctl", "-w", f"net/ipv4/conf/{strict[0]}/rp_filter=2")
     return CommandFailed(
         f"the exit node is left out: net.ipv4.conf.{strict[0]}.rp_filter is strict, and "
         "net.ipv4.conf.all.src_valid_mark cannot be set to 1",
-        f"sysctl -w net.ipv4.conf.{strict[0]}.rp_filter=2 where /proc/sys can be written, in a "
-        "container on its host; then: nmk checkin",
+        f"{loosen} where /proc/sys can be written, in a container on its host; then: nmk checkin",
     )
 
 

@@ -62,8 +62,9 @@ def find_culprit(
     """What takes packets to an address from the network of this order; None where nothing shows.
 
     `winner`: the route that the kernel takes, None where it takes none; `beside`: what is in our
-    routing table and not ours. Never a route that the machine has from its link or its router: it
-    comes again, and the machine may need it.
+    routing table and not ours, and without a winner what is in the main table. Never
+    a route that the machine has from its link or its router: it comes again, and the machine may
+    need it.
     """
     there = ip_address(address)
     family = there.version
@@ -80,7 +81,8 @@ def find_culprit(
     if before:
         rule = min(before, key=lambda r: (r.is_picky, r.priority))
         return Culprit(f"rule {rule.text}", f"ip -{family} rule del {rule.text}")
-    around = [r for r in beside if there in ip_network(r.cidr) and r.kind in {*lost, "throw"}]
+    ends = {*lost, "throw"}
+    around = [r for r in beside if there in ip_network(r.cidr) and r.kind in ends]
     if around:
         return _route(family, max(around, key=lambda r: ip_network(r.cidr).prefixlen))
     is_own = winner and winner.protocol not in _MACHINES and ip_network(winner.cidr).prefixlen

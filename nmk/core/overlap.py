@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
@@ -12,10 +12,14 @@ from nmk.core.parse import overlap
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A range that this machine reaches by an interface that is not the network's."""
+    """A range that this machine reaches by an interface that is not the network's.
+
+    `remove`: the command that ends it.
+    """
 
     cidr: str
     interface: str
+    remove: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from nmk.core.commands import command
 from nmk.core.culprit import Culprit, KernelRoute, KernelRule, find_culprit
 from nmk.core.route_table import order_of, table_of
 from nmk.errors import CommandFailed
-from nmk.system.routes import DEFAULTS, NOT_OURS, objects, read_rules, read_table, render_rule
+from nmk.system.routes import (
+    DEFAULTS,
+    NOT_OURS,
+    UNICAST,
+    objects,
+    read_rules,
+    read_table,
+    render_rule,
+    route_words,
+)
 from nmk.system.runner import Runner
 
-_UNICAST = "unicast"
 _MAIN = 254  # ip-route(8)
 
 
@@ -28,6 +37,9 @@ def who_leads(run: Runner, address: str, order: int, interface: str) -> Culprit 
     winner = _route(found[0], family, "main") if found else None
     others = [r for r in read_rules(run, family) if order_of(render_rule(r)) is None]
     beside = foreign_routes(run, family, order, interface)
+    if winner is None:  # the main table may say so
+        there = [r for r in read_table(run, family, _MAIN) if r.get("dst") != "default"]
+        beside += [_route(r, family, "main") for r in there]
     return find_culprit(address, order, winner, beside, [_rule(r) for r in others])
 
 
@@ -53,14 +65,9 @@ def _route(route: dict[str, Any], family: int, table: str) -> KernelRoute:
     """A route, which says its table only where `ip` was not asked for that one."""
     destination = route.get("dst", "default")
     cidr = DEFAULTS[family] if destination == "default" else str(ip_network(destination))
-    table, kind = str(route.get("table", table)), str(route.get("type", _UNICAST))
-    words = [destination] if kind == _UNICAST else [kind, destination]
-    gateway = route.get("gateway") or (route.get("via") or {}).get("host")
-    words += ["via", gateway] if gateway else []
-    for word, key in (("dev", "dev"), ("metric", "metric"), ("tos", "tos")):
-        words += [word, str(route[key])] if key in route else []
-    words += ["table", table] if table != "main" else []
-    return KernelRoute(cidr, table, kind, str(route.get("protocol", "")), " ".join(words))
+    table, kind = str(route.get("table", table)), str(route.get("type", UNICAST))
+    text = command(*route_words(route, table))
+    return KernelRoute(cidr, table, kind, str(route.get("protocol", "")), text)
 
 
 def _rule(rule: dict[str, Any]) -> KernelRule:
@@ -70,12 +77,12 @@ def _rule(rule: dict[str, Any]) -> KernelRule:
         host = 128 if ":" in rule["dst"] else 32
         to = f"{rule['dst']}/{rule.get('dstlen', host)}"
         words += ["to", to]
-    kind = "goto" if "goto" in rule else str(rule.get("action", _UNICAST))
-    table = str(rule["table"]) if kind == _UNICAST and "table" in rule else None
+    kind = "goto" if "goto" in rule else str(rule.get("action", UNICAST))
+    table = str(rule["table"]) if kind == UNICAST and "table" in rule else None
     words += ["table", table] if table else [kind, str(rule["goto"])] if kind == "goto" else [kind]
     picky = any(key in rule for key in NOT_OURS) or rule.get("src", "all") != "all"
     is_picky = picky or ("fwmark" in rule and "not" not in rule)
     spares = "suppress_prefixlen" in rule
     return KernelRule(
-        int(rule.get("priority", 0)), table, kind, to, is_picky, spares, " ".join(words)
+        int(rule.get("priority", 0)), table, kind, to, is_picky, spares, command(*words)
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
+from nmk.core.commands import command
 from nmk.core.nesting import read_json
 from nmk.core.overlap import Place
 from nmk.core.parse import brief
@@ -16,6 +17,7 @@ from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
 _OWN_TYPES = {"local", "broadcast", "multicast", "anycast"}
+UNICAST = "unicast"
 NOT_OURS = (  # what a rule may ask for, and none of ours does (iproute2, iprule.c)
     *("srclen", "iif", "oif", "tos", "fwmask", "l3mdev", "tun_id", "ipproto"),
     *("uid_start", "sport", "sport_start", "dport", "dport_start"),
@@ -47,11 +49,15 @@ def places(run: Runner, leave_out: str) -> list[Place]:
 def parse_addresses(text: str) -> list[Place]:
     """The subnets that the machine's own addresses are in."""
     return [
-        Place(str(ip_interface(f"{a['local']}/{a['prefixlen']}").network), link["ifname"])
+        _subnet(str(ip_interface(f"{a['local']}/{a['prefixlen']}").network), link["ifname"])
         for link in objects(text)
         for a in link.get("addr_info", ())
         if "local" in a and a.get("scope") == "global"
     ]
+
+
+def _subnet(cidr: str, interface: str) -> Place:
+    return Place(cidr, interface, command("ip", "route", "del", cidr, "dev", interface))
 
 
 def parse_routes(text: str, family: int) -> list[Place]:
@@ -59,12 +65,30 @@ def parse_routes(text: str, family: int) -> list[Place]:
     found = []
     for route in objects(text):
         destination = route.get("dst", "default")
-        if destination == "default" or route.get("type", "unicast") != "unicast":
+        if destination == "default" or route.get("type", UNICAST) != UNICAST:
             continue
         cidr = str(ip_network(destination, strict=False))
         if cidr != DEFAULTS[family] and not ip_network(cidr).is_link_local:
-            found.append(Place(cidr, route.get("dev", "")))
+            remove = command("ip", f"-{family}", "route", "del", *route_words(route, "main"))
+            hops = [str(hop.get("dev", "")) for hop in route.get("nexthops", ())]
+            found.append(Place(cidr, route.get("dev") or "".join(hops[:1]), remove))
     return found
+
+
+def route_words(route: dict[str, Any], table: str) -> list[str]:
+    """The words by which `ip route del` takes a route of that table, and no other."""
+    kind, destination = str(route.get("type", UNICAST)), str(route.get("dst", "default"))
+    words = [destination] if kind == UNICAST else [kind, destination]
+    if "nhid" in route:  # a nexthop object, which goes by its number alone (ip-nexthop(8))
+        words += ["nhid", str(route["nhid"])]
+    else:
+        via = route.get("via") or {}
+        words += ["via", str(route["gateway"])] if "gateway" in route else []
+        words += ["via", str(via["family"]), str(via["host"])] if via else []
+        words += ["dev", str(route["dev"])] if "dev" in route else []
+    for word in ("metric", "tos"):
+        words += [word, str(route[word])] if word in route else []
+    return words + (["table", table] if table != "main" else [])
 
 
 def way_to(run: Runner, address: str, mark: int = 0) -> Way | None:

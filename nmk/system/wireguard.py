@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from nmk.core.commands import remove_link
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, ToolMissing
@@ -83,7 +84,7 @@ def look(run: Runner, interface: str) -> Dump:
         if exists(interface) and os.geteuid() == 0:
             raise InterfaceTaken(
                 f"the interface {quote(interface)} is no WireGuard interface: {error.message}",
-                f"ip link delete dev {interface}, if nothing else needs it; then: nmk checkin",
+                remove_link(interface),
             ) from None
         raise
     return parse_dump(text)

@@ -87,3 +87,15 @@ def test_another_interface_with_our_key_is_named_and_not_touched(
     assert found.hint.startswith("ip link set dev theirs name nmk-home, if it is that, renamed")
     monkeypatch.setattr(checks, "live", lambda *_: ("missing", None))
     assert [f.reason for f in checks.check_interface(me, run, {})] == [found.message]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_name_of_another_interface_becomes_a_command(
+    me: Membership, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    monkeypatch.setattr("nmk.agent.own_link.wireguard.renamed", lambda *_: None)
+    monkeypatch.setattr("nmk.agent.own_link.wireguard.exists", lambda _: is_there)
+    monkeypatch.setattr("nmk.agent.own_link.wireguard.of_key", lambda *_: {"x;id>hacked"})
+    [problem] = own_link.find_doubles(me, Runner())
+    assert "ip link delete dev 'x;id>hacked'" in problem.hint
+    assert "x;id" not in problem.hint.replace("'x;id>hacked'", "")

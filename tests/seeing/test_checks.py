@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -265,3 +266,20 @@ def test_nothing_to_look_at_a_firewall_with() -> None:
 )
 def test_a_line_of_a_crontab(line: str, is_one: bool) -> None:
     assert starters.is_check_in(line) is is_one
+
+
+@pytest.mark.parametrize(
+    ("route", "remove"),
+    [
+        ({"dev": "x;id>hacked"}, "dev 'x;id>hacked'"),
+        ({"nexthops": [{"dev": "eth0"}, {"dev": "eth1"}]}, ""),
+        ({"dev": "eth0", "tos": "0x10", "metric": 4}, "dev eth0 metric 4 tos 0x10"),
+        ({"gateway": "10.0.0.1", "dev": "eth0", "nhid": 7}, "nhid 7"),
+    ],
+)
+def test_a_route_in_the_way_is_removed_by_a_command_that_a_shell_takes(
+    route: dict[str, object], remove: str
+) -> None:
+    [place] = parse_routes(json.dumps([{"dst": "10.77.0.2", **route}]), 4)
+    assert place.interface
+    assert place.remove == f"ip -4 route del 10.77.0.2 {remove}".rstrip()

@@ -13,6 +13,7 @@ from tests.lab import Host, Lab
 from tests.system.test_around import run_in
 
 PROGRAM = """
+import shlex
 from nmk.core.links import LINKS
 from nmk.system.culprit import who_leads
 
@@ -28,7 +29,7 @@ for line in LINES:
 leaves = routes.leaves_by(run, ADDRESS)
 culprit = who_leads(run, ADDRESS, 1, "nmk-home")
 if culprit:
-    ip(*culprit.remove.split()[1:])
+    ip(*shlex.split(culprit.remove)[1:])
 show(
     leaves=leaves,
     what=culprit and culprit.what,
@@ -88,6 +89,31 @@ CASES = {
     "a rule that leads nowhere": (
         ["rule add priority 80 to 10.77.0.2 prohibit"],
         ("10.77.0.2", None, "rule priority 80 to 10.77.0.2/32 prohibit"),
+    ),
+    "nowhere in the main table": (
+        ["route add unreachable 10.77.0.2"],
+        ("10.77.0.2", None, "route unreachable 10.77.0.2"),
+    ),
+    "dropped in the main table": (
+        ["-6 route add blackhole fd77::2"],
+        ("fd77::2", None, "route blackhole fd77::2 dev lo metric 1024"),
+    ),
+    "by a nexthop object": (
+        ["nexthop add id 7 via 192.168.1.1 dev eth0", "route add 10.77.0.2 nhid 7"],
+        ("10.77.0.2", "eth0", "route 10.77.0.2 nhid 7"),
+    ),
+    "by a router of the other family": (
+        ["route add 10.77.0.2 via inet6 fe80::1 dev eth0"],
+        ("10.77.0.2", "eth0", "route 10.77.0.2 via inet6 fe80::1 dev eth0"),
+    ),
+    "a name that a shell acts on": (
+        [
+            "link add name x;id>hacked type veth peer name y",
+            "link set x;id>hacked up",
+            "link set y up",
+            "route add 10.77.0.2 dev x;id>hacked",
+        ],
+        ("10.77.0.2", "x;id>hacked", "route 10.77.0.2 dev 'x;id>hacked'"),
     ),
 }
 

@@ -201,7 +201,8 @@ def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Fi
     """The ranges that a route of the main table takes from the gateway that they should go by."""
     wanted = [route for route in routing.routes if route.gateway]
     there = places(run, leave_out=me.interface) if wanted else ()
-    holders = Holders(Claim(place.cidr, place.interface) for place in there)
+    removes = {Claim(place.cidr, place.interface): place.remove for place in there}
+    holders = Holders(removes)
     taken = [(route, holders.find(ip_network(route.range))) for route in wanted]
     return [
         Finding(
@@ -209,7 +210,7 @@ def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Fi
             "warn",
             f"{route.range} does not go by {route.gateway}: "
             f"this machine has a route to {found.range} by {found.owner}",
-            f"ip route del {found.range} dev {found.owner}, or leave it so",
+            f"{removes[found]}, or leave it so",
             me.network,
         )
         for route, found in taken

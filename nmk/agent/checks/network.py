@@ -20,6 +20,7 @@ from nmk.archive import running_file
 from nmk.core.amounts import age_of, show_ago, show_since
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import summarize
+from nmk.core.commands import remove_link
 from nmk.core.findings import Finding, Level
 from nmk.core.overlap import Overlap, find_overlaps
 from nmk.core.peers import View
@@ -51,7 +52,7 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
         level: Level = "warn" if condition == "down" else "broken"
         mend = cure.format(me.network)
         if condition == "taken":
-            mend = f"ip link delete dev {me.interface}, if nothing else needs it; then: nmk checkin"
+            mend = remove_link(me.interface)
         return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]
     want = desired(me, local, collect_facts(me, local).lan).tunnel
     there = wireguard.probe(run, me.interface)
@@ -213,7 +214,7 @@ def _overlap_finding(me: Membership, overlap: Overlap) -> Finding:
         reason = f"the network hides a part of {place.cidr} on {place.interface}"
         mend = f"nmk leave -n {me.network}, if this machine needs that part more"
         return Finding("overlap", "warn", reason, mend, me.network)
-    mend = f"ip route delete {place.cidr} dev {place.interface}, if nothing else needs it"
+    mend = f"{place.remove}, if nothing else needs it"
     if overlap.kind == "beside":
         reason = f"{place.cidr} on {place.interface} takes addresses that nodes may get"
         return Finding("overlap", "warn", reason, mend, me.network)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from nmk.agent.membership import Membership
+from nmk.core.commands import command
 from nmk.core.findings import Finding, Level
 from nmk.core.routes import Routing
 from nmk.core.ruleset import table_name
@@ -44,13 +47,15 @@ def _describe(me: Membership, routing: Routing, strict: Strict) -> Finding:
     )
     level: Level = "broken" if routing.exit else "warn"
     reason = f"{strict.table} {strict.chain} has `{strict.rule}`: {lost}"
+    table = strict.table.split()
     mend = (
-        f"nft -a list chain {strict.table} {strict.chain}, then: "
-        f"nft delete rule {strict.table} {strict.chain} handle N"
+        f"{command('nft', '-a', 'list', 'chain', *table, strict.chain)}, then: "
+        f"{command('nft', 'delete', 'rule', *table, strict.chain, 'handle', 'N')}"
     )
     if strict.tool:
-        mend = f"{strict.tool} -t {strict.table.split()[1]} {strict.rule.replace('-A', '-D', 1)}"
-    if strict.table.split()[1] == "firewalld":
+        words = shlex.split(strict.rule.replace("-A", "-D", 1))
+        mend = command(strict.tool, "-t", table[1], *words)
+    if table[1] == "firewalld":
         mend = (
             "IPv6_rpfilter=no (or loose, where it knows that) in "
             "/etc/firewalld/firewalld.conf; then: firewall-cmd --reload"
