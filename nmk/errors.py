@@ -230,7 +230,7 @@ class CommandFailed(NmkError):
 
 
 class CommandUnanswered(CommandFailed):
-    """A program that nmk drives did not come to its end: it says nothing of what was asked."""
+    """A program that nmk drives says nothing of what was asked: cut short, or it may not look."""
 
 
 class InterfaceTaken(NmkError):

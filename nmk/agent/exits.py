@@ -23,8 +23,10 @@ from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING, overlap
 from nmk.core.problems import printable
 from nmk.core.routes import RouteWishes, Routing, followed
+from nmk.core.ruleset import table_name
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput
+from nmk.system import filter as packet_filter
 from nmk.system import wireguard
 from nmk.system.culprit import foreign_routes, who_leads
 from nmk.system.routes import leaves_by
@@ -49,9 +51,12 @@ class CutOff:
 
 @dataclass(frozen=True, slots=True)
 class KillSwitch:
-    """One that is wanted: the `problem` where it is not in the kernel, and what lays it, `next`."""
+    """One that is wanted: the `problem` where it is not in the kernel, and what lays it, `next`.
 
-    laid: bool = True
+    `laid`: None where nobody can tell, and then `next` is what lets nmk look.
+    """
+
+    laid: bool | None = True
     problem: str | None = None
     next: str | None = None
 
@@ -186,6 +191,8 @@ def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
         return replace(out, kill_switch=KillSwitch())
     what = "what does not go by the exit node" if out.node else "everything"
     found = KillSwitch(False, NOT_LAID.format(what), f"nmk checkin -n {me.network}")
+    if unseen := packet_filter.why_unseen(run, table_name(me.network)):
+        found = KillSwitch(None, unseen.message, unseen.hint)
     is_open = out.cut_off and out.cut_off.by == "kill switch"
     return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
 

@@ -127,7 +127,8 @@ def _exit_lines(network: Row) -> Iterator[str]:
         yield f"  try: {network['cut_off']['next']}"
     kill_switch = network["kill_switch"]
     if kill_switch and not kill_switch["laid"]:
-        yield f"open        {kill_switch['problem']}"
+        label = "open" if kill_switch["laid"] is False else "unseen"
+        yield f"{label:<12}{kill_switch['problem']}"
         yield f"  try: {kill_switch['next']}"
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from nmk.core.nesting import read_json
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
-from nmk.errors import CommandFailed, ToolMissing
+from nmk.errors import CommandFailed, CommandUnanswered, ToolMissing
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 
@@ -22,6 +22,19 @@ def listing(run: Runner, table: str) -> str:
         return run.read(["nft", "--stateless", "list", "table", "inet", table])
     except CommandFailed:
         return ""
+
+
+def why_unseen(run: Runner, table: str) -> CommandUnanswered | None:
+    """Why nobody can tell whether the table is there; None where nft tells, or is not there."""
+    if has_tool("nft"):
+        try:
+            run.read(["nft", "--stateless", "list", "table", "inet", table])
+        except CommandUnanswered as error:
+            message = f"the packet filter cannot be looked at: {error.message}"
+            return CommandUnanswered(message, error.hint)
+        except CommandFailed:
+            pass
+    return None
 
 
 def names(run: Runner) -> set[str]:

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
@@ -28,6 +29,13 @@ _LIMIT = 8.0  # seconds
 _LIMITS = dict.fromkeys(("systemctl", "rc-service"), 60.0)  # seconds; they wait for services
 _AGAIN = 1.0  # seconds, for a program that did not answer the last time
 _NOT_RUN = {126, 127}  # exit statuses of what could not be started, or lacks a library
+_FORBIDDEN = re.compile("Operation not permitted|Permission denied")  # EPERM, EACCES
+_NET_ADMIN = 1 << 12  # capabilities(7), linux/capability.h
+_STATUS = Path("/proc/self/status")
+NO_NET_ADMIN = (
+    "give nmk the capability NET_ADMIN, which it lacks: docker run --cap-add NET_ADMIN; "
+    "of a service: CapabilityBoundingSet= in its unit"
+)
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
 _FRAMES = ("\u2502", "\u2503", "\u2551", "|")
 _POLL = 0.02  # seconds between two looks
@@ -171,14 +179,28 @@ def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
             out.seek(0)
             err.seek(0)
             printed, said = (file.read().decode(errors="replace") for file in (out, err))
-            kind = CommandUnanswered if returncode in _NOT_RUN else CommandFailed
+            is_kept = bool(_FORBIDDEN.search(said)) and lacks_net_admin()
+            kind = CommandUnanswered if returncode in _NOT_RUN or is_kept else CommandFailed
             failure = kind(f"{shown} ended with {returncode}: {_last_line(printed, said)}")
             failure.said = said
             if "BusyBox" in said:  # a program of this name that is not the one that is meant
                 failure.hint = install_hint(argv[0])
+            if is_kept:
+                failure.hint = NO_NET_ADMIN
             raise failure
         out.seek(0)
         return out.read().decode(errors="replace")
+
+
+def lacks_net_admin() -> bool:
+    """Whether root's rights do not reach as far as networks here, as in most containers."""
+    if os.geteuid() != 0:
+        return False
+    with suppress(OSError, ValueError):
+        lines = _STATUS.read_text().splitlines()
+        held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "")
+        return not int(held, 16) & _NET_ADMIN
+    return False
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float) -> int:

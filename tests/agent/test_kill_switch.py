@@ -22,7 +22,14 @@ from nmk.agent.wishes import note
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import chains_of, is_shut
 from nmk.core.tunnel import MARK, Command
-from nmk.errors import BadInput, CommandFailed, NmkError, StateDamaged, StateUnwritable
+from nmk.errors import (
+    BadInput,
+    CommandFailed,
+    CommandUnanswered,
+    NmkError,
+    StateDamaged,
+    StateUnwritable,
+)
 from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, peer
@@ -327,6 +334,26 @@ def test_one_that_is_not_laid_is_told_though_the_state_cannot_be_read(
     assert (f"open        {problem}\n  try: nmk checkin -n home" in lines) != laid
     found = {f.reason: f.mend for f in examine(["home"], run, lambda: 0) if f.network}
     assert (found.get(problem) == "nmk checkin -n home") != laid
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_one_that_cannot_be_looked_at_is_not_said_to_be_open() -> None:
+    """As without NET_ADMIN: what is said is what is known, with what lets nmk look."""
+
+    class Unseen(Nft):
+        def read(self, argv: Sequence[str]) -> str:
+            raise CommandUnanswered(f"{argv[0]} may not", "give it the capability")
+
+    state.save(guarded())
+    shown = status("home", Unseen(), 0, reachable=lambda _: False)
+    lines = render_status([shown], "table")
+    assert shown["kill_switch"]["laid"] is None
+    assert shown["cut_off"] is None
+    problem = "the packet filter cannot be looked at: nft may not"
+    assert f"\nunseen      {problem}\n  try: give it the capability\n" in f"\n{lines}\n"
+    found = [f for f in examine(["home"], Unseen(), lambda: 0) if f.network]
+    assert [f.mend for f in found if f.reason == problem] == ["give it the capability"]
+    assert not [f for f in found if "openly" in f.reason or "renew" in f.reason]
 
 
 def test_its_owner_opens_it_on_a_full_disk(

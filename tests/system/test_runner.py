@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -106,3 +108,29 @@ def test_waiting_ends_with_the_condition_or_says_for_what() -> None:
     Runner().wait("never mind", lambda: next(answers))
     with pytest.raises(CommandFailed, match="no socket"):
         Runner().wait("no socket", lambda: False, seconds=0)
+
+
+def test_what_may_not_be_looked_at_is_not_taken_for_gone() -> None:
+    """Without NET_ADMIN a table that stands cannot be listed; the hint names what is missing."""
+    script = (
+        "from nmk.system import filter\n"
+        "from nmk.system.runner import Runner\n"
+        "for name in ('t', 'none'):\n"
+        "    error = filter.why_unseen(Runner(), name)\n"
+        "    print(error and f'{error.message}; {error.hint}')\n"
+    )
+    python = shlex.join([sys.executable, "-c", script])
+    lacking = "setpriv --bounding-set=-net_admin --inh-caps=-net_admin"
+    for prefix, expected in (("", False), (lacking, True)):
+        command = f"nft add table inet t && {prefix} {python}"
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+        told = done.stdout.splitlines()
+        assert ["Operation not permitted; give nmk the cap" in line for line in told] == (
+            [expected] * 2
+        ), told

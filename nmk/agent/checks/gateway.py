@@ -42,7 +42,13 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
         found += [*_inside_others(me, wish), *_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
-    lines = [c.line for c in surroundings.plan(me, want, run).changes]
+    unseen = filter_.why_unseen(run, table_name(me.network)) if want.ruleset else None
+    if unseen:
+        lines = []
+        finding = Finding("gateway", "broken", unseen.message, unseen.hint, me.network)
+        found += [] if finding in found else [finding]
+    else:
+        lines = [c.line for c in surroundings.plan(me, want, run).changes]
     if lines:
         more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
         reason = f"not as it should be, the next check-in would: {'; '.join(lines[:_MOST])}{more}"
