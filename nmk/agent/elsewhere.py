@@ -10,6 +10,7 @@ no other user of the machine keeps root from a command, or leads it anywhere.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -18,11 +19,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from shlex import quote
+from shlex import quote, shlex
 
 from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories, state_directory
 from nmk.agent.state import is_others
 from nmk.core.parse import parse_label
+from nmk.core.text import parse_json
 from nmk.errors import AlreadyJoined, BadInput
 from nmk.files import read_file, write_private
 from nmk.system.script import find_foreign
@@ -35,7 +37,7 @@ _MOST_NETWORKS = 64  # in all of them
 _SHOWN = 4  # in a line
 _STATE, _CONFIG, _RUNTIME = CHOICES
 _SUFFIX = ".state"
-_ASSIGNED = re.compile(rf"\b({'|'.join(CHOICES)})=(\"[^\"]*\"|'[^']*'|[^\s\"';]+)")
+_ASSIGNED = re.compile(rf"\b({'|'.join(CHOICES)})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,19 @@ class Elsewhere:
 
 
 def note(network: str) -> None:
-    """Note in /run where the network's state is, if its owner has chosen the place."""
+    """Note where the network's state is, if its owner has chosen the place.
+
+    In /run/nmk, where everybody looks, whatever runtime directory was chosen; and in that.
+    """
     if state_directory() == DEFAULT_STATE:
         return  # where everybody looks
-    text = "".join(f"{name}={quote(value)}\n" for name, value in chosen().items())
-    path = runtime_directories()[0] / f"{network}{_SUFFIX}"
-    with suppress(OSError):
-        if not path.exists() or _read(path) != text:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, text.encode())
+    text = json.dumps(chosen())
+    for directory in runtime_directories():
+        path = directory / f"{network}{_SUFFIX}"
+        with suppress(OSError):
+            if not path.exists() or _read(path) != text:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_private(path, text.encode())
 
 
 def told(found: Sequence[Elsewhere]) -> str:
@@ -102,13 +108,27 @@ def _places() -> Iterator[dict[str, str]]:
     for directory in runtime_directories():
         if _own(str(directory)):
             for name in _files(directory, _SUFFIX):
-                yield _assigned(_read(directory / name))
+                yield _noted(_read(directory / name))
     yield from (found for line in start_lines() if (found := _assigned(line)))
     yield from ({n: v for n, v in e.items() if n in CHOICES} for e in agent_environments())
 
 
-def _assigned(text: str) -> dict[str, str]:
-    return {name: value.strip("\"'") for name, value in _ASSIGNED.findall(text)}
+def _noted(text: str) -> dict[str, str]:
+    """What a note says; nothing where it is none."""
+    with suppress(BadInput):
+        said = parse_json(text.encode(), "the note")
+        if isinstance(said, dict):
+            return {n: v for n, v in said.items() if n in CHOICES and isinstance(v, str)}
+    return {}
+
+
+def _assigned(line: str) -> dict[str, str]:
+    """What a line sets, of a shell, a crontab or a unit."""
+    words = shlex(line, posix=True, punctuation_chars=";&|")
+    words.whitespace_split, words.commenters = True, ""
+    with suppress(ValueError):  # a quote without its other one
+        return {m[1]: m[2] for word in words if (m := _ASSIGNED.search(word))}
+    return {}
 
 
 def _own(path: str | None) -> Path | None:
@@ -152,7 +172,7 @@ def _is_own_file(path: Path) -> bool:
 def _is_noted(network: str, state: Path, runtime: Path) -> bool:
     """Whether nmk itself has noted in a runtime directory that the network's state is there."""
     path = runtime / f"{network}{_SUFFIX}"
-    noted = _assigned(_read(path)).get(_STATE) if _is_own_file(path) else None
+    noted = _noted(_read(path)).get(_STATE) if _is_own_file(path) else None
     return _own(noted) == state
 
 

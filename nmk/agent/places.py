@@ -79,6 +79,10 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
             path.unlink(missing_ok=True)
             temporary_of(path).unlink(missing_ok=True)
         directory.rmdir()
+    for other in runtime_directories()[1:]:  # where its state is, is noted there too
+        with suppress(OSError):
+            (other / f"{network}.state").unlink()
+            other.rmdir()
 
 
 def config_directory() -> Path:

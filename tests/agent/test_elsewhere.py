@@ -17,9 +17,10 @@ from nmk.agent.doctor import check_leftovers
 from nmk.agent.join import join
 from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
-from nmk.agent.places import NOTES, forget_runtime, runtime_directory
+from nmk.agent.places import NOTES, forget_runtime, runtime_directories, runtime_directory
 from nmk.agent.salvage import leftovers
 from nmk.cli import machine, machine_seeing
+from nmk.core import units
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
 from nmk.system import processes, starters
@@ -168,6 +169,37 @@ def test_other_places_come_along_and_are_quoted(
     assert found.by("nmk up") == f"NMK_STATE_DIR='{spaced}' NMK_CONFIG_DIR={tmp_path} nmk up"
 
 
+@pytest.mark.parametrize("way", ["note", *WAYS])
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "a;b", "plain"])
+def test_a_network_is_found_whatever_its_directory_is_called_and_wherever_it_runs(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    """The runtime directory is another one, too, which no other shell knows of."""
+    odd, run = tmp_path / name, tmp_path / "r2"
+    theirs.rename(odd)
+    if way == "note":
+        with monkeypatch.context() as there:
+            there.setenv("NMK_STATE_DIR", str(odd))
+            there.setenv("NMK_RUNTIME_DIR", str(run))
+            elsewhere.note("home")
+            elsewhere.note("home")
+    else:
+        word = units._unit_word(str(odd))[1:-1] if way == "unit" else units._cron_word(str(odd))
+        table = tmp_path / "crontab"
+        table.write_text(WAYS[way].format(word))
+        monkeypatch.setattr(starters, "_CRONTABS", (str(table),))
+    [found] = elsewhere.elsewhere()
+    assert (found.network, found.directory) == ("home", odd)
+    assert leftovers(Guarded()).cure != FORCE
+    with pytest.raises(NotJoined):
+        leave_lost("home", Guarded(), print)
+    if way == "note":
+        monkeypatch.setenv("NMK_STATE_DIR", str(odd))
+        monkeypatch.setenv("NMK_RUNTIME_DIR", str(run))
+        forget_runtime("home")
+        assert not [*run.glob("*"), *runtime_directories()[1].glob("home.*")]
+
+
 def test_a_note_goes_with_its_network(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note(theirs, monkeypatch)
     monkeypatch.setenv("NMK_STATE_DIR", str(theirs))
@@ -305,7 +337,7 @@ def test_leaving_removes_what_nmk_has_made_and_nothing_else(
 def test_all_that_is_kept_of_a_network_is_known_to_be() -> None:
     named = re.compile(r'f"\{(?:me\.)?network\}\.(\w+)"')
     kinds = {k for file in SOURCE.glob("agent/*.py") for k in named.findall(file.read_text())}
-    assert kinds - {"json", "log", "toml"} == set(NOTES) - {"state"}  # that one has a constant
+    assert kinds - {"json", "log", "toml"} == set(NOTES)
 
 
 def test_what_is_looked_at_elsewhere_is_bounded(
