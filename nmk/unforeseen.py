@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from nmk.archive import start_again
 from nmk.core.parse import brief, quote
@@ -70,7 +71,21 @@ def _unusable(error: BaseException) -> FileUnusable | None:
 
     What can be told better is told where it happens; this is for what may happen anywhere.
     """
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        return FileUnusable(
+            "the directory that this was started in is gone, and a path is relative to it",
+            "cd /, and begin the paths in variables and options with a /",
+        )
     if not isinstance(error, OSError) or error.errno not in _OF_FILES:
         return None
     what = quote(os.fsdecode(error.filename)) if error.filename else "a file"
     return FileUnusable(f"{what} cannot be used: {error.strerror}")
+
+
+def _is_nowhere() -> bool:
+    """Whether this process's working directory was removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False

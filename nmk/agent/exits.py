@@ -29,7 +29,7 @@ from nmk.errors import BadInput
 from nmk.system import filter as packet_filter
 from nmk.system import wireguard
 from nmk.system.culprit import foreign_routes, who_leads
-from nmk.system.routes import leaves_by
+from nmk.system.routes import leaves_by, probe_table
 from nmk.system.runner import Runner
 
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
@@ -222,12 +222,18 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
     ends = (
         f"{'; '.join(removes)}, or end what lays it" if removes else f"{show}: end what leads there"
     )
+    hint = f"{ends}, another VPN; or {command(me, 'exit-node', '')}"
+    told = ", ".join(f"{what} leaves by {', '.join(by)}" for what, by in lines.items())
+    is_all = all(one.what.startswith("IPv") for one in past) and not removes
+    if is_all and probe_table(run, me.order, me.interface).led.isdisjoint(EVERYTHING):
+        told += f", as nothing of nmk's leads to {out.node}"
+        hint = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
     return replace(
         out,
-        problem=", ".join(f"{what} leaves by {', '.join(by)}" for what, by in lines.items()),
+        problem=told,
         cut_off=None,
         past=interfaces,
-        hint=f"{ends}, another VPN; or {command(me, 'exit-node', '')}",
+        hint=hint,
     )
 
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from nmk.agent import state, uninstall
-from nmk.errors import StateDamaged
+from nmk.agent.places import chosen
+from nmk.errors import FileUnusable, StateDamaged
 from nmk.system.filesystem import is_volatile
-from nmk.unforeseen import ours
+from nmk.unforeseen import as_ours, ours
 from tests.cli.inprocess import nmk
 from tests.lab.polling import patient
 
@@ -147,3 +148,13 @@ for name in ("there", "there/file", "nothing"):
         f"{tmp_path}/there/file cannot be removed: Read-only file system",
         "None",
     ]
+
+
+def test_a_path_in_a_directory_that_is_gone_is_no_mistake_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NMK_STATE_DIR", "here")
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(FileUnusable, match="started in is gone"), as_ours():
+        chosen()

@@ -398,6 +398,13 @@ class Cut(Routed):
         return json.dumps([r for r in found if asked in {"all", "show", r.get("table", "main")}])
 
 
+class Bare(Cut):
+    """One whose kernel does not tell which route it goes by, as before Linux 4.13."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        return "[]" if "fibmatch" in argv else super().read(argv)
+
+
 def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
     led = {"1.0.": "nmk-home", "198.18.": "nmk-home", "64.": "tun0", "203.0.113.": "eth0"}
     lan: Row = {"dst": "192.168.9.0/24", "dev": "eth0"}
@@ -414,6 +421,15 @@ def test_parts_of_the_internet_that_go_past_the_exit_node_are_named() -> None:
     ):
         found = observe(me, out, machine)
         assert (found.problem, found.past) == ("64.0.0.0/2 leaves by tun0", ("tun0",))
+
+
+def test_an_exit_node_that_nmk_has_left_out_is_nobody_elses_doing() -> None:
+    """As where nft refuses the filter: what lays it, or says why not, is another check-in."""
+    me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    found = observe(me, WayOut("peer-2"), Bare({"1.0.": "eth0", "198.18.": "eth0"}))
+    assert found.problem
+    assert "leaves by eth0, as nothing of nmk's leads to peer-2" in found.problem
+    assert found.hint == "nmk checkin -n home, which lays that, or says why it does not"
 
 
 def test_a_lan_that_another_program_leads_past_the_exit_node_in_our_table_is_named() -> None:
@@ -511,7 +527,8 @@ def test_a_family_that_is_off_here_is_no_family_without_a_way(
 
 def test_what_passes_by_may_be_in_any_table() -> None:
     me = replace(joined(peer(2)), wishes=Wishes(settings={"exit-node": "peer-2"}))
-    found = observe(me, WayOut("peer-2"), Routed({"1": "tun9"}))
+    ours: Row = {"dst": "0.0.0.0/0", "dev": "nmk-home", "table": "7236972"}
+    found = observe(me, WayOut("peer-2"), Bare({"1.0.": "tun9", "198.18.": "tun9"}, [ours]))
     assert "show table all dev tun9" in str(found.hint)
 
 
