@@ -302,6 +302,12 @@ class OpenForwarding(NmkError):
     code = "open-forwarding"
 
 
+class OpenLoopback(NmkError):
+    """What listens on loopback alone can be reached, and nothing can be laid that keeps it shut."""
+
+    code = "open-loopback"
+
+
 class StateNewer(StateDamaged):
     """A state file was written by a newer nmk."""
 

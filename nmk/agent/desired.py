@@ -12,7 +12,7 @@ from nmk.agent.claims import collect_claims, own_lans
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
 from nmk.agent.settings import command, route_wishes
-from nmk.agent.surroundings import open_forwarding
+from nmk.agent.surroundings import unwalled
 from nmk.core import nft_text
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
@@ -72,11 +72,11 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     names = _filter_names(me, others)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
+    names = replace(names, loopback=sysctl.opens_loopback())
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
     if not (has_tool("nft") or view.gateway.roles or wishes.guarded or around.is_wall):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
-        if names.forwards:
-            problems += (problem_of(open_forwarding(me, no_nft())),)
+        problems += tuple(map(problem_of, unwalled(me, no_nft())))
     if sysctl.read(IPV6_FORWARDING) is None:  # a kernel without IPv6
         around = replace(around, table=only_ipv4(around.table))
     tunnel = compile_tunnel(view, own, routing.ranges, out, watched(view, wishes))

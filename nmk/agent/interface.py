@@ -10,6 +10,7 @@ from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.heads import holder_of
 from nmk.agent.history import Reason
+from nmk.agent.kernel_settings import settle_link
 from nmk.agent.membership import Membership
 from nmk.agent.settings import local_settings, take_note
 from nmk.core.commands import remove_link
@@ -37,6 +38,7 @@ from nmk.errors import (
     NmkError,
     NoteUnwritable,
     OpenForwarding,
+    OpenLoopback,
     PortTaken,
     ToolMissing,
     from_code,
@@ -49,7 +51,7 @@ MOVED = (
     "its process goes on, and it is not here: moved to another network namespace, as it seems",
     "move it back, or make it anew: nmk down -n {0}; nmk up -n {0}",
 )
-_NO_FAILURE = {FamilyOff.code, NoteUnwritable.code, OpenForwarding.code}
+_NO_FAILURE = {FamilyOff.code, NoteUnwritable.code, OpenForwarding.code, OpenLoopback.code}
 _MOST_BAD = 8  # peers that WireGuard refuses; with more of them it is not about peers
 
 
@@ -92,6 +94,8 @@ def apply(
         with tried.step():
             me, work = surroundings.begin(me, work, run, tried)
             is_noted = True
+        if live:
+            told += settle_link(me.interface, run, tried)
         bad = execute(run, me, want, live, changes, tried)
         own_link.note(me, run)
         given = {p.key: p.endpoint for p in want.peers.values() if p.endpoint and p.key not in bad}
@@ -161,6 +165,7 @@ def execute(
     for command in plan_changes(want, live, changes, me.endpoints, ways[0].argv):
         if command == ways[0]:
             _create(run, me, ways)
+            settle_link(me.interface, run, tried)  # before it is up
         elif command.argv[0] == "wg":
             bad = _configure(run, me, command, tried)
         else:

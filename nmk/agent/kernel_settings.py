@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from nmk.agent import state
+from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership
 from nmk.core.ruleset import table_name
-from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK
+from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK, settings_of
+from nmk.core.tunnel import Change
 from nmk.system import needs, routes, sysctl
 from nmk.system.runner import Runner
 
@@ -88,6 +90,21 @@ def _plan_sysctls(
         if path not in wanted and path not in elsewhere and path not in found:
             settings[path] = me.found[path]
     return settings, found
+
+
+def settle_link(interface: str, run: Runner, tried: Attempts) -> list[Change]:
+    """Give an interface that exists its own settings, whatever others have made of them.
+
+    They go with it. Those that cannot be written, as in a container, stay as they are: what comes
+    out of the tunnel and would make use of them, the packet filter drops.
+    """
+    changes = []
+    for path, value in settings_of(interface).items():
+        if sysctl.read(path) not in {None, value} and sysctl.is_writable(path):
+            with tried.step():
+                sysctl.write(run, path, value)
+                changes.append(Change("surroundings", f"set {_dotted(path)} to {value}"))
+    return changes
 
 
 def stops_forwarding(me: Membership, run: Runner) -> bool:

@@ -39,6 +39,7 @@ from nmk.errors import (
     NmkError,
     NoteUnwritable,
     OpenForwarding,
+    OpenLoopback,
     ToolMissing,
 )
 from nmk.files import read_file, write_private
@@ -87,7 +88,7 @@ def plan(
     `lacks`: why the filter cannot be put in place, where that has been tried; `is_shut`: it is in
     place.
     """
-    if want.is_wall and stops_forwarding(me, run):
+    if want.is_wall and not sysctl.opens_loopback() and stops_forwarding(me, run):
         want = replace(want, ruleset=None, is_wall=False)
     wanted = {
         "filter": want.ruleset is not None,
@@ -151,7 +152,7 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
     if work.unmarked:
         tried.errors.append(work.unmarked)
     if work.lacks:
-        tried.errors.append(open_forwarding(me, work.lacks) if work.want.is_wall else work.lacks)
+        tried.errors += unwalled(me, work.lacks) if work.want.is_wall else [work.lacks]
     if _settled_file(me) in _unwritten and not (work.renew_filter or run.dry):
         _note_settled(me, _unwritten[_settled_file(me)], tried)
     if not work.changes:
@@ -232,13 +233,17 @@ def _read_tables(run: Runner) -> list[Table]:
     return []
 
 
-def open_forwarding(me: Membership, why: NmkError) -> OpenForwarding:
-    """What is to be said where this machine forwards, and nothing keeps the network in."""
+def unwalled(me: Membership, why: NmkError) -> list[NmkError]:
+    """What is to be said where nothing keeps the network from what this machine opens to it."""
     said = "nft is not installed" if isinstance(why, ToolMissing) else why.message
-    return OpenForwarding(
-        f"this machine forwards, and others of {me.network} get by it where it gets: {said}",
-        why.hint,
-    )
+    found: list[NmkError] = []
+    if sysctl.forwards(me.interface):
+        reach = f"this machine forwards, and others of {me.network} get by it where it gets"
+        found.append(OpenForwarding(f"{reach}: {said}", why.hint))
+    if sysctl.opens_loopback():
+        reach = f"route_localnet is on, and others of {me.network} reach what is on 127.0.0.1 here"
+        found.append(OpenLoopback(f"{reach}: {said}", why.hint))
+    return found
 
 
 def is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:

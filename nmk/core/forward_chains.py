@@ -122,24 +122,24 @@ def _nat_lines(own: Own, view: View) -> Iterator[str]:
 
 
 def _link_lines(own: Own, view: View) -> list[str]:
-    """Nothing from the tunnel reaches what is on this machine's links alone.
+    """Nothing from the tunnel reaches what the machine's provider answers to it alone.
 
-    Nor under the address that a mapped range gives it: dropped before any DNAT, so wherever that
-    would lead.
+    Nor that, or what is on its links, under the address that a mapped range gives it: dropped
+    before any DNAT, so wherever that would lead.
     """
-    kept = (*LINKS, *_clouds(own))
-    kept += tuple(
-        seen
+    clouds = _clouds(own)
+    seen = (
+        _seen_as(ip_network(one), ip_network(lan), ip_network(cidr))
         for cidr, lan in view.gateway.mapped.items()
-        for one in kept
-        if (seen := _seen_as(ip_network(one), ip_network(lan), ip_network(cidr)))
+        for one in (*LINKS, *clouds)
     )
+    kept = [*clouds, *filter(None, seen)]
     lines = ["type filter hook prerouting priority raw; policy accept;"]
     lines += [
         f'iifname "{own.interface}" {family} daddr {ranges} drop'
         for family, ranges in by_family(kept)
     ]
-    return [*lines, f'iifname "{own.interface}" ip saddr {LINKS[0]} drop']
+    return lines
 
 
 def _out(own: Own, interface: str | None) -> str:

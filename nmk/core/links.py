@@ -11,6 +11,9 @@ from ipaddress import ip_network
 # Link-local (RFC 3927, RFC 4291) and multicast, IPv4's broadcast included.
 LINKS = ("169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")
 
+# What is on no link at all (RFC 6890): this host, loopback, and IPv4 as IPv6's programs write it.
+NOWHERE = ("0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128", "::ffff:0:0/96")
+
 # Services of a machine's own provider outside of these: what they answer (keys, passwords, names)
 # is for the machine that asks. A LAN may use such addresses all the same.
 CLOUDS = (

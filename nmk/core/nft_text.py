@@ -20,7 +20,8 @@ class Own:
     `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
     come to be forwarded; `forwards`: its kernel does, whether or not the network has it so;
     `inner`: the bridges that lead to containers and virtual machines alone, with their subnets;
-    `rivals`: the interfaces of its other networks, with these networks' own ranges.
+    `rivals`: the interfaces of its other networks, with these networks' own ranges; `loopback`: its
+    kernel lets 127.0.0.0/8 be reached from outside (kernel: ip-sysctl, route_localnet).
     """
 
     table: str
@@ -31,6 +32,7 @@ class Own:
     forwards: bool = False
     inner: tuple[tuple[str, str], ...] = ()
     rivals: tuple[tuple[str, str], ...] = ()
+    loopback: bool = False
 
 
 def others(view: View) -> list[str]:

@@ -1,8 +1,9 @@
 """The network's own nft table: one text, replaced atomically, gone on leave (nft(8)).
 
-It holds what a gateway forwards and translates, and that a machine which forwards for its own
-reasons passes nothing on for the network; the mark that keeps WireGuard's and the agent's own
-packets out of the tunnel, and what an exit node's user wants to be cut off from.
+It holds what no tunnel leads to or comes from; what a gateway forwards and translates, and that a
+machine which forwards for its own reasons passes nothing on for the network; the mark that keeps
+WireGuard's and the agent's own packets out of the tunnel, and what an exit node's user wants to be
+cut off from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ipaddress import ip_interface, ip_network
 
 from nmk.core.claims import holds
 from nmk.core.forward_chains import FORWARD, forward_chains
-from nmk.core.links import CLOUDS, LINKS, is_lan
+from nmk.core.links import CLOUDS, LINKS, NOWHERE, is_lan
 from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others
 from nmk.core.parse import overlap
 from nmk.core.peers import View
@@ -20,23 +21,23 @@ from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.tunnel import MARK
 
 KILL = ("kill-output", "kill-forward")
-_SIGNS = ({"links", FORWARD}, {"premark"}, {"guard-output"}, {KILL[0]})  # of each table, one
+_ALWAYS = "tunnel-input"
+# Of each table, one; up to 0.2.0 there was none that is in all.
+_SIGNS = ({_ALWAYS}, {"links", FORWARD}, {"premark"}, {"guard-output"}, {KILL[0]})
 _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
     """The content of the table; None where none is needed."""
     cut_off = _cuts_off(wishes)
-    return _render(
-        own,
-        [
-            *(forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
-            *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
-            *(_guard_chains(own, view) if wishes.guarded else ()),
-            *(_inbound_chains(own, view) if routing.exit else ()),
-            *(_kill_chains(own, view, wishes) if cut_off else ()),
-        ],
-    )
+    chains = [
+        *(forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
+        *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
+        *(_guard_chains(own, view) if wishes.guarded else ()),
+        *(_inbound_chains(own, view) if routing.exit else ()),
+        *(_kill_chains(own, view, wishes) if cut_off else ()),
+    ]
+    return _render(own, [*_tunnel_chains(own), *chains] if chains or own.loopback else ())
 
 
 def render_kill_switch(own: Own, view: View, wishes: RouteWishes) -> str | None:
@@ -71,6 +72,22 @@ def is_ours(listing: str) -> bool:
     """
     found = {line.split()[1] for line in listing.splitlines() if line.startswith("\tchain ")}
     return any(sign <= found for sign in _SIGNS) or "icmpv6 type nd-redirect drop" in listing
+
+
+def _tunnel_chains(own: Own) -> Chains:
+    """What comes out of the tunnel is neither from a link of this machine nor for one.
+
+    An exit gateway may speak under any address, and would be this machine's router otherwise, by
+    one advertisement (RFC 4861, 6.2.3). Nobody is a neighbour here, and nobody knows a better way.
+    """
+    led = f'iifname "{own.interface}"'
+    finds = "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert"
+    lines = ["type filter hook prerouting priority raw; policy accept;"]
+    for family, ranges in by_family((*LINKS, *NOWHERE)):
+        lines += [f"{led} {family} {side} {ranges} drop" for side in ("saddr", "daddr")]
+    lines.append(f"{led} icmp type {{ redirect, router-advertisement }} drop")
+    lines.append(f"{led} icmpv6 type {{ {finds}, nd-redirect }} drop")
+    yield _ALWAYS, lines
 
 
 def _mark_chains(own: Own, view: View, *, cut_off: bool) -> Chains:

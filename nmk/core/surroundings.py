@@ -17,13 +17,27 @@ IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
 VALID_MARK = "net/ipv4/conf/all/src_valid_mark"
 
 
+# Of the network's interface (kernel: ip-sysctl). It has no link: it gets addresses and routes from
+# nobody but the agent, finds no router and no neighbour, and tells nobody of a better way.
+_OF_THE_LINK = {
+    "ipv4": {"accept_redirects": "0", "send_redirects": "0", "route_localnet": "0"},
+    "ipv6": {
+        "accept_ra": "0",
+        "accept_redirects": "0",
+        "autoconf": "0",
+        "router_solicitations": "0",
+        "addr_gen_mode": "1",  # none: no link-local address, as the kernel's own WireGuard has it
+    },
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """`ruleset`: the content of the nft table, None for no table; `forwards`: packets of others.
 
     `sysctls`: values by their paths below /proc/sys; `is_wall`: the table is there only because the
-    machine forwards for its own reasons, and the tunnel may be there without it. The default needs
-    nothing.
+    machine forwards, or opens its loopback, for its own reasons, and the tunnel may be there
+    without it. The default needs nothing.
     """
 
     ruleset: str | None = None
@@ -57,8 +71,18 @@ def compile_surroundings(
         table=compile_table(order, view, routing, any_exit=any_exit),
         sysctls=sysctls,
         forwards=forwards,
-        is_wall=own.forwards and not (forwards or routing.table or wishes.guarded),
+        is_wall=(own.forwards or own.loopback)
+        and not (forwards or routing.table or wishes.guarded),
     )
+
+
+def settings_of(interface: str) -> dict[str, str]:
+    """The kernel settings of a network's interface, by their paths below /proc/sys."""
+    return {
+        f"net/{family}/conf/{interface}/{name}": value
+        for family, settings in _OF_THE_LINK.items()
+        for name, value in settings.items()
+    }
 
 
 def forwarding_of(view: View) -> list[str]:

@@ -33,6 +33,15 @@ def forwards(interface: str) -> bool:
     return any(read(path) not in {None, "0"} for path in asked)
 
 
+def opens_loopback() -> bool:
+    """Whether what listens on 127.0.0.1 alone can be reached from outside, by any interface.
+
+    Either setting is enough, and a new interface starts with `default` (kernel: ip-sysctl,
+    route_localnet).
+    """
+    return any(read(f"net/ipv4/conf/{name}/route_localnet") == "1" for name in ("all", "default"))
+
+
 def why_no_ipv6(interface: str) -> str | None:
     """What keeps IPv6 off an interface, also one that is yet to be made; None where nothing does.
 

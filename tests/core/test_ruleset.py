@@ -33,6 +33,7 @@ INBOUND = ("inbound-input", "inbound-forward")
 MARKS = {"premark", "answer", "postmark"}
 GUARDS = {"guard-input", "guard-output"}
 FORWARDS = {"links", "forward", "output"}
+ALWAYS = "tunnel-input"
 DNAT = "ct status dnat accept"
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 Chains = dict[str, list[str]]
@@ -110,7 +111,7 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
 def test_which_chains_there_are(
     gateway: Gateway, routing: Routing, wishes: RouteWishes, names: set[str]
 ) -> None:
-    assert chains(view_of(gateway), routing, wishes).keys() == names
+    assert chains(view_of(gateway), routing, wishes).keys() == {ALWAYS, *names}
 
 
 # --- what a gateway forwards
@@ -172,17 +173,36 @@ def test_no_gateway_redirects_its_peers(gateway: Gateway) -> None:
 @pytest.mark.parametrize("gateway", [INGRESS, egress(LAN), EXIT, egress("169.0.0.0/8")])
 def test_no_gateway_passes_on_what_is_on_a_link_alone(gateway: Gateway) -> None:
     own = replace(OWN, subnets=("100.100.100.0/24",))  # this LAN's, so no provider's
-    head, four, six, back = chains(view_of(gateway), own=own)["links"]
+    found = chains(view_of(gateway), own=own)
+    head, four, six = found["links"]
     assert head == "type filter hook prerouting priority raw; policy accept;"
-    assert four == (
-        'iifname "nmk-home" ip daddr { 168.63.129.16/32, 169.254.0.0/16, 224.0.0.0/4, '
-        "255.255.255.255/32 } drop"
-    )
+    assert four == 'iifname "nmk-home" ip daddr { 168.63.129.16/32 } drop'
     assert six == (
         'iifname "nmk-home" ip6 daddr { fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, '
-        "fd20:ce::254/128, fe80::/10, ff00::/8 } drop"
+        "fd20:ce::254/128 } drop"
     )
-    assert back == 'iifname "nmk-home" ip saddr 169.254.0.0/16 drop'
+    assert found[ALWAYS] == chains(view_of(), Routing({}), own=replace(OWN, loopback=True))[ALWAYS]
+
+
+def test_nobody_in_a_tunnel_is_on_a_link_of_this_machine() -> None:
+    own = replace(OWN, loopback=True)  # the one need of a table that has no other
+    found = chains(view_of(), Routing({}), own=own)
+    four = "{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255/32 }"
+    six = "{ ::/127, ::ffff:0:0/96, fe80::/10, ff00::/8 }"
+    finds = "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert"
+    assert found == {
+        ALWAYS: [
+            "type filter hook prerouting priority raw; policy accept;",
+            f'iifname "nmk-home" ip saddr {four} drop',
+            f'iifname "nmk-home" ip daddr {four} drop',
+            f'iifname "nmk-home" ip6 saddr {six} drop',
+            f'iifname "nmk-home" ip6 daddr {six} drop',
+            'iifname "nmk-home" icmp type { redirect, router-advertisement } drop',
+            f'iifname "nmk-home" icmpv6 type {{ {finds}, nd-redirect }} drop',
+        ]
+    }
+    assert is_ours(render_ruleset(own, view_of(), Routing({}), PLAIN) or "")
+    assert chains(view_of(), OUT, CUT_OFF)[ALWAYS] == found[ALWAYS]
 
 
 def test_no_mapped_range_leads_to_what_is_on_a_link_alone() -> None:
@@ -194,11 +214,11 @@ def test_no_mapped_range_leads_to_what_is_on_a_link_alone() -> None:
         "10.9.9.9/32": "168.63.129.16/32",
     }
     gateway = Gateway(egress=Egress(tuple(mapped), mapped=mapped))
-    _, four, six, _ = chains(replace(view_of(), gateway=gateway))["links"]
+    _, four, six = chains(replace(view_of(), gateway=gateway))["links"]
     kept = set(four.removesuffix(" } drop").partition("{ ")[2].split(", "))
-    plain = {"100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "224.0.0.0/4"}
-    assert kept == {*plain, "255.255.255.255/32", "10.200.0.0/16", "10.9.8.0/28", "10.9.9.9/32"}
-    assert ", fd77::/48, " in six
+    plain = {"100.100.100.200/32", "168.63.129.16/32"}
+    assert kept == {*plain, "10.200.0.0/16", "10.9.8.0/28", "10.9.9.9/32"}
+    assert ", fd77::/48 }" in six
 
 
 def test_a_gateway_is_no_way_between_the_networks_of_its_machine() -> None:
@@ -237,7 +257,7 @@ def test_nobody_in_a_lan_speaks_as_one_behind_somebody_else() -> None:
 def test_who_forwards_without_a_role_passes_nothing_on_for_the_network() -> None:
     own = replace(OWN, forwards=True)
     found = chains(view_of(), Routing({}), own=own)
-    assert found.keys() == FORWARDS
+    assert found.keys() == {ALWAYS, *FORWARDS}
     assert found["forward"][4:] == [
         'iifname != "nmk-home" accept',
         "ct state established,related accept",
@@ -246,7 +266,7 @@ def test_who_forwards_without_a_role_passes_nothing_on_for_the_network() -> None
     ]
     assert found["links"] == chains(view_of(INGRESS))["links"]
     led = chains(view_of(), OUT, LEAVING, own=own)
-    assert led.keys() == {*FORWARDS, *MARKS, *GUARDS, *INBOUND}
+    assert led.keys() == {ALWAYS, *FORWARDS, *MARKS, *GUARDS, *INBOUND}
 
 
 @pytest.mark.parametrize("gateway", [Gateway(), INGRESS, egress(LAN), EXIT])

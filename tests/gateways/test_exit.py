@@ -12,6 +12,7 @@ import pytest
 
 from nmk.agent.exits import NO_LAN
 from nmk.core.links import is_lan
+from tests.gateways import forged
 from tests.gateways.capture import Capture, Packet, captured
 from tests.gateways.sites import status, told
 from tests.lab import Host, Lab, Network, poll
@@ -135,6 +136,33 @@ def test_everything_goes_by_the_exit_node_in_both_families(trip: Trip) -> None:
     trip.set("exit-node=")
     assert trip.seen_as(4) == trip.cafe.router.address
     assert trip.seen_as(6) == trip.laptop.address6
+
+
+def test_an_exit_node_is_no_router_of_the_machine(trip: Trip) -> None:
+    laptop, target = trip.laptop, trip.mesh.address("laptop", 6)
+    conf = f"/proc/sys/net/ipv6/conf/{INTERFACE}"
+    trip.set("exit-node=home", "kill-switch=on")
+    packet = forged.advertisement("fe80::bad", target, "fd01:cafe::/80", "fd99::/64")
+
+    def taken() -> list[str]:
+        shows = (("route", "show", "table", "main"), ("address", "show"))
+        told = [laptop.run("ip", "-6", *show, "dev", INTERFACE).stdout for show in shows]
+        return [line for text in told for line in text.splitlines()]
+
+    before = taken()
+    assert not any("fe80:" in line for line in before)
+    for opened in (  # either of them is enough
+        ("true",),
+        ("sysctl", *(f"net.ipv6.conf.{INTERFACE}.{n}=2" for n in ("accept_ra", "autoconf"))),
+        ("nft", "delete", "table", "inet", "nmk-home"),
+    ):
+        laptop.run(*opened)
+        forged.send(trip.home, INTERFACE, packet)
+        reaches(trip.home, target)  # so that one has come before
+        assert taken() == before, opened
+        laptop.run("nmk", "checkin")
+        assert [laptop.read(f"{conf}/{n}") for n in ("accept_ra", "autoconf")] == ["0\n", "0\n"]
+    assert f"set net.ipv6.conf.{INTERFACE}.accept_ra to 0" in laptop.run("nmk", "log").stdout
 
 
 def test_the_lan_and_the_controller_are_where_they_were(trip: Trip) -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.gateways import forged
 from tests.gateways.capture import captured
 from tests.gateways.sites import check_in, status, told
 from tests.lab import Host
@@ -18,6 +19,17 @@ udp = struct.pack("!HHHH", 9, 9, 8 + 5, 0) + b"spoof"
 ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, target)
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 raw.sendto(ip + udp, (sys.argv[2], 0))
+"""
+LISTENER = """
+import select, socket, sys
+sockets = {socket.socket(socket.AF_INET, socket.SOCK_DGRAM): name for name in sys.argv[1:]}
+for one, name in sockets.items():
+    one.bind((name, 4711))
+print("listening", flush=True)
+while True:
+    for one in select.select([*sockets], [], [])[0]:
+        one.recv(9)
+        print(sockets[one], "heard", flush=True)
 """
 
 
@@ -233,16 +245,38 @@ def test_a_machine_that_forwards_for_its_own_reasons_does_not_for_the_network(
     assert gateway.run("nft", "list", "tables").stdout == ""
 
 
+def test_what_listens_on_loopback_alone_is_reached_by_nobody_in_the_mesh(
+    mesh: Mesh, gateway: Host, laptop: Host
+) -> None:
+    """Not where others have let it be reached either, as kube-proxy has."""
+    inside, here = mesh.address("door"), mesh.address("laptop")
+    lead(laptop, "home", gateway, "127.0.0.1/32")
+    gateway.run("nmk", "set", "-n", "home", "accept-roles=off")
+    gateway.run("sysctl", "net.ipv4.conf.all.route_localnet=1")
+    check_in(gateway)
+    listens = gateway.start("python3", "-c", LISTENER, "127.0.0.1", inside)
+    listens.wait_for("listening")
+    for target in ("127.0.0.1", inside):
+        forged.send(laptop, "nmk-home", forged.datagram(here, target, 4711))
+    listens.wait_for(f"{inside} heard")
+    listens.kill()
+    assert "127.0.0.1 heard" not in listens.output
+    gateway.run("sysctl", "net.ipv4.conf.all.route_localnet=0")
+    check_in(gateway)
+    assert gateway.run("nft", "list", "tables").stdout == ""
+
+
 def test_who_forwards_and_can_have_no_filter_is_told_and_stays_in(laptop: Host) -> None:
     laptop.run("nmk", "set", "-n", "home", "accept-routes=off")
-    laptop.run("sysctl", "net.ipv4.ip_forward=1")
+    laptop.run("sysctl", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1")
     laptop.run("mv", "/usr/sbin/nft", "/usr/sbin/nft.away")
     for fails in (None, "#!/bin/sh\necho no such protocol >&2\nexit 1\n"):
         if fails:
             laptop.write("/usr/sbin/nft", fails, mode=0o755)
         check_in(laptop)
         for found in json.loads(laptop.run("nmk", "status", "-o", "json").stdout):
-            assert [problem["code"] for problem in found["problems"]] == ["open-forwarding"]
+            codes = [problem["code"] for problem in found["problems"]]
+            assert codes == ["open-forwarding", "open-loopback"]
         assert told(laptop, "applied")["level"] == "warn"
         assert "this machine forwards" in told(laptop, "applied")["reason"]
     laptop.run("mv", "/usr/sbin/nft.away", "/usr/sbin/nft")
@@ -254,6 +288,7 @@ def test_who_forwards_and_can_have_no_filter_is_told_and_stays_in(laptop: Host) 
     check_in(laptop)  # what was laid is there, and nobody can look
     assert "nft is not installed" in told(laptop, "applied")["reason"]
     laptop.run("mv", "/usr/sbin/nft.away", "/usr/sbin/nft")
+    laptop.run("sysctl", "net.ipv4.conf.all.route_localnet=0")
 
 
 def test_a_table_that_only_has_a_networks_name_is_left_alone(laptop: Host) -> None:
