@@ -195,7 +195,8 @@ def test_what_a_damaged_file_names_opens_no_kill_switch(
     run = Wg(**live)
     monkeypatch.setattr("nmk.system.wireguard.exists", lambda name: name == "eth0")
     monkeypatch.setattr("nmk.agent.heads.Runner", lambda: run)
-    text = f'{{"version":1,"interface":"{named}","private_key":"{OURS}","order":1'
+    begins = '"version":1,"network":"alpha","remote_name":"alpha"'
+    text = f'{{{begins},"interface":"{named}","private_key":"{OURS}","order":1'
     (state_dir / "alpha.json").write_text(text)
     state.save(guarded())
     with suppress(NmkError):
