@@ -78,8 +78,8 @@ def parse_routes(text: str, family: int) -> list[Place]:
 def route_words(route: dict[str, Any], table: str) -> list[str]:
     """The words by which `ip route del` takes a route of that table, and no other."""
     kind, destination = str(route.get("type", UNICAST)), str(route.get("dst", "default"))
-    words = [destination] if kind == UNICAST else [kind, destination]
-    if "nhid" in route:  # a nexthop object, which goes by its number alone (ip-nexthop(8))
+    words = [destination] if kind == UNICAST or "nhid" in route else [kind, destination]
+    if "nhid" in route:  # by a nexthop object: it alone names what that does (ip-nexthop(8))
         words += ["nhid", str(route["nhid"])]
     else:
         via = route.get("via") or {}

@@ -102,6 +102,10 @@ CASES = {
         ["nexthop add id 7 via 192.168.1.1 dev eth0", "route add 10.77.0.2 nhid 7"],
         ("10.77.0.2", "eth0", "route 10.77.0.2 nhid 7"),
     ),
+    "by a nexthop object that drops": (
+        ["nexthop add id 8 blackhole", "route add 10.77.0.2 nhid 8"],
+        ("10.77.0.2", None, "route 10.77.0.2 nhid 8"),
+    ),
     "by a router of the other family": (
         ["route add 10.77.0.2 via inet6 fe80::1 dev eth0"],
         ("10.77.0.2", "eth0", "route 10.77.0.2 via inet6 fe80::1 dev eth0"),
