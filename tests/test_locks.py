@@ -113,7 +113,7 @@ def test_the_directory_of_old_is_closed(tmp_path: Path, monkeypatch: pytest.Monk
     old.mkdir()
     old.chmod(0o755)
     (old / "server").mkdir()
-    monkeypatch.setattr(places, "_STATE", old)
+    monkeypatch.setattr(places, "DEFAULT_STATE", old)
     with locked(old):
         assert old.stat().st_mode & 0o777 == 0o711
         assert (old / LOCK).stat().st_mode & 0o777 == 0o600

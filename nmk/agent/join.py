@@ -257,9 +257,10 @@ class _Joining:
             raise InterfaceTaken(f"the interface {quote(name)} is that of {holder} on this machine")
         if not wireguard.exists(name):
             return
-        is_own = before is not None and before.interface == name
-        if before and is_own and interface.is_ours(before, wireguard.probe(self.run, name)):
-            return
+        if before and before.interface == name:
+            with suppress(InterfaceTaken):  # it is not even WireGuard's
+                if interface.is_ours(before, wireguard.probe(self.run, name)):
+                    return
         lost = leftovers(self.run)
         if name in lost.interfaces:
             what = f"there is an interface {quote(name)} of nmk's, and no state of its network"
