@@ -4,8 +4,8 @@ A variable that is set in one shell, or one line of a crontab, is not set in the
 sudo. Where the machine's state may be is told by notes in /run, by what starts check-ins here, and
 by agents that run.
 
-All of these are root's, and so is each directory that they lead to, which nobody else can write:
-no other user of the machine keeps root from a command, or leads it anywhere.
+All of these are root's, and so is each directory that they lead to, and all above it: no other user
+of the machine keeps root from a command, or leads it anywhere.
 """
 
 from __future__ import annotations
@@ -132,11 +132,11 @@ def _assigned(line: str) -> dict[str, str]:
 
 
 def _own(path: str | None) -> Path | None:
-    """The directory where it is there and root's, and nobody else can put another in its place."""
+    """The directory where it is there and root's, and nobody else can write there."""
     with suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
         if path and Path(path).is_absolute():
             directory = Path(path).resolve(strict=True)
-            if directory.is_dir() and not find_foreign(directory, is_sticky_safe=True):
+            if directory.is_dir() and not find_foreign(directory, is_in_share=True):
                 return directory
     return None
 

@@ -48,12 +48,12 @@ def find_fault(program: Path) -> Fault | None:
     return None
 
 
-def find_foreign(path: Path, *, is_sticky_safe: bool = False) -> Fault | None:
+def find_foreign(path: Path, *, is_in_share: bool = False) -> Fault | None:
     """Why others than root can say what is there; None where they cannot. Raises OSError.
 
     It and every directory above it must be root's, and writable by nobody else: whoever can put
-    another file in its place can be root. `is_sticky_safe`: with a directory it does not matter
-    that others can make files beside it, as in /tmp: it is not theirs to move (inode(7)).
+    another file in its place can be root. `is_in_share`: a directory may lie where others write, as
+    in a NAS's shared folder: they can move it away, and put nothing of root's in its place.
     """
     for place in (path, *path.parents):
         info, named = place.lstat(), shlex.quote(str(place))
@@ -62,7 +62,7 @@ def find_foreign(path: Path, *, is_sticky_safe: bool = False) -> Fault | None:
         if info.st_uid != 0:
             mend = f"chown root {named}, if it has what you want root to run"
             return Fault(f"{place} does not belong to root", mend)
-        is_safe = is_sticky_safe and place != path and info.st_mode & stat.S_ISVTX
+        is_safe = is_in_share and place != path
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_safe:
             return Fault(f"{place} can be written by others than root", f"chmod go-w {named}")
     return None

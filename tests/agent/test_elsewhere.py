@@ -235,6 +235,15 @@ def test_a_state_that_others_than_root_could_have_laid_is_none(
     assert leftovers(Guarded()).cure == FORCE
 
 
+def test_a_state_in_a_shared_folder_is_one(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o777)
+    by_crontab(theirs, monkeypatch, "NMK_STATE_DIR={}")
+    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
+    assert leftovers(Guarded()).cure != FORCE
+
+
 @pytest.mark.parametrize("how", ["owner", "mode"])
 def test_a_crontab_that_others_have_written_leads_nowhere(
     theirs: Path, monkeypatch: pytest.MonkeyPatch, how: str
