@@ -122,7 +122,8 @@ def holder(handle: int) -> Holder | None:
     """Who has the lock, if that can be told.
 
     /proc/locks names devices by numbers that are not stat's on some filesystems, so the inode has
-    to do. It has no word of processes in other containers.
+    to do: another file's may be the same, such as that of the unpacked build, which this process
+    shares with others. It has no word of processes in other containers.
     """
     inode = f":{os.fstat(handle).st_ino}"
     try:
@@ -130,7 +131,9 @@ def holder(handle: int) -> Holder | None:
     except OSError:
         return None
     for words in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF
-        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(inode) and words[4] > "0":
+        if len(words) < 6 or (words[1], words[3]) != ("FLOCK", "WRITE") or words[4] <= "0":
+            continue
+        if words[5].endswith(inode) and words[4] != str(os.getpid()):
             return Holder(int(words[4]), _name(words[4]), _is_stopped(words[4]))
     return None
 

@@ -20,7 +20,7 @@ from nmk.agent.lock import LOCK, find_stuck, locked
 from nmk.agent.status import status
 from nmk.agent.tick import put_right
 from nmk.errors import Locked, NotJoined, StoreUnavailable
-from nmk.locks import holder, line_up, open_lock, passing_lock, take
+from nmk.locks import holder, holder_of, line_up, open_lock, passing_lock, take
 from nmk.system.runner import Runner
 from nmk.tools import nmk_command
 from tests.agent.memberships import joined
@@ -261,6 +261,26 @@ def test_a_lock_that_passes_leaves_no_file(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError), passing_lock(path, 0):
             raise AssertionError
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1: FLOCK ADVISORY READ 1 fe:00:{inode} 0 EOF",
+        "1: FLOCK ADVISORY WRITE {own} fe:00:{inode} 0 EOF",
+    ],
+    ids=["the unpacked build", "its own"],
+)
+def test_another_files_lock_of_the_same_number_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (tmp_path / LOCK).touch()
+    told = line.format(inode=(tmp_path / LOCK).stat().st_ino, own=os.getpid())
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda p, *a, **k: told if str(p) == "/proc/locks" else read(p, *a, **k)
+    )
+    assert holder_of(tmp_path / LOCK) is None
 
 
 def test_nobody_holds_what_is_free(tmp_path: Path) -> None:

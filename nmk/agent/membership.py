@@ -26,6 +26,7 @@ from nmk.core.parse import (
 from nmk.core.peers import Json, Reply, View, merge_view, parse_ranges, parse_view, view_json
 from nmk.core.problems import Problem, parse_problems, problems_json
 from nmk.core.records import Facts, node_id
+from nmk.core.route_table import is_order
 from nmk.core.settings import parse_local
 from nmk.errors import BadInput, BadView, NmkError, RangesChanged, StateDamaged, StateNewer
 from nmk.system.keys import parse_private_key, public_key
@@ -253,7 +254,7 @@ def _parse(data: Json, network: str) -> Membership:
     me = Membership(
         network=parse_label(network, "network name"),
         remote_name=parse_label(data["remote_name"], "network name"),
-        order=_count(data["order"], "order"),
+        order=_order(data["order"]),
         urls=tuple(parse_url(url) for url in data["urls"]),
         controller_key=_key(data["controller_key"]),
         identity=Identity.from_secret(_key(data["identity"])),
@@ -344,6 +345,12 @@ def _known(epoch_text: Any, at: Any, view: View, me: Membership) -> Known:  # no
     if view.id != me.id:
         raise BadView(f"the view is another node's, {quote(view.id)}")
     return Known(epoch, revision, commit_id, replace(view, network=me.network))
+
+
+def _order(value: object) -> int:
+    if not is_order(value):
+        raise BadView(f"{quote(value)} cannot be the order")
+    return _count(value, "order")
 
 
 def _count(value: object, what: str) -> int:

@@ -27,6 +27,7 @@ from nmk.agent.membership import Kind, Known, Membership, Wishes, parse_found
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
+from nmk.core.route_table import is_order
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
@@ -144,7 +145,7 @@ def salvage(network: str, run: Runner, directory: Path | None = None) -> Members
     me = _begin(network, head, run)
     order = field_of(head, "order")
     me = replace(me, private_key=_private_key(head, me.interface, run), phase="deleted")
-    return _with_order(me, order if isinstance(order, int) else _order(network, run))
+    return _with_order(me, order if is_order(order) else _order(network, run))
 
 
 def guarded(network: str, run: Runner) -> Membership:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
+from typing import TypeGuard
 
 from nmk.core.links import CLOUDS, LAN_RANGES, LINKS, WIDEST_LAN, is_lan
 from nmk.core.parse import EVERYTHING
@@ -19,6 +20,11 @@ _EXITS = 30_000  # of what comes after the ranges of all networks
 _CLOSED = 31_000  # last of all, but before the main table
 _MOST_ORDERS = _CLOSED - _EXITS  # above, a rule is that of wg-quick for the main table
 MAIN_PRIORITY = 32_766  # the kernel's own rule for the main table
+
+
+def is_order(value: object) -> TypeGuard[int]:
+    """Whether that can be a network's place among the machine's: its tables and rules go by it."""
+    return type(value) is int and FIRST_ORDER <= value < _MOST_ORDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ def order_of(rule: str) -> int | None:
     """
     priority = int(rule.split()[1])
     guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
-    for order in (guess for guess in guesses if FIRST_ORDER <= guess < _MOST_ORDERS):
+    for order in filter(is_order, guesses):
         rules = rules_of(order)
         if any(rule == ours for _, ours in rules.all if ours != rules.lan):
             return order
