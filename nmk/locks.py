@@ -133,7 +133,7 @@ def holder(handle: int) -> Holder | None:
     for words in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF
         if len(words) < 6 or (words[1], words[3]) != ("FLOCK", "WRITE") or words[4] <= "0":
             continue
-        if words[5].endswith(inode) and words[4] != str(os.getpid()):
+        if words[5].endswith(inode):
             return Holder(int(words[4]), _name(words[4]), _is_stopped(words[4]))
     return None
 

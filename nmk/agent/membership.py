@@ -26,7 +26,7 @@ from nmk.core.parse import (
 from nmk.core.peers import Json, Reply, View, merge_view, parse_ranges, parse_view, view_json
 from nmk.core.problems import Problem, parse_problems, problems_json
 from nmk.core.records import Facts, node_id
-from nmk.core.route_table import is_order
+from nmk.core.route_table import NO_ORDER, is_order
 from nmk.core.settings import parse_local
 from nmk.errors import BadInput, BadView, NmkError, RangesChanged, StateDamaged, StateNewer
 from nmk.system.keys import parse_private_key, public_key
@@ -113,7 +113,7 @@ class Membership:
     known: Known | None = None
     ranges: tuple[str, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
-    order: int = 0
+    order: int = NO_ORDER
     preshared: Mapping[str, str] = field(default_factory=dict, repr=False)
     laid: frozenset[Kind] = frozenset()
     found: Mapping[str, str] = field(default_factory=dict)
@@ -348,7 +348,7 @@ def _known(epoch_text: Any, at: Any, view: View, me: Membership) -> Known:  # no
 
 
 def _order(value: object) -> int:
-    if not is_order(value):
+    if value != NO_ORDER and not is_order(value):
         raise BadView(f"{quote(value)} cannot be the order")
     return _count(value, "order")
 

@@ -27,7 +27,7 @@ from nmk.agent.membership import Kind, Known, Membership, Wishes, parse_found
 from nmk.agent.places import state_directory
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
-from nmk.core.route_table import is_order
+from nmk.core.route_table import NO_ORDER, is_order
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
@@ -41,7 +41,6 @@ from nmk.wire.envelope import Identity
 
 OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
-NO_ORDER = 0  # before the first one
 
 
 @dataclass(frozen=True, slots=True)

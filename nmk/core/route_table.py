@@ -14,6 +14,7 @@ from nmk.core.routes import Routing
 from nmk.core.tunnel import MARK, Command
 
 FIRST_ORDER = 1  # of a machine's networks
+NO_ORDER = 0  # of one that has none yet, or that nobody knows
 _TABLES = MARK  # the first routing table is the one after this number
 _PRIORITIES = 20_000  # of rules, two a network
 _EXITS = 30_000  # of what comes after the ranges of all networks

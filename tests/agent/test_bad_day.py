@@ -515,7 +515,7 @@ def test_an_exit_node_that_would_cut_the_machine_off_is_left_out(
     last = {f"rule add {rule}" for _, rule in {(4, rules.everything), *rules.closed}}
     assert last.isdisjoint(run.lines) == is_out
     said = [error for error in tried.errors if "rp_filter is strict" in error.message]
-    assert [error.hint for error in said if "eth0.rp_filter=2" in error.hint] == [
+    assert [error.hint for error in said if "eth0/rp_filter=2" in error.hint] == [
         error.hint for error in said
     ]
     assert (len(said), len(tried.errors)) == (is_out, is_out + looks_writable)

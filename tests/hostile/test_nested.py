@@ -15,6 +15,7 @@ from nmk.agent import daemon, last_check_in, state
 from nmk.agent.exchange import check_in
 from nmk.agent.membership import Membership
 from nmk.cli import machine
+from nmk.cli.output import expect_json
 from nmk.core.view import pack
 from nmk.errors import BadInput, NmkError
 from nmk.files import read_toml
@@ -95,6 +96,7 @@ def test_a_network_whose_controller_nests_deep_is_one_failed_check_in(
     """At whatever depth: just where Python reads it depends on who asks."""
     monkeypatch.setattr(machine, "check_root", lambda _: None)
     monkeypatch.setattr(machine, "runner", lambda *_, **__: Noting())
+    expect_json([])  # which another test may have asked for
     state.save(idle(liar, "home"))
     egress = {"ranges": DEEP, "nat": "auto", "interface": None, "metric": 5}
     told = {"peers": [[{**peer(2), "gateway": {"egress": egress}}]]}
