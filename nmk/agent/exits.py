@@ -14,7 +14,8 @@ from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
-from nmk.agent.salvage import guarded
+from nmk.agent.places import config_directory
+from nmk.agent.salvage import guarded, is_untold
 from nmk.agent.settings import command, route_wishes
 from nmk.core.claims import holds
 from nmk.core.commands import command as shell
@@ -35,6 +36,7 @@ from nmk.system.runner import Runner
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
+UNTOLD = "the state does not tell whether a kill switch is wanted: without one all leaves openly"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
 LED = "the network leads to {} in it"  # ranges
@@ -202,6 +204,13 @@ def observe_damaged(network: str, run: Runner) -> WayOut:
     me, out = guarded(network, run), WayOut()
     with suppress(BadInput):
         out = with_kill_switch(me, out, run)
+        if is_untold(me):
+            file = config_directory() / f"{network}.toml"
+            lines = shell("printf", 'exit-node = "NODE"\\nkill-switch = "on"\\n')
+            shuts = f"to shut it: {lines} >> {file}; nmk checkin -n {network}"
+            is_laid = surroundings.is_shut(me, run)
+            found = KillSwitch() if is_laid else KillSwitch(None, UNTOLD, shuts)
+            out = replace(out, kill_switch=found)
         if out.kill_switch and out.kill_switch.laid and not wireguard.exists(me.interface):
             cut_off = CutOff("kill switch", command(me, "kill-switch", "off"))
             out = replace(out, problem=NOT_UP, cut_off=cut_off)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +24,7 @@ LONGEST_INTERFACE = 15  # bytes: IFNAMSIZ without its final zero
 _HEAD = 64 * 1024  # bytes: all that is salvaged comes before the view
 _OBJECT = rb"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"  # with others in it, and those with none
 _FIELD = rb'"%b": ?("(?:[^"\\]{1,64})"|[0-9]{1,4}|\[[^][{}]*\]|%b)'
+_PAIR = rb'"%b": ?("[^"\\]{0,64}")\s*[],}]'  # with what ends it: all of its value is there
 _KILL_SWITCH_ON = re.compile(rb'("kill-switch": ?)"on"')
 
 
@@ -50,6 +52,28 @@ def field_of(head: bytes, name: str) -> object:
         return read_json(match[1]) if match else None
     except ValueError:
         return None
+
+
+def noted_in(head: bytes) -> tuple[Mapping[str, object], bool]:
+    """The settings that `nmk set` has noted, and whether these are all.
+
+    Where they cannot be read as a whole, exit node and kill switch, each by itself; None for a
+    value that cannot be read.
+    """
+    whole = field_of(head, "settings")
+    if isinstance(whole, dict):
+        return whole, True
+    place = re.split(rb'"(?:ranges|as_read)"', head, maxsplit=1)[0]  # what files held comes later
+    found: dict[str, object] = {}
+    for name in ("exit-node", "kill-switch"):
+        if b'"%b"' % name.encode() in place:
+            pair = re.search(_PAIR % name.encode(), place)
+            found[name] = None
+            with suppress(ValueError):
+                found[name] = read_json(pair[1]) if pair else None
+    if _KILL_SWITCH_ON.search(place):
+        found["kill-switch"] = "on"
+    return found, False
 
 
 def note_opened(network: str) -> None:

@@ -42,6 +42,7 @@ _SYSCTL = re.compile(r"net/ipv[46]/(?:conf/(?!\.\.?/)[^/]{1,15}/)?[a-z_]+", re.A
 _FIELD = re.compile(rb'"([^"\\]{1,64})"\s*:')
 _LIST = re.compile(rb'\s*\[\s*["{]')
 _FIRST_FIELDS = {b"version", b"network"}  # of a state, and of other things
+_SINCE_0_2_0 = {"settings", "preshared", "laid", "found"}  # all of them, or none
 _OWN_FIELDS = (b'"remote_name"', b'"controller_key"', b'"listen_port"', b'"wishes"')
 
 Phase = Literal["joining", "joined", "deleted"]
@@ -251,6 +252,9 @@ def _parse(data: Json, network: str) -> Membership:
         raise BadInput(f"it is of {quote(data['network'])}, format {quote(data['version'])}")
     if data["phase"] not in get_args(Phase):
         raise BadInput(f"{quote(data['phase'])} is no phase")
+    missing = _SINCE_0_2_0 - {*data, *data["wishes"]}
+    if missing and missing != _SINCE_0_2_0:
+        raise KeyError(min(missing))
     me = Membership(
         network=parse_label(network, "network name"),
         remote_name=parse_label(data["remote_name"], "network name"),

@@ -22,9 +22,11 @@ from nmk.agent.heads import (
     interface_of,
     marked,
     note_opened,
+    noted_in,
 )
 from nmk.agent.membership import Kind, Known, Membership, Wishes, parse_found
 from nmk.agent.places import state_directory
+from nmk.agent.settings import wished
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
 from nmk.core.route_table import NO_ORDER, is_order
@@ -41,6 +43,7 @@ from nmk.wire.envelope import Identity
 
 OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
+_NOBODY = "unknown"  # an exit node of which the name cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,13 @@ def salvage(network: str, run: Runner, directory: Path | None = None) -> Members
 
 
 def guarded(network: str, run: Runner) -> Membership:
-    """As much as a kill switch takes: its owner's wishes, as far as they are there, and ranges."""
+    """As much as a kill switch takes: its owner's wishes, as far as they are there, and ranges.
+
+    A kill switch is one whatever became of the exit node's name.
+    """
     head = head_of(network)
     me = _begin(network, head, run)
-    noted, held = field_of(head, "settings"), field_of(head, "as_read")
+    held = field_of(head, "as_read")
     cidrs: tuple[str, ...] = ()
     with suppress(BadInput):
         cidrs = parse_ranges(field_of(head, "ranges"))
@@ -159,10 +165,22 @@ def guarded(network: str, run: Runner) -> Membership:
     return replace(
         me,
         phase="joining" if field_of(head, "phase") == "joining" else "joined",
-        wishes=Wishes(settings=_settings(noted)),
+        wishes=Wishes(settings=_noted(head)[0]),
         as_read={file: _settings(values) for file, values in files},
         known=Known(b"", 0, "", View(network, cidrs, {}, "", "", (), (), {})),
     )
+
+
+def is_untold(me: Membership) -> bool:
+    """Whether nobody can tell if a kill switch is wanted. `me`: as of `guarded`.
+
+    Raises BadInput.
+    """
+    found = {name: value for name, (value, _) in wished(me.network, me).items()}
+    if me.phase == "joining" or _noted(head_of(me.network))[1]:
+        return False
+    exit_node, kill = (found.get(name) for name in ("exit-node", "kill-switch"))
+    return not (exit_node == "" or kill == "off" or (exit_node and kill))
 
 
 def load(network: str, run: Runner) -> Membership:
@@ -190,6 +208,17 @@ def _begin(network: str, head: bytes, run: Runner) -> Membership:
         listen_port=0,
         found=_found(head),
     )
+
+
+def _noted(head: bytes) -> tuple[dict[str, int | str], bool]:
+    """What `nmk set` has noted, as far as that can be read, and whether that is all of it."""
+    noted, is_whole = noted_in(head)
+    found = _settings(noted)
+    if len(found) == len(noted) and is_whole:
+        return found, True
+    if "exit-node" in noted or found.get("kill-switch") == "on":
+        found.setdefault("exit-node", _NOBODY)
+    return found, False
 
 
 def _settings(noted: object) -> dict[str, int | str]:

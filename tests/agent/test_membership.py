@@ -93,6 +93,22 @@ def test_a_missing_field_is_named(key: str) -> None:
         decode(json.dumps(content).encode(), "home", "home.json")
 
 
+@pytest.mark.parametrize("key", ["settings", "preshared", "laid", "found"])
+def test_a_field_that_0_2_0_wrote_is_not_left_out(key: str) -> None:
+    content = json.loads(encode(GATEWAY))
+    del (content["wishes"] if key == "settings" else content)[key]
+    with pytest.raises(StateDamaged, match=f"'{key}' is missing"):
+        decode(json.dumps(content).encode(), "home", "home.json")
+
+
+def test_a_file_of_0_2_0_is_read() -> None:
+    """And one of any version since, of which the later fields are not all there."""
+    since = sorted(SINCE_0_1_0 - {"preshared", "laid", "found"})
+    for count in range(len(since) + 1):
+        content = {k: v for k, v in json.loads(encode(GATEWAY)).items() if k not in since[count:]}
+        assert decode(json.dumps(content).encode(), "home", "home.json").wishes == GATEWAY.wishes
+
+
 def test_a_file_of_0_1_0_is_read() -> None:
     content = {k: v for k, v in json.loads(WRITTEN).items() if k not in SINCE_0_1_0}
     del content["wishes"]["settings"], content["known"]["view"]["clients"]

@@ -1,0 +1,142 @@
+"""A kill switch of which its state does not tell all: one byte is another, or the rest is gone."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from nmk.agent import state
+from nmk.agent.doctor import examine
+from nmk.agent.membership import Wishes, encode
+from nmk.agent.mend import shut_networks
+from nmk.agent.status import status
+from nmk.agent.wishes import note
+from nmk.cli.machine_status import render_status
+from nmk.core.kill_chains import is_shut
+from nmk.errors import NmkError, StateDamaged
+from nmk.system.runner import Runner
+from tests.agent.test_kill_switch import ACTIONS, Nft, guarded, one_check_in, tools
+
+__all__ = ["tools"]
+
+SET = b'"settings":{"exit-node":"peer-2","kill-switch":"on"}'
+BROKEN = {
+    "a comma": (b'"on"}', b'"on",}'),
+    "a bracket": (b'"on"}', b'"on"]'),
+    "a comma between": (b'","kill', b'",,"kill'),
+    "an exit node of control characters": (b'"peer-2"', b'"peer-2\x01"'),
+    "an exit node that is none": (b'"peer-2"', b'"Peer 2"'),
+    "an exit node with a quote": (b'"peer-2"', b'""eer-2"'),
+    "another exit-node": (b'"exit-node"', b'"exit-nodf"'),
+    "other settings": (b'"settings"', b'"settingr"'),
+    "no settings": (b'"settings"', b'"setting\x00"'),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("action", [*ACTIONS, one_check_in], ids=lambda a: a.__name__)
+def test_a_kill_switch_that_can_be_read_is_laid_whatever_is_wrong_beside_it(
+    state_dir: Path, action: Callable[[str, Runner], object], how: str
+) -> None:
+    state.save(guarded())
+    file = state_dir / "home.json"
+    raw = file.read_bytes()
+    file.write_bytes(raw.replace(SET, SET.replace(*BROKEN[how])))
+    with pytest.raises(StateDamaged):
+        state.load("home")
+    run = Nft()
+    with suppress(NmkError):
+        action("home", run)
+    assert is_shut(run.there)
+    note("home", {"kill-switch": "off"}, run)
+    assert run.there == ""
+    with suppress(NmkError):
+        action("home", run)
+    assert run.there == ""
+    shown = status("home", run, 0, reachable=lambda _: False)
+    assert shown["kill_switch"] is None
+
+
+def is_said(run: Runner) -> bool:
+    """By `status` and `doctor`: that nobody can tell whether a kill switch is wanted."""
+    problem = (
+        "the state does not tell whether a kill switch is wanted: without one all leaves openly"
+    )
+    shown = status("home", run, 0, reachable=lambda _: False)
+    lines = render_status([shown], "table")
+    found = [f for f in examine(["home"], run, lambda: 0) if f.network]
+    return f"\nunseen      {problem}\n" in f"\n{lines}\n" and any(
+        f.reason == problem for f in found
+    )
+
+
+WHOLE = encode(guarded())
+HALF = encode(replace(guarded(), wishes=Wishes(settings={"exit-node": "peer-2"})))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300
+)
+@given(
+    st.sampled_from([WHOLE, HALF]),
+    st.integers(0, WHOLE.index(b'"known"') - 1),
+    st.binary(min_size=1, max_size=1),
+)
+@example(WHOLE, WHOLE.index(b'"kill-switch"') + 3, b"x")
+@example(WHOLE, WHOLE.index(b'"on"') + 1, b"i")
+@example(WHOLE, WHOLE.index(b'"on"') + 1, b'"')
+@example(WHOLE, WHOLE.index(b'"on"') + 4, b"]")
+@example(WHOLE, WHOLE.index(b'"peer-2"') + 1, b"\x01")
+@example(WHOLE, WHOLE.index(b'"settings"') + 3, b"x")
+@example(WHOLE, WHOLE.index(b'"wishes"') + 3, b"x")
+@example(HALF, HALF.index(b'"exit-node"') + 3, b"x")
+@example(HALF, HALF.index(b'"peer-2"') + 1, b'"')
+@example(HALF, HALF.index(b'"settings"') + 3, b"x")
+def test_no_byte_of_a_state_opens_a_kill_switch_unsaid(
+    state_dir: Path, written: bytes, place: int, byte: bytes
+) -> None:
+    """After a reboot: it is read with the wish, or is shut, or it is said; `HALF`: with a file."""
+    config = state_dir.parent / "config"
+    config.mkdir(exist_ok=True)
+    (config / "agent.toml").write_text('kill-switch = "on"' if written == HALF else "")
+    (state_dir / "home.json").write_bytes(written[:place] + byte + written[place + 1 :])
+    run = Nft()
+    shut_networks(run)
+    assert is_shut(run.there) or is_said(run)
+
+
+@pytest.mark.parametrize("end", [b'"kill-switch":"o', b'"kill-switch"', b'"exit-node"', b'"wish'])
+def test_a_state_that_is_cut_off_before_its_kill_switch_says_so(
+    state_dir: Path, end: bytes
+) -> None:
+    """None is laid; one that is there stays, and its owner opens it."""
+    state.save(guarded())
+    file = state_dir / "home.json"
+    run = Nft()
+    shut_networks(run)
+    laid, cut = run.there, WHOLE[: WHOLE.index(end) + len(end)]
+    file.write_bytes(cut)
+    shut_networks(run)
+    assert run.there == laid
+    shown = status("home", run, 0, reachable=lambda _: False)
+    assert shown["kill_switch"]["laid"]
+    assert shown["cut_off"]["next"] == "nmk set -n home kill-switch=off"
+    run.there = ""
+    shut_networks(run)
+    assert run.there == ""
+    assert is_said(run)
+    hint = status("home", run, 0, reachable=lambda _: False)["kill_switch"]["next"]
+    config = state_dir.parent / "config"
+    config.mkdir()
+    assert "\n" not in str(hint)
+    line = str(hint).removeprefix("to shut it: ").partition(";")[0].replace("NODE", "peer-2")
+    subprocess.run(["sh", "-c", line], check=True)
+    shut_networks(run)
+    assert is_shut(run.there)
