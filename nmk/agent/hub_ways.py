@@ -58,7 +58,7 @@ def look_at_ways(me: Membership, config: HubConfig, hub: str, run: Runner) -> Wa
     machine = Machine(
         filters=_others(read_tables(run)),
         nats=_others(read_tables(run, "nat")),
-        forwards=frozenset(f for f, path in _FORWARDING.items() if sysctl.read(path) == "1"),
+        forwards=frozenset(f for f, path in _FORWARDING.items() if sysctl.is_on(path)),
         hub=hub,
         mesh=me.interface,
         ranges=tuple(ip_network(r) for r in config.ranges),

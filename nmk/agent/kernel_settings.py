@@ -110,7 +110,7 @@ def settle_link(interface: str, run: Runner, tried: Attempts) -> list[Change]:
 def stops_forwarding(me: Membership, run: Runner) -> bool:
     """Whether all forwarding on this machine is nmk's own, and about to be put back."""
     sysctls, _ = _plan_sysctls(me, {}, run)
-    on = {path for path in _FORWARDS if sysctl.read(path) not in {None, "0"}}
+    on = {path for path in _FORWARDS if sysctl.is_on(path)}
     ends = {path for path, value in sysctls.items() if path in on and value == "0"}
     return bool(on) and on == ends and not _needed_by_others([*ends], run)
 
@@ -170,7 +170,7 @@ def _kept_routers(
     if sysctl.read(IPV6_FORWARDING) == "0":
         for interface in routes.routers_by_advertisement(run):
             path = f"net/ipv6/conf/{interface}/accept_ra"
-            if sysctl.read(path) == "1":
+            if sysctl.is_on(path) and sysctl.read(path) != "2":
                 kept[path] = "2"
     return kept
 

@@ -351,7 +351,7 @@ def serves(me: Membership) -> str:
 
 def _plays(me: Membership, view: View) -> str:
     """The same of a gateway that has all that it needs, once its filter is in place."""
-    if all(sysctl.read(path) in {"1", None} for path in forwarding_of(view)):  # None: no IPv6
+    if all(sysctl.read(path) != "0" for path in forwarding_of(view)):  # None: no IPv6
         return "network" if inside_others(me) else SERVES
     return "forwarding"
 

@@ -55,4 +55,4 @@ def why_unmarked(me: Membership, want: Surroundings) -> CommandFailed | None:
 
 def _is_told(want: Surroundings) -> bool:
     """Whether there is nothing to tell, or it has been told."""
-    return VALID_MARK not in want.sysctls or sysctl.read(VALID_MARK) in {None, "1"}
+    return VALID_MARK not in want.sysctls or sysctl.read(VALID_MARK) != "0"

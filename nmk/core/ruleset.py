@@ -37,7 +37,7 @@ def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) 
         *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own, view, wishes) if cut_off else ()),
     ]
-    return _render(own, [*_tunnel_chains(own), *chains] if chains or own.loopback else ())
+    return _render(own, [*_tunnel_chains(own, view), *chains] if chains or own.loopback else ())
 
 
 def render_kill_switch(own: Own, view: View, wishes: RouteWishes) -> str | None:
@@ -74,8 +74,8 @@ def is_ours(listing: str) -> bool:
     return any(sign <= found for sign in _SIGNS) or "icmpv6 type nd-redirect drop" in listing
 
 
-def _tunnel_chains(own: Own) -> Chains:
-    """What comes out of the tunnel is neither from a link of this machine nor for one.
+def _tunnel_chains(own: Own, view: View) -> Chains:
+    """What is of a link of this machine never comes out of the tunnel; what is of the mesh must.
 
     An exit gateway may speak under any address, and would be this machine's router otherwise, by
     one advertisement (RFC 4861, 6.2.3). Nobody is a neighbour here, and nobody knows a better way.
@@ -87,7 +87,30 @@ def _tunnel_chains(own: Own) -> Chains:
         lines += [f"{led} {family} {side} {ranges} drop" for side in ("saddr", "daddr")]
     lines.append(f"{led} icmp type {{ redirect, router-advertisement }} drop")
     lines.append(f"{led} icmpv6 type {{ {finds}, nd-redirect }} drop")
-    yield _ALWAYS, lines
+    yield _ALWAYS, [*lines, *_beside_lines(own, view)]
+
+
+def _beside_lines(own: Own, view: View) -> Iterator[str]:
+    """What is beside the tunnel has no address of the mesh as its source.
+
+    It would be heard, passed on and translated like a member. Such addresses have only: a LAN
+    inside the mesh's ranges, which leave it out (see `claims`), or behind a mapped range; and
+    another network that has them in ranges of its own.
+    """
+    for interface, cidr in _rivals(own, view):
+        for family, ranges in by_family((cidr,)):
+            yield f'iifname "{interface}" {family} saddr {ranges} accept'
+    lans = (*own.subnets, *view.gateway.lans)
+    near = dict(by_family([lan for lan in lans if any(holds(cidr, lan) for cidr in view.cidrs)]))
+    for family, ranges in by_family(view.cidrs):
+        but = f" {family} saddr != {near[family]}" if family in near else ""
+        yield f"iifname != {names('lo', own.interface)} {family} saddr {ranges}{but} drop"
+
+
+def _rivals(own: Own, view: View) -> list[tuple[str, str]]:
+    """Interfaces of the machine's other networks with ranges of these that overlap the mesh's."""
+    ours = [ip_network(cidr) for cidr in view.cidrs]
+    return [(i, c) for i, c in own.rivals if any(overlap(ip_network(c), o) for o in ours)]
 
 
 def _mark_chains(own: Own, view: View, *, cut_off: bool) -> Chains:
@@ -154,7 +177,7 @@ def _guard_chains(own: Own, view: View) -> Chains:
     in the tunnel do not go on beside it. An egress gateway is called, under these too, by the LANs
     that it routes, and by nobody else: no other role has anybody call by another way.
     """
-    tunnel = f'"{own.interface}"'
+    tunnel = names("lo", own.interface)
     into = ["type filter hook prerouting priority raw; policy accept;"]
     out = ["type filter hook output priority filter; policy accept;"]
     if egress := view.gateway.egress:
@@ -166,8 +189,8 @@ def _guard_chains(own: Own, view: View) -> Chains:
             out.append(f"oifname {by} {family} daddr {ranges} accept")
     for address in view.addresses:
         family = FAMILY[ip_interface(address).version]
-        into.append(f"iifname != {tunnel} {family} daddr {address} fib saddr type != local drop")
-        out.append(f'oifname != {{ "lo", {tunnel} }} {family} saddr {address} drop')
+        into.append(f"iifname != {tunnel} {family} daddr {address} drop")
+        out.append(f"oifname != {tunnel} {family} saddr {address} drop")
     yield "guard-input", into
     yield "guard-output", out
 
@@ -193,13 +216,11 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     """
     near = [cidr for cidr in own.subnets if is_lan(cidr)]
     routed = [cidr for cidr in near if any(holds(lan, cidr) for lan in view.gateway.lans)]
-    ours = [ip_network(cidr) for cidr in view.cidrs]
-    rivals = [(i, c) for i, c in own.rivals if any(overlap(ip_network(c), o) for o in ours)]
     pass_ = [
         f"oifname {names('lo', own.interface)} accept",
         *(
             f'oifname "{interface}" {family} daddr {ranges} accept'
-            for interface, cidr in rivals
+            for interface, cidr in _rivals(own, view)
             for family, ranges in by_family((cidr,))
         ),
         *_lines("drop", view.cidrs),

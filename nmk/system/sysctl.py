@@ -21,6 +21,14 @@ def read(path: str) -> str | None:
         return None
 
 
+def is_on(path: str) -> bool:
+    """Whether a switch is on: to the kernel any number but 0 is, below 0 too (kernel: ip-sysctl).
+
+    Not one that the kernel does not have.
+    """
+    return read(path) not in {None, "0"}
+
+
 def forwards(interface: str) -> bool:
     """Whether the kernel passes on what comes by an interface, also by one that is yet to be made.
 
@@ -30,7 +38,7 @@ def forwards(interface: str) -> bool:
     conf, six = "net/ipv4/conf/{}/forwarding", "net/ipv6/conf/{}/force_forwarding"
     places = ("all", "default", interface)
     asked = ("net/ipv6/conf/all/forwarding", *(p.format(i) for p in (conf, six) for i in places))
-    return any(read(path) not in {None, "0"} for path in asked)
+    return any(map(is_on, asked))
 
 
 def opens_loopback() -> bool:
@@ -39,7 +47,7 @@ def opens_loopback() -> bool:
     Either setting is enough, and a new interface starts with `default` (kernel: ip-sysctl,
     route_localnet).
     """
-    return any(read(f"net/ipv4/conf/{name}/route_localnet") == "1" for name in ("all", "default"))
+    return any(is_on(f"net/ipv4/conf/{name}/route_localnet") for name in ("all", "default"))
 
 
 def why_no_ipv6(interface: str) -> str | None:

@@ -199,10 +199,27 @@ def test_nobody_in_a_tunnel_is_on_a_link_of_this_machine() -> None:
             f'iifname "nmk-home" ip6 daddr {six} drop',
             'iifname "nmk-home" icmp type { redirect, router-advertisement } drop',
             f'iifname "nmk-home" icmpv6 type {{ {finds}, nd-redirect }} drop',
+            'iifname != { "lo", "nmk-home" } ip saddr { 10.20.0.0/24 } drop',
+            'iifname != { "lo", "nmk-home" } ip6 saddr { fd20::/64 } drop',
         ]
     }
     assert is_ours(render_ruleset(own, view_of(), Routing({}), PLAIN) or "")
     assert chains(view_of(), OUT, CUT_OFF)[ALWAYS] == found[ALWAYS]
+
+
+def test_an_address_of_the_mesh_has_beside_it_only_who_it_is_left_to() -> None:
+    lans = ("10.0.0.0/8", "10.20.0.64/26", "192.168.1.0/24", "fd20::/64")
+    rivals = (("wg7", "10.20.0.0/25"), ("wg8", "10.99.0.0/24"))
+    own = replace(OWN, subnets=lans, meshes=("wg7", "wg8"), rivals=rivals)
+    mapped = {"10.9.7.0/24": "10.20.0.192/26", "10.9.8.0/24": "192.168.5.0/24"}
+    view = replace(view_of(), gateway=Gateway(egress=Egress(tuple(mapped), mapped=mapped)))
+    beside, left = 'iifname != { "lo", "nmk-home" }', "{ 10.20.0.64/26, 10.20.0.192/26 }"
+    assert [x for x in chains(view, own=own)[ALWAYS] if not x.startswith('iifname "nmk-home"')] == [
+        "type filter hook prerouting priority raw; policy accept;",
+        'iifname "wg7" ip saddr { 10.20.0.0/25 } accept',
+        f"{beside} ip saddr {{ 10.20.0.0/24 }} ip saddr != {left} drop",
+        f"{beside} ip6 saddr {{ fd20::/64 }} ip6 saddr != {{ fd20::/64 }} drop",
+    ]
 
 
 def test_no_mapped_range_leads_to_what_is_on_a_link_alone() -> None:
@@ -396,8 +413,8 @@ def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> 
 def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:
     found = chains(view_of(), OUT, LEAVING)
     assert found["guard-input"][1:] == [
-        'iifname != "nmk-home" ip daddr 10.20.0.1 fib saddr type != local drop',
-        'iifname != "nmk-home" ip6 daddr fd20::1 fib saddr type != local drop',
+        'iifname != { "lo", "nmk-home" } ip daddr 10.20.0.1 drop',
+        'iifname != { "lo", "nmk-home" } ip6 daddr fd20::1 drop',
     ]
     assert found["guard-output"][1:] == [
         'oifname != { "lo", "nmk-home" } ip saddr 10.20.0.1 drop',

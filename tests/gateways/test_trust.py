@@ -15,7 +15,8 @@ from tests.mesh import INTERFACE, Mesh, failure, reaches
 SEND = """
 import socket, struct, sys
 source, target = (socket.inet_aton(a) for a in sys.argv[1:3])
-udp = struct.pack("!HHHH", 9, 9, 8 + 5, 0) + b"spoof"
+port = int(sys.argv[3]) if sys.argv[3:] else 9
+udp = struct.pack("!HHHH", port, port, 8 + 5, 0) + b"spoof"
 ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, target)
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 raw.sendto(ip + udp, (sys.argv[2], 0))
@@ -70,6 +71,31 @@ def test_no_neighbour_gets_in_under_an_address_of_the_mesh_or_behind_it(
     gateway.run("ip", "address", "del", "192.168.60.1/24", "dev", "eth1")
     mesh.admin("extclient", "set", "phone", "routes=")
     check_in(gateway, laptop)
+
+
+def test_a_neighbour_is_no_node_whatever_source_it_gives(mesh: Mesh, gateway: Host) -> None:
+    """Nor is it passed on and translated as one, where no reverse path filter looks."""
+    stranger, desk = mesh.lab.host("stranger", on=mesh.internet), mesh.lab.hosts["desk"]
+    node, inside = mesh.address("laptop"), mesh.address("door")
+    gateway.run("sysctl", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0")
+    for target in (desk.address, inside):
+        stranger.route(f"{target}/32", gateway.address)
+    here = gateway.start("python3", "-c", LISTENER, inside, gateway.address)
+    there = desk.start("python3", "-c", LISTENER, desk.address)
+    for one in (here, there):
+        one.wait_for("listening")
+    with captured(desk, "eth0", "udp port 4711") as capture:
+        for source, target in (
+            *((node, desk.address), (inside, desk.address), (stranger.address, desk.address)),
+            *((node, inside), (stranger.address, gateway.address)),
+        ):
+            stranger.run("python3", "-c", SEND, source, target, "4711")
+        there.wait_for(f"{desk.address} heard")
+        here.wait_for(f"{gateway.address} heard")
+    for one in (here, there):
+        one.kill()
+    assert f"{inside} heard" not in here.output
+    assert [p.source for p in capture.packets] == [stranger.address]
 
 
 def serving(mesh: Mesh) -> set[tuple[str, str]]:
@@ -252,7 +278,7 @@ def test_what_listens_on_loopback_alone_is_reached_by_nobody_in_the_mesh(
     inside, here = mesh.address("door"), mesh.address("laptop")
     lead(laptop, "home", gateway, "127.0.0.1/32")
     gateway.run("nmk", "set", "-n", "home", "accept-roles=off")
-    gateway.run("sysctl", "net.ipv4.conf.all.route_localnet=1")
+    gateway.run("sysctl", "net.ipv4.conf.all.route_localnet=2")
     check_in(gateway)
     listens = gateway.start("python3", "-c", LISTENER, "127.0.0.1", inside)
     listens.wait_for("listening")
@@ -268,7 +294,7 @@ def test_what_listens_on_loopback_alone_is_reached_by_nobody_in_the_mesh(
 
 def test_who_forwards_and_can_have_no_filter_is_told_and_stays_in(laptop: Host) -> None:
     laptop.run("nmk", "set", "-n", "home", "accept-routes=off")
-    laptop.run("sysctl", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1")
+    laptop.run("sysctl", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=2")
     laptop.run("mv", "/usr/sbin/nft", "/usr/sbin/nft.away")
     for fails in (None, "#!/bin/sh\necho no such protocol >&2\nexit 1\n"):
         if fails:
