@@ -8,6 +8,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from nmk.agent import elsewhere, places
+from nmk.system import starters
+
 pytest_plugins = [
     "tests.engines.plugin",
     "tests.lab.plugin",
@@ -38,4 +41,10 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NMK_STATE_DIR", str(directory))
     monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path / "run"))
+    for module in (places, elsewhere):
+        monkeypatch.setattr(module, "DEFAULT_STATE", tmp_path / "nowhere")
+    monkeypatch.setattr(places, "_RUNTIME", tmp_path / "run")
+    monkeypatch.setattr(starters, "_CRONTABS", ())
+    monkeypatch.setattr(starters, "_SERVICES", ())
+    monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter(()))
     return directory

@@ -49,14 +49,8 @@ class Guarded(Runner):
 def no_others(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """Nothing of the machine that runs the tests."""
     monkeypatch.setattr("nmk.system.filter.has_tool", lambda _: True)
-    monkeypatch.setattr("nmk.agent.places._RUNTIME", runtime_directory())
     monkeypatch.delenv("NMK_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("NMK_CONFIG_DIR", raising=False)
-    monkeypatch.setattr("nmk.agent.places.DEFAULT_STATE", Path("/nowhere"))
-    monkeypatch.setattr("nmk.agent.elsewhere.DEFAULT_STATE", Path("/nowhere"))
-    monkeypatch.setattr(starters, "_CRONTABS", ())
-    monkeypatch.setattr(starters, "_SERVICES", ())
-    monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter(()))
 
 
 @pytest.fixture
