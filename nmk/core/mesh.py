@@ -6,14 +6,17 @@ without a look at the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from math import inf
+from operator import itemgetter
 
 from nmk.core.entries import Entries
 from nmk.core.pool import Pool
 from nmk.core.records import AccessKey, ExtClient, Network, Node, Record, node_id
 from nmk.core.room import (
+    MOST_EACH,
+    MOST_EACH_BYTES,
     MOST_LAN,
     MOST_LAN_BYTES,
     beyond_share,
@@ -52,10 +55,10 @@ class Mesh:
         self.client_entries = Entries()
         self._expiring: dict[str, int] = {}
         self._gone: dict[str, int] = {}
-        self._beyond: dict[str, tuple[int, int]] = {}  # of each node, told beyond its share
-        self._beyond_bytes = self._beyond_lan = 0
-        self.curtailed: dict[str, None] = {}
-        """Nodes, by identity, of whose LAN addresses there is no room for all, the oldest first."""
+        self._beyond: dict[str, tuple[int, str, int, int]] = {}
+        self._beyond_bytes = self._beyond_lan = 0  # of all that need something beyond their share
+        self.curtailed: frozenset[str] = frozenset()
+        """Nodes, by identity, of whose LAN addresses there is no room for all."""
 
     @property
     def commit_id(self) -> str:
@@ -83,6 +86,8 @@ class Mesh:
         """
         # The network first, as addresses lie in its ranges.
         records = sorted(records, key=lambda r: (not isinstance(r, Network), r.revision))
+        needs = {r.identity: self._beyond.get(r.identity) for r in records if isinstance(r, Node)}
+        crowded = several and not self._has_room(len(needs))
         for record in records:
             match record:
                 case Node():
@@ -99,7 +104,7 @@ class Mesh:
                     self._put_node(record, anew=several)
                 case ExtClient():
                     self._put_client(record, anew=several)
-        self._tell_curtailed(revision)
+        self._deal_out(revision, needs, anew=crowded)
         self.revision = revision
         self.commits[revision] = commit_id
         while len(self.commits) > KEPT_COMMITS:
@@ -154,8 +159,7 @@ class Mesh:
             del self.by_name[before.name]
             del self.by_wg_key[before.facts.wg_key]
             self.gateways.pop(identity, None)
-            self.curtailed.pop(identity, None)
-            size, lan = self._beyond.pop(identity, (0, 0))
+            *_, size, lan = self._beyond.pop(identity, (0, "", 0, 0))
             self._beyond_bytes -= size
             self._beyond_lan -= lan
             self._free(before, at)
@@ -174,36 +178,52 @@ class Mesh:
             self.gateways[node.identity] = node
         for address, pool in self._homes(node):
             pool.take(address)
-        self.entries.put(node.id, node.revision, encode_entry(self._fitted(node)), anew=anew)
+        size, lan = beyond_share(node)
+        if lan:
+            self._beyond[node.identity] = (node.created_at, node.id, size, lan)
+            self._beyond_bytes += size
+            self._beyond_lan += lan
+        self.entries.put(node.id, node.revision, encode_entry(self.told(node)), anew=anew)
 
     def told(self, node: Node) -> Node:
         """A node as its peers are told of it: with no more LAN addresses than they take in."""
         return with_lan(node, within_share(node)) if node.identity in self.curtailed else node
 
-    def _fitted(self, node: Node) -> Node:
-        """The node with as many of its LAN addresses as agents can be told of."""
-        size, lan = beyond_share(node)
-        if not lan:
-            return node
-        if not self._has_room(size, lan):
-            self.curtailed[node.identity] = None
-            return with_lan(node, within_share(node))
-        self._beyond[node.identity] = (size, lan)
-        self._beyond_bytes += size
-        self._beyond_lan += lan
-        return node
+    def _deal_out(
+        self, revision: int, before: Mapping[str, tuple[int, str, int, int] | None], *, anew: bool
+    ) -> None:
+        """Say who is left out, and tell of whom that changes; `anew`, of all whom it may have.
 
-    def _has_room(self, size: int, lan: int) -> bool:
-        return self._beyond_bytes + size <= MOST_LAN_BYTES and self._beyond_lan + lan <= MOST_LAN
+        The nodes alone decide, the oldest first, so that every controller says the same of a
+        revision, whatever it saw before. `before`: what those that the commit touched needed.
+        """
+        same = all(self._beyond.get(who) == needed for who, needed in before.items())
+        if same and not (before and anew):
+            return
+        left_out = self._left_out()
+        differ = self._beyond.keys() if anew else (left_out ^ self.curtailed) & self.nodes.keys()
+        self.curtailed = left_out
+        for node in [self.nodes[identity] for identity in differ]:
+            self.entries.put(node.id, revision, encode_entry(self.told(node)), anew=anew)
 
-    def _tell_curtailed(self, revision: int) -> None:
-        """Tell what was left out of those for whom there is room now."""
-        while self.curtailed:
-            node = self.nodes[next(iter(self.curtailed))]
-            if not self._has_room(*beyond_share(node)):
-                return
-            del self.curtailed[node.identity]
-            self.entries.put(node.id, revision, encode_entry(self._fitted(node)))
+    def _left_out(self) -> frozenset[str]:
+        if self._has_room():
+            return frozenset()
+        size = lan = 0
+        left_out = []
+        self._beyond = dict(sorted(self._beyond.items(), key=itemgetter(1)))  # soon sorted again
+        for identity, needs in self._beyond.items():
+            *_, more, count = needs
+            if size + more <= MOST_LAN_BYTES and lan + count <= MOST_LAN:
+                size, lan = size + more, lan + count
+            else:
+                left_out.append(identity)
+        return frozenset(left_out)
+
+    def _has_room(self, unknown: int = 0) -> bool:
+        """Whether nobody is left out, even if `unknown` nodes more say all that they may."""
+        size = self._beyond_bytes + unknown * MOST_EACH_BYTES
+        return size <= MOST_LAN_BYTES and self._beyond_lan + unknown * MOST_EACH <= MOST_LAN
 
     def _forget_client(self, client_id: str, at: int) -> None:
         before = self.clients.pop(client_id, None)

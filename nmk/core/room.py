@@ -17,6 +17,8 @@ from nmk.core.records import ExtClient, Node
 SHARE = 384  # bytes of an entry; all but roles, ranges and LAN addresses always fits
 OBSERVED = 2  # addresses that a node is seen at
 FREE_LAN = 4  # LAN addresses of a node that need nothing of a pool, where they fit its share
+MOST_EACH = 64  # LAN addresses that a node may report
+MOST_EACH_BYTES = MOST_EACH * len('"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",')
 MOST_ROLES = 512 * 1024  # bytes of all roles and ranges; about all that there may be, in IPv4
 HEAD = 512 * 1024  # bytes of a reply beside the entries: 16,384 ids that are gone have 311,296
 MOST_LAN_BYTES = MOST_INFLATED - HEAD - MOST_ROLES - MOST_OTHERS * SHARE

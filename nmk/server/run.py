@@ -20,7 +20,7 @@ from nmk.server.datadir import DataDir, check_place, close_database
 from nmk.server.downloads import Downloads
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways
-from nmk.server.log import log_event, start_log
+from nmk.server.log import log_event, log_trouble, start_log
 from nmk.server.node_api import NodeApi
 from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
 from nmk.store.engine import check_url, open_engine
@@ -29,6 +29,7 @@ from nmk.wire.envelope import MAX_REQUEST
 from nmk.wire.token import parse_url
 
 POLL_SECONDS = 2  # how soon a change made by another replica is seen
+SETTLE_SECONDS = 10  # how long a commit may be in the database's log alone
 SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
 FORGET_SECONDS = 86400
 _SQLITE = "sqlite://"
@@ -107,9 +108,12 @@ def run_server(
         close_database(Path(database.removeprefix(_SQLITE)))
         data.check_database(Path(database.removeprefix(_SQLITE)))
     with data.first_start():
-        store = Store(open_engine(database))
+        engine = open_engine(database)
+        store = Store(engine)
         store.claim(b64encode(data.identity.public).decode())
     controller = Controller(store, data.identity)
+    if not data.is_new and not controller.meshes:
+        log_trouble("database-empty", reason="its key was used before; it knows of no network")
     downloads = Downloads()
     admin_api = make_admin_api(
         Admin(controller, urls, downloads.script_sha256),
@@ -131,7 +135,8 @@ def run_server(
         listeners.append(Listener(admin_api, open_tcp(options.admin_listen), *for_admins))
     log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
     started(data.is_new)
-    with Chores(_periods(controller, has_others=not database.startswith(_SQLITE))):
+    periods = _periods(controller, has_others=not database.startswith(_SQLITE))
+    with Chores({**periods, engine.settle: SETTLE_SECONDS}):
         serve(listeners)
     run_chore(controller.save_presence)
     store.close()

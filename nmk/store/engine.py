@@ -58,6 +58,9 @@ class Engine(Protocol):
     def keep_copy(self, version: int) -> None:
         """Put a copy of a database of that schema aside, where nobody else makes copies of it."""
 
+    def settle(self) -> None:
+        """Bring what was acknowledged to its last place, where the database has one before it."""
+
     def close(self) -> None:
         """Let go of connections and files."""
 

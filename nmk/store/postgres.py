@@ -103,6 +103,9 @@ class PostgresEngine:
     def keep_copy(self, version: int) -> None:
         """See Engine. Its owner makes copies by the database's own means."""
 
+    def settle(self) -> None:
+        """See Engine: its servers do that."""
+
     def close(self) -> None:
         """See Engine."""
         while self._idle:

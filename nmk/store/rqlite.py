@@ -84,6 +84,9 @@ class RqliteEngine:
     def keep_copy(self, version: int) -> None:
         """See Engine. Its owner makes copies by the database's own means."""
 
+    def settle(self) -> None:
+        """See Engine: its servers do that."""
+
     def close(self) -> None:
         """See Engine. Every request has a connection of its own."""
 

@@ -26,6 +26,8 @@ _STARTER_SECONDS = 60  # that one starter waits for another to copy the database
 LEAST_FREE = 64 * 1024  # bytes; the index of the write-ahead log has 32 KiB at least
 IO_ERROR = "disk I/O error"
 COLLISIONS = ("already exists", "duplicate column name")
+LOGS = ("-wal", "-shm")
+STOP_GENTLY = "stop the controller with SIGTERM, which saves what it has; then start it again"
 WRONG = ("no such ", "syntax error")
 """What only SQLite's words tell: it has one error code for these."""
 
@@ -33,8 +35,9 @@ WRONG = ("no such ", "syntax error")
 class SqliteEngine:
     """A database file. Raises StoreUnavailable when it cannot be opened.
 
-    SQLite goes on with a file that was moved away or replaced, so each statement looks whether
-    the one at the path is still that which was opened: what is acknowledged would else be gone.
+    SQLite goes on with files that were moved away, removed or replaced, so each statement looks
+    whether those at their paths are still what was opened, the write-ahead log and its index too:
+    what is acknowledged would else be gone.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,7 +49,10 @@ class SqliteEngine:
         )
         with self._errors():
             self.dialect.connect()
+            self.tables()  # a first look at it makes its log
             self._opened = os.stat(path)  # noqa: PTH116  # no Path made for each statement
+            logs = [path + end for end in LOGS if os.path.exists(path + end)]  # noqa: PTH110
+            self._logs = [(log, os.stat(log)) for log in logs]  # noqa: PTH116
 
     def read(self, statement: Statement) -> list[tuple[Any, ...]]:
         """See Engine."""
@@ -86,6 +92,17 @@ class SqliteEngine:
         except OSError as error:
             raise StoreUnavailable(f"{copy} cannot be made: {error.strerror}") from None
 
+    def settle(self) -> None:
+        """See Engine: from the write-ahead log into the file (sqlite.org/pragma.html).
+
+        From a log that was removed as well, by the connection that this thread has of it.
+        """
+        with self._errors():
+            if self.dialect.is_closed():
+                self._check_file()
+            self._check_main()
+            self.dialect.execute_sql("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def close(self) -> None:
         """See Engine."""
         self.dialect.close()
@@ -105,6 +122,18 @@ class SqliteEngine:
             raise
 
     def _check_file(self) -> None:
+        """Raises StoreUnavailable where the file or its log is not the one that was opened."""
+        self._check_main()
+        for log, opened in self._logs:
+            try:
+                if os.path.samestat(os.stat(log), opened):  # noqa: PTH116
+                    continue
+                what = "was replaced by another file"
+            except OSError as error:
+                what = f"is not in its place: {error.strerror}"
+            raise StoreUnavailable(f"{log}, part of the database, {what}", STOP_GENTLY)
+
+    def _check_main(self) -> None:
         """Raises StoreUnavailable where the file is not there, or is another one, until it is."""
         try:
             if os.path.samestat(os.stat(self.path), self._opened):  # noqa: PTH116

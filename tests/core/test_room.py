@@ -129,7 +129,7 @@ def test_what_was_left_out_is_told_once_there_is_room(monkeypatch: pytest.Monkey
     mesh = made_mesh()
     first, second = (made_node(n, facts=replace(made_facts(n), lan=say.lan(n, 10))) for n in (1, 2))
     commit(mesh, made_node(3), first)
-    commit(mesh, second)
+    commit(mesh, replace(second, created_at=NOW + 1))
     at = (EPOCH, mesh.revision, mesh.commit_id)
 
     def told(at: tuple[str, int, str]) -> dict[str, int]:
@@ -141,6 +141,67 @@ def test_what_was_left_out_is_told_once_there_is_room(monkeypatch: pytest.Monkey
     commit(mesh, replace(first, deleted_at=NOW))
     assert told(at) == {"n2": 10}
     assert not mesh.curtailed
+
+
+def crowd(monkeypatch: pytest.MonkeyPatch, *counts: int) -> tuple[Mesh, list[Node]]:
+    """Room for 30 LAN addresses beyond the shares, and nodes that came one after the other."""
+    monkeypatch.setattr(mesh_module, "MOST_LAN", 30)
+    mesh, nodes = made_mesh(), []
+    for number, count in enumerate(counts, 1):
+        lan = tuple(f"10.{number}.{n}.1/24" for n in range(count))
+        facts = replace(made_facts(number), lan=lan)
+        nodes.append(made_node(number, facts=facts, created_at=NOW + number))
+        commit(mesh, nodes[-1])
+    return mesh, nodes
+
+
+def lan_told(mesh: Mesh, since: int = 0) -> dict[str, int]:
+    """How many LAN addresses a machine at that revision is told anew, by whose they are."""
+    told = [json.loads(entry) for entry in mesh.entries.since(since)]
+    return {entry["name"]: len(entry["lan"]) for entry in told}
+
+
+def read_anew(mesh: Mesh) -> Mesh:
+    """The network as a controller has it that starts now."""
+    anew = Mesh(mesh.name)
+    records = [mesh.network, *mesh.nodes.values(), *mesh.deleted.values()]
+    anew.apply(mesh.revision, mesh.commit_id, NOW, filter(None, records), several=True)
+    return anew
+
+
+def test_who_is_left_out_is_the_same_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, [first, *_] = crowd(monkeypatch, 30, 30)
+    commit(mesh, replace(first, facts=replace(first.facts, instance="rebooted")))
+    assert lan_told(mesh) == lan_told(read_anew(mesh)) == {"n1": 30, "n2": room.FREE_LAN}
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 4), (4, 30)])
+def test_a_machine_behind_hears_after_a_restart_who_was_left_out_or_no_longer_is(
+    monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    mesh, [first, _] = crowd(monkeypatch, before, 30)
+    behind, known = mesh.revision, lan_told(mesh)
+    lan = tuple(f"10.1.{n}.1/24" for n in range(after))
+    commit(mesh, replace(first, facts=replace(first.facts, lan=lan)))
+    for controller in (mesh, read_anew(mesh)):
+        assert {**known, **lan_told(controller, behind)} == lan_told(mesh)
+        assert not lan_told(controller, mesh.revision)
+    assert lan_told(mesh)["n2"] != known["n2"]
+
+
+def test_a_restart_tells_nobody_again_where_all_have_room() -> None:
+    mesh = made_mesh(*(made_node(n, facts=made_facts(n, lan=[f"10.{i}.0.1/24" for i in range(9)]))
+                       for n in (1, 2)))  # fmt: skip
+    behind = mesh.revision
+    commit(mesh, made_node(3))
+    assert set(lan_told(read_anew(mesh), behind)) == {"n3"}
+
+
+def test_one_that_does_not_fit_keeps_nobody_else_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, [first, *_] = crowd(monkeypatch, 34, 64, 9)
+    assert lan_told(mesh) == {"n1": 34, "n2": room.FREE_LAN, "n3": room.FREE_LAN}
+    commit(mesh, replace(first, facts=replace(first.facts, lan=first.facts.lan[:14])))
+    assert lan_told(mesh) == {"n1": 14, "n2": room.FREE_LAN, "n3": 9}
 
 
 def test_a_share_has_room_for_all_that_is_not_dealt_out() -> None:

@@ -25,6 +25,7 @@ class Faulty:
         self.dialect = engine.dialect
         self.tables = engine.tables
         self.keep_copy = engine.keep_copy
+        self.settle = engine.settle
         self.close = engine.close
 
     def read(self, statement: Statement) -> list[tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nmk.errors import StoreUnavailable
 from tests.lab import poll
 from tests.reliability.killing import EFFECTS, Point, parse_trace, some_of
 from tests.reliability.served import Agent, Served
@@ -97,6 +98,30 @@ def test_commit(served: Served, tmp_path: Path, full: bool, stopped: Stopped) ->
         assert_sound(served)
         known = nodes
     stopped(len(chosen))
+
+
+def test_a_log_removed_under_it_is_told_and_sigterm_saves_what_it_has(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        served.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+        for log in ("nmk.db-wal", "nmk.db-shm"):
+            (served.data / log).unlink()
+        for _ in range(4):  # each of its threads
+            with pytest.raises(StoreUnavailable, match=r"nmk\.db-wal.*not in its place") as refusal:
+                served.call("POST", "/networks", {"name": "lost", "cidrs": ["10.78.0.0/16"]})
+            assert "SIGTERM" in refusal.value.hint
+        served.stop()
+        served.start()
+        assert [network["name"] for network in served.call_list("/networks")] == ["home"]
+        assert "database-empty" not in (tmp_path / "server.log").read_text()
+
+
+def test_a_database_that_lost_all_is_said_at_the_start(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with Served(tmp_path) as served:
+        assert "database-empty" not in log.read_text()
+        served.stop()
+        served.start()
+        poll(lambda: "database-empty" in log.read_text(), 10, "the line")
 
 
 def test_first_start(tmp_path: Path, full: bool, stopped: Stopped) -> None:

@@ -53,6 +53,9 @@ class CountingEngine:
     def keep_copy(self, version: int) -> None:
         self._engine.keep_copy(version)
 
+    def settle(self) -> None:
+        self._engine.settle()
+
     def close(self) -> None:
         self._engine.close()
 

@@ -175,6 +175,38 @@ def test_nothing_is_acknowledged_where_another_file_was_put_in_place(
         assert f"rm -f {path}-wal {path}-shm" in refusal.value.hint
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_nothing_is_acknowledged_into_a_log_that_was_removed(
+    store: Store, path: Path, end: str
+) -> None:
+    create_network(store, "before")
+    log = Path(f"{path}{end}")
+    log.unlink()
+    for what in ("is not in its place: No such file", "was replaced by another file"):
+        for act in (lambda: create_network(store, "lost"), store.heads):
+            with pytest.raises(StoreUnavailable, match=f"nmk.db{end}, .*{what}") as refusal:
+                act()
+            assert "SIGTERM" in refusal.value.hint
+        log.touch()
+    log.unlink()
+    store.close()
+    with closing(Store(open_engine(f"sqlite://{path}"))) as again:
+        assert set(again.heads()) == {"before"}
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_what_has_settled_is_in_the_file_without_its_log(path: Path, removed: bool) -> None:
+    with closing(SqliteEngine(str(path))) as engine:
+        create_network(Store(engine), "home")
+        if removed:
+            Path(f"{path}-wal").unlink()
+        engine.settle()
+        alone = path.with_name("alone.db")
+        alone.write_bytes(path.read_bytes())
+        with closing(Store(open_engine(f"sqlite://{alone}"))) as found:
+            assert set(found.heads()) == {"home"}
+
+
 def test_a_file_that_is_moved_away_during_a_commit_gets_nothing_of_it(path: Path) -> None:
     with closing(SqliteEngine(str(path))) as engine:
         engine.write([("CREATE TABLE t (n INTEGER)", ())])
