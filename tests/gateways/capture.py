@@ -45,9 +45,13 @@ def captured(host: Host, interface: str, *expression: str) -> Iterator[Capture]:
     """All that the interface of a host sees while the block runs, ARP left out."""
     # tcpdump gives a file to its own user, and not even root may write to that again in /tmp.
     file = f"/run/capture-{next(_numbers)}.pcap"
+    # In immediate mode each packet takes as much of the kernel's buffer as the longest may have: 8
+    # would fit, and the rest be lost, while tcpdump waits for a busy machine.
     dump = host.start(
         "tcpdump",
         "--immediate-mode",
+        "--snapshot-length=512",
+        "--buffer-size=16384",
         "-U",
         "-n",
         "-i",
