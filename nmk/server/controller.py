@@ -20,7 +20,7 @@ from nmk.core.mesh import KEPT_COMMITS, Mesh
 from nmk.core.networks import live_network
 from nmk.core.records import ExtClient, Network, Record
 from nmk.errors import NmkError, StoreUnavailable, StoreUnusable
-from nmk.server.log import log_event, log_seldom, log_trouble
+from nmk.server.log import Lasting, log_event, log_seldom
 from nmk.server.presence import Presence
 from nmk.store.engine import Collision
 from nmk.store.store import Commit, Point, Store, describe_change
@@ -56,6 +56,9 @@ class Controller:
         self._writer = threading.Lock()
         self._refreshed = -inf
         self._expiry_waits = -inf
+        monotonic = self.clock.monotonic
+        self._unread = Lasting("database-not-read", "database-read-again", monotonic)
+        self._unstored = Lasting("expiry-not-stored", "expiry-stored-again", monotonic)
         self.refresh()
 
     def now(self) -> int:
@@ -142,8 +145,10 @@ class Controller:
         try:
             with self._writer:  # between a commit and its application the memory is behind
                 self.refresh()
-        except StoreUnavailable as error:
-            log_trouble("database-not-read", reason=error.message)
+        except (StoreUnavailable, StoreUnusable) as error:
+            self._unread.tell(reason=error.message, hint=error.hint)
+        else:
+            self._unread.end()
 
     def expire_clients(self, network: str) -> None:
         """Keep out the network's ext clients whose time is over, as soon as that can be stored."""
@@ -155,11 +160,12 @@ class Controller:
                 "expiry", (network,), lambda meshes: expire_clients(meshes[network], self.now())
             )
         except (StoreUnavailable, StoreUnusable) as error:
-            log_trouble("expiry-not-stored", network=network, reason=error.message)
+            self._unstored.tell(network=network, reason=error.message, hint=error.hint)
             return
         finally:
             self._expiry_waits = self.clock.monotonic() + _EXPIRY_SECONDS
         self._expiry_waits = -inf
+        self._unstored.end()
         for client in stored:
             log_event("extclient-expired", network=network, extclient=cast(ExtClient, client).name)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from math import inf
 
@@ -13,6 +15,7 @@ from nmk.core.text import plain
 
 _LOGGER = logging.getLogger("nmk")
 _QUIET_SECONDS = 60
+_AGAIN_SECONDS = 3600
 _MOST_SAID = 300  # characters
 _told: dict[tuple[str, object], tuple[float, int]] = {}
 
@@ -40,6 +43,43 @@ def log_seldom(event: str, **fields: object) -> None:
         return
     _told[kind] = (now, 0)
     log_trouble(event, **fields, **({"more": more} if more else {}))
+
+
+class Lasting:
+    """A trouble that is met again and again while it lasts, and is told of seldom. Thread-safe.
+
+    When it begins; when it is another one, or begins anew, a minute after the last line at the
+    earliest; else once an hour. That it is `over` is told where its beginning was.
+    """
+
+    def __init__(
+        self, event: str, over: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._event = event
+        self._over = over
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._told: dict[str, object] | None = None
+        self._at = -inf
+
+    def tell(self, **fields: object) -> None:
+        """It is there, with these fields."""
+        now = self._monotonic()
+        with self._lock:
+            quiet = _AGAIN_SECONDS if fields == self._told else _QUIET_SECONDS
+            if now - self._at < quiet:
+                return
+            self._told, self._at = fields, now
+        log_trouble(self._event, **fields)
+
+    def end(self, **fields: object) -> None:
+        """It is not there, or not any more."""
+        if self._told is None:
+            return
+        with self._lock:
+            told, self._told = self._told, None
+        if told is not None:
+            log_event(self._over, **fields)
 
 
 def iso_time(at: float | None) -> str | None:

@@ -13,7 +13,7 @@ from nmk.errors import BadInput
 from nmk.server.admin import Admin
 from nmk.server.admin_api import MAX_BODY, as_local, make_admin_api
 from nmk.server.agents import Agents
-from nmk.server.chores import Chores, run_chore
+from nmk.server.chores import Chores
 from nmk.server.controller import Controller
 from nmk.server.crowd import LEAST, most_connections
 from nmk.server.datadir import DataDir, check_place, close_database
@@ -133,12 +133,14 @@ def run_server(
     ]
     if options.admin_listen != "off":
         listeners.append(Listener(admin_api, open_tcp(options.admin_listen), *for_admins))
-    log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
-    started(data.is_new)
     periods = _periods(controller, has_others=not database.startswith(_SQLITE))
-    with Chores({**periods, engine.settle: SETTLE_SECONDS}):
+    chores = Chores(engine.settle, {**periods, engine.settle: SETTLE_SECONDS})
+    with chores:
+        log_event("started", listen=options.listen, admin=options.admin_listen, data=data.path)
+        started(data.is_new)
         serve(listeners)
-    run_chore(controller.save_presence)
+    chores.do(controller.save_presence)
+    chores.do(engine.settle)
     store.close()
     data.socket.unlink(missing_ok=True)
     log_event("stopped")

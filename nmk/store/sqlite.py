@@ -37,7 +37,8 @@ class SqliteEngine:
 
     SQLite goes on with files that were moved away, removed or replaced, so each statement looks
     whether those at their paths are still what was opened, the write-ahead log and its index too:
-    what is acknowledged would else be gone.
+    what is acknowledged would else be gone. Whoever sees that the log is not, and has a connection
+    to it, brings what is in it alone into the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -47,17 +48,23 @@ class SqliteEngine:
             pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1},
             timeout=BUSY_SECONDS,
         )
+        self._logs: list[tuple[str, os.stat_result]] = []
         with self._errors():
             self.dialect.connect()
-            self.tables()  # a first look at it makes its log
-            self._opened = os.stat(path)  # noqa: PTH116  # no Path made for each statement
-            logs = [path + end for end in LOGS if os.path.exists(path + end)]  # noqa: PTH110
-            self._logs = [(log, os.stat(log)) for log in logs]  # noqa: PTH116
+            self.dialect.get_tables()  # a first look at it makes its log
+            try:
+                self._opened = os.stat(path)  # noqa: PTH116  # no Path made for each statement
+                # Some filesystems let it have no log.
+                ends = LOGS if self.dialect.journal_mode == "wal" else ()
+                self._logs = [(path + end, os.stat(path + end)) for end in ends]  # noqa: PTH116
+            except OSError as error:
+                what = f"{error.filename}, part of the database, has gone: {error.strerror}"
+                raise StoreUnavailable(what, "start the controller again") from None
 
     def read(self, statement: Statement) -> list[tuple[Any, ...]]:
         """See Engine."""
         with self._errors():
-            self._check_file()  # a thread's first connection would make an empty one
+            self._connect()
             return list(self.dialect.execute_sql(*statement).fetchall())
 
     def write(self, batch: Sequence[Statement]) -> None:
@@ -69,6 +76,7 @@ class SqliteEngine:
     def tables(self) -> set[str]:
         """See Engine."""
         with self._errors():
+            self._connect()
             return set(self.dialect.get_tables())
 
     def keep_copy(self, version: int) -> None:
@@ -95,13 +103,13 @@ class SqliteEngine:
     def settle(self) -> None:
         """See Engine: from the write-ahead log into the file (sqlite.org/pragma.html).
 
-        From a log that was removed as well, by the connection that this thread has of it.
+        From a log that was removed as well, by a connection that this thread has to it.
         """
         with self._errors():
             if self.dialect.is_closed():
-                self._check_file()
+                self._connect()
             self._check_main()
-            self.dialect.execute_sql("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._checkpoint()
 
     def close(self) -> None:
         """See Engine."""
@@ -110,20 +118,49 @@ class SqliteEngine:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing. Where the disk is full SQLite has rolled back by itself."""
-        self._check_file()
+        self._connect()
         self.dialect.execute_sql("BEGIN IMMEDIATE")
         try:
             yield
-            self._check_file()
+            self._check_main()
+            self._check_logs()
             self.dialect.execute_sql("COMMIT")
         except BaseException:
             if self.dialect.connection().in_transaction:
                 self.dialect.execute_sql("ROLLBACK")
             raise
 
-    def _check_file(self) -> None:
-        """Raises StoreUnavailable where the file or its log is not the one that was opened."""
+    def _connect(self) -> None:
+        """See that this thread has a connection, and to the files that were opened first.
+
+        Raises StoreUnavailable where these are not in their places. A new connection would make
+        others there, and what it writes would be in these.
+        """
         self._check_main()
+        if self.dialect.is_closed():
+            self._check_logs()
+            try:
+                self.dialect.connect()
+                self.dialect.get_tables()  # a first look opens the log
+                self._check_main()
+                self._check_logs()
+            except BaseException:
+                self.dialect.close()
+                self._check_logs()  # which says more than SQLite's error
+                raise
+            return
+        try:
+            self._check_logs()
+        except StoreUnavailable:
+            with suppress(DatabaseError, PeeweeException):  # the next one tries again
+                self._checkpoint()
+            raise
+
+    def _checkpoint(self) -> None:
+        self.dialect.execute_sql("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _check_logs(self) -> None:
+        """Raises StoreUnavailable where the write-ahead log is not the one that was opened."""
         for log, opened in self._logs:
             try:
                 if os.path.samestat(os.stat(log), opened):  # noqa: PTH116

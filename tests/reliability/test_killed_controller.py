@@ -115,6 +115,36 @@ def test_a_log_removed_under_it_is_told_and_sigterm_saves_what_it_has(tmp_path: 
         assert "database-empty" not in (tmp_path / "server.log").read_text()
 
 
+def test_what_was_acknowledged_just_after_a_start_outlives_its_log_and_a_kill(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "server.log"
+    with Served(tmp_path) as served:
+        served.call("POST", "/networks", {"name": "home", "cidrs": ["10.77.0.0/16"]})
+        for removed in ("nmk.db-wal", "nmk.db-shm"):
+            (served.data / removed).unlink()
+        poll(lambda: "database-not-read" in log.read_text(), 10, "that it was noticed")
+        for _ in range(4):  # each of its threads
+            with pytest.raises(StoreUnavailable):
+                served.call("POST", "/networks", {"name": "lost", "cidrs": ["10.78.0.0/16"]})
+        served.kill()
+        served.start()
+        assert [network["name"] for network in served.call_list("/networks")] == ["home"]
+        assert log.read_text().count("database-not-read") == 1
+        assert_sound(served)
+
+
+def test_what_a_first_start_made_is_in_the_file_when_it_says_that_it_has_started(
+    tmp_path: Path,
+) -> None:
+    with Served(tmp_path) as served:
+        made = served.call("GET", "/status")["epoch"]
+        served.kill()
+        (served.data / "nmk.db-wal").unlink()
+        served.start()
+        assert served.call("GET", "/status")["epoch"] == made
+
+
 def test_a_database_that_lost_all_is_said_at_the_start(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     with Served(tmp_path) as served:

@@ -6,9 +6,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy
+from typing import cast
 
 import pytest
 from peewee import OperationalError
@@ -192,6 +194,65 @@ def test_nothing_is_acknowledged_into_a_log_that_was_removed(
     store.close()
     with closing(Store(open_engine(f"sqlite://{path}"))) as again:
         assert set(again.heads()) == {"before"}
+
+
+def copied(path: Path) -> set[str]:
+    """The networks in what a power cut would leave now."""
+    there = path.with_name("copied")
+    there.mkdir()
+    for end in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            copy(f"{path}{end}", there)
+    with closing(Store(open_engine(f"sqlite://{there / path.name}"))) as found:
+        return set(found.heads())
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_what_was_acknowledged_before_its_log_was_removed_is_saved_by_who_sees_that(
+    store: Store, path: Path, end: str
+) -> None:
+    create_network(store, "before")
+    Path(f"{path}{end}").unlink()
+    with pytest.raises(StoreUnavailable, match="not in its place"):
+        store.heads()
+    assert copied(path) == {"before"}
+
+
+def test_a_thread_that_connects_while_the_log_is_away_keeps_no_log_of_its_own(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = cast(SqliteEngine, store._engine)
+    connect = engine.dialect.connect
+    log = Path(f"{path}-wal")
+
+    def connect_as_it_goes(**how: object) -> object:
+        log.rename(path.with_name("away"))
+        return connect(**how)
+
+    monkeypatch.setattr(engine.dialect, "connect", connect_as_it_goes)
+    with ThreadPoolExecutor(1) as thread:
+        with pytest.raises(StoreUnavailable, match=r"nmk\.db-wal"):
+            thread.submit(store.heads).result()
+        monkeypatch.undo()
+        path.with_name("away").rename(log)
+        thread.submit(create_network, store, "after").result()
+    assert copied(path) == {"after"}
+
+
+def test_an_engine_whose_log_goes_while_it_is_opened_does_not_begin(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(path)
+    stat = os.stat
+
+    def stat_as_it_goes(file: object, **how: object) -> os.stat_result:
+        if str(file).endswith("-wal"):
+            Path(str(file)).unlink(missing_ok=True)
+        return stat(cast(str, file), **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat_as_it_goes)
+    with pytest.raises(StoreUnavailable, match=r"nmk\.db-wal, .*has gone"):
+        SqliteEngine(str(path))
 
 
 @pytest.mark.parametrize("removed", [False, True])
