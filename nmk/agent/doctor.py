@@ -10,7 +10,7 @@ from nmk.agent.checks import controller, firewall, gateway, machine, network, pe
 from nmk.agent.desired import desired, listen_port
 from nmk.agent.exits import observe_damaged
 from nmk.agent.membership import Membership
-from nmk.agent.peer_status import describe_peers
+from nmk.agent.peer_status import bear_with, describe_peers
 from nmk.agent.places import state_directory
 from nmk.agent.reach import Visit, visit_all
 from nmk.agent.salvage import leftovers
@@ -128,6 +128,7 @@ def _look_at_peers(me: Membership, run: Runner, now: float) -> list[Finding]:
     local = local_settings(me.network, me)
     lan, silent = collect_facts(me, local).lan, liveness.silent(me, dump)
     rows = describe_peers(me.known.view, dump, lan, now, {}, silent, me.network)
+    rows = bear_with(rows, me, now)
     mtu = desired(me, local, ()).tunnel.mtu
     return [*peers.check_peers(me.network, rows), *peers.check_mtu(me, rows, mtu, run)]
 

@@ -37,6 +37,7 @@ _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
 UNTOLD = "the state does not tell whether a kill switch is wanted: without one all leaves openly"
+WAITS = "the kill switch shuts nothing before there is an exit node"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
 LED = "the network leads to {} in it"  # ranges
@@ -133,6 +134,8 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
     peers = me.known.view.peers if me.known else {}
     wishes = route_wishes(me)
     lans = _lans(me, wishes) if wishes.exit_node else ()
+    if wishes.kill_switch and not wishes.exit_node:
+        return WayOut(node, WAITS)
     if any(peers[key].name == node for key in silent if key in peers):
         cut_off = CutOff("exit node", command(me, "exit-node", ""))
         return WayOut(node, f"{node} does not answer", cut_off, lans=lans)

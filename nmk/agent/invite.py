@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nmk.archive import served_script
-from nmk.core.invitation import Outcome, Talk, parse_answer, render_script
+from nmk.core.invitation import Outcome, Talk, by_hand, parse_answer, render_script
 from nmk.errors import BadInput, CommandFailed
 from nmk.system.ssh import run_there, ssh_command
 
@@ -76,18 +76,24 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
             invitation.token.encode() + b"\n" + invitation.archive,
             hear,
         )
-        outcome = _judge(machine, talk, exit_code, output)
+        outcome = _judge(machine, talk, exit_code, output, invitation.ssh_options)
     except CommandFailed as error:
-        outcome = Outcome(machine, problem=error.message, hint=f"ssh {machine}")
+        outcome = Outcome(
+            machine, problem=error.message, hint=by_hand(machine, invitation.ssh_options)
+        )
     tell(machine, f"joined as {outcome.node}" if outcome.node else "failed")
     return outcome
 
 
-def _judge(machine: str, talk: Talk, exit_code: int, output: str) -> Outcome:
+def _judge(
+    machine: str, talk: Talk, exit_code: int, output: str, options: tuple[str, ...]
+) -> Outcome:
     if exit_code != 0:
-        problem, hint = talk.failure(machine, exit_code)
+        problem, hint = talk.failure(machine, exit_code, options)
         return Outcome(machine, problem=problem, hint=hint)
     try:
         return parse_answer(machine, output)
     except BadInput as error:
-        return Outcome(machine, problem=error.message, hint=f"ssh {machine} nmk status")
+        return Outcome(
+            machine, problem=error.message, hint=f"{by_hand(machine, options)} nmk status"
+        )

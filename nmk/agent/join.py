@@ -33,6 +33,7 @@ from nmk.agent.settings import local_settings
 from nmk.agent.succession import (
     begun_in,
     epitaph,
+    name_here,
     not_taken,
     on_disk,
     place_of,
@@ -50,6 +51,7 @@ from nmk.agent.tick import (
 )
 from nmk.core.claims import summarize
 from nmk.core.parse import quote
+from nmk.core.problems import problem_of
 from nmk.core.records import Facts, JoinRequest
 from nmk.core.route_table import FIRST_ORDER
 from nmk.core.settings import NETWORK_SETTINGS
@@ -128,19 +130,6 @@ def join(
         joining.show_plan(me)
         return me
     return joining.enter(me, is_new=begun_in(before, token) is None)
-
-
-def name_here(token: Token, called: str | None) -> str:
-    """What this machine calls the token's network. Raises AlreadyJoined where that is settled."""
-    for me in state.others(""):
-        if place_of(me) == place_of(token):
-            if called not in {None, me.network}:
-                raise AlreadyJoined(
-                    f"this machine is in that network already and calls it {quote(me.network)}",
-                    f"nmk leave -n {me.network}, to join it under another name",
-                )
-            return me.network
-    return called or token.network
 
 
 def _make_state(run: Runner, say: Say) -> None:
@@ -289,7 +278,11 @@ class _Joining:
                 with suppress(NmkError):
                     self._forget(me)
             raise
-        registered = self.register(me, facts)
+        try:
+            registered = self.register(me, facts)
+        except NmkError as error:
+            self._note(me, error)
+            raise
         with machine_lock(self.run, RETURN_SECONDS):
             now, old = on_disk(me)
             settled = self.settle(adopt(now, me, registered), old)
@@ -324,6 +317,12 @@ class _Joining:
         self.say(f"{me.remote_name} has it as {_name(joined)}")
         reported = None if answer.reply.head.get("again") is True else facts
         return check_in(replace(joined, reported=reported, urls=api.urls), api, facts)
+
+    def _note(self, me: Membership, error: NmkError) -> None:
+        """Why it did not come to its end, for who looks at this machine later."""
+        with suppress(NmkError), machine_lock(self.run, RETURN_SECONDS):
+            if on_disk(me)[1] is None:
+                last_check_in.failed(me.network, problem_of(error))
 
     def _forget(self, me: Membership) -> None:
         """An identity that was refused, unless another run has been let in with it."""

@@ -17,7 +17,7 @@ from nmk.system.facts import own_addresses, own_subnets
 from nmk.system.runner import Runner
 from nmk.unforeseen import as_ours
 
-UNDONE = "another program had changed this"
+UNDONE = "another program, or an nmk with other variables set, had changed this"
 _last: dict[str, frozenset[str] | None] = {}  # what `_addresses` gave when a network was looked at
 
 

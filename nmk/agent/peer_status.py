@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, MutableMapping, Sequence
 from ipaddress import ip_address, ip_interface
+from math import inf
 from typing import Any
 
+from nmk.agent import history
+from nmk.agent.membership import Membership
 from nmk.core.endpoints import choose_endpoint, is_pair_behind_nats
 from nmk.core.health import Counters, Trail, follow, is_session, judge
 from nmk.core.peers import Peer, View
+from nmk.core.settings import NETWORK_SETTINGS
 from nmk.system.dump import Dump, LivePeer
 
 Row = dict[str, Any]
@@ -19,6 +23,8 @@ NEXT = {  # by a peer's state
     "waiting": "on the controller: nmk node set -n {there} {node} endpoint=ADDRESS[:PORT]",
 }
 NAT = "it and this machine are both behind NAT: neither has an address that the other can reach"
+UNHEARD = "this machine has just joined, and it hears of that at its next check-in"
+_ON_THE_WAY = 30  # seconds, beside the interval of check-ins, until a handshake has been made
 WHYS = {
     "static": "pinned",
     "observed": "where the controller sees it",
@@ -119,6 +125,24 @@ def describe_peer(
         "problem": problem,
         "next": cure,
     }
+
+
+def is_newcomer(me: Membership, now: float) -> bool:
+    """Whether it joined so lately that peers may not know it. `now`: seconds since 1970."""
+    settings = me.known.view.settings if me.known else {}
+    interval = settings.get("interval", NETWORK_SETTINGS["interval"].default)
+    joined = (entry.at for entry in history.read(me.network) if entry.cause == "join")
+    return 0 <= now - max(joined, default=-inf) <= interval + _ON_THE_WAY
+
+
+def bear_with(rows: list[Row], me: Membership, now: float) -> list[Row]:
+    """The same, where those that have never answered may not know of this machine yet."""
+    silent = [row for row in rows if row["state"] == "failed" and row["handshake"] is None]
+    if silent and is_newcomer(me, now):
+        for row in silent:
+            hint = f"wait for that; at once: nmk checkin, on {row['name']}"
+            row |= {"state": "trying", "problem": UNHEARD, "next": hint}
+    return rows
 
 
 def is_nat_between(peer: Peer, view: View, lan: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
@@ -11,13 +11,21 @@ from nmk.agent import state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import desired
 from nmk.agent.membership import Membership
-from nmk.agent.peer_status import NAT, Row, describe_peer, is_nat_between, through_nat
+from nmk.agent.peer_status import (
+    NAT,
+    UNHEARD,
+    Row,
+    describe_peer,
+    is_nat_between,
+    is_newcomer,
+    through_nat,
+)
 from nmk.agent.settings import local_settings
-from nmk.agent.status import TROUBLES, live
+from nmk.agent.status import live, trouble
 from nmk.agent.tick import collect_facts
 from nmk.core.amounts import show_ago
 from nmk.core.health import is_session
-from nmk.core.parse import parse_address, quote
+from nmk.core.parse import look_in, parse_address, quote
 from nmk.core.peers import Peer, View
 from nmk.core.tunnel import MARK
 from nmk.errors import Ambiguous, BadInput, NoAnswer, NotFound
@@ -71,11 +79,20 @@ def find_target(node: str, network: str | None) -> Target:
         _tell_gateway(address, chosen)
     if not found:
         where = f"no node of {', '.join(chosen)} that this machine knows of"
-        raise NotFound(f"{quote(node)} is {where}", "nmk status; nmk checkin, if it has just come")
+        names = [p.name for p in _all_known(chosen)]
+        look = look_in("nmk status", node, names)
+        raise NotFound(f"{quote(node)} is {where}", f"{look}; nmk checkin, if it has just come")
     if len(found) > 1:
         networks = ", ".join(target.me.network for target in found)
         raise Ambiguous(f"there is a node {quote(node)} in {networks}")
     return found[0]
+
+
+def _all_known(networks: list[str]) -> Iterator[Peer]:
+    for me in map(state.load, networks):
+        view = me.known.view if me.known else None
+        yield from view.peers.values() if view else ()
+        yield from (peer for peer, _ in _clients(view)) if view else ()
 
 
 def _tell_gateway(address: str, networks: list[str]) -> None:
@@ -174,9 +191,9 @@ def _find_trouble(target: Target, run: Runner, checked: list[str]) -> Trouble | 
     me = target.me
     condition, _ = live(me, run)
     checked.append(f"the interface {me.interface} is {condition}")
-    if condition != "up":
-        problem, cure = TROUBLES[condition]
-        return f"{me.interface}: {problem}", cure.format(me.network)
+    if wrong := trouble(me, condition):
+        problem, cure = wrong
+        return f"{me.interface}: {problem}", cure
     way = routes.way_to(run, target.address)
     checked.append(f"packets to {target.address} leave by {way.interface if way else 'no way'}")
     if way and way.interface == me.interface:
@@ -251,6 +268,9 @@ def _explain_silence(
         )
     of = f"its gateway {target.gateway}, " if target.gateway else ""
     silence = f"nothing comes back from {of}{now['endpoint']}"
+    if now["handshake"] is None and is_newcomer(target.me, clock()):
+        hint = f"wait for that; at once: nmk checkin, on {target.gateway or name}"
+        return f"{silence}; {UNHEARD}", hint
     me, peer = target.me, replace(target.peer, name=target.gateway or name)
     lan = own_lan(me)
     if me.known and is_nat_between(peer, me.known.view, lan):

@@ -14,7 +14,7 @@ from pathlib import Path
 from nmk.agent import history
 from nmk.agent.membership import Membership, decode, encode, is_foreign
 from nmk.agent.places import forget_runtime, state_directory
-from nmk.core.parse import parse_label, quote
+from nmk.core.parse import find_meant, parse_label, quote
 from nmk.errors import (
     Ambiguous,
     BadInput,
@@ -70,24 +70,34 @@ def _names() -> list[str]:
         ) from None
 
 
-def choose(network: str | None) -> str:
-    """The network named, else the only one. Raises NotJoined, Ambiguous."""
+LEFT_HINT = "nmk doctor, which looks for what is left of one"
+
+
+def choose(network: str | None, hint: str | None = None) -> str:
+    """The network named, else the only one. Raises NotJoined, Ambiguous.
+
+    `hint`: what to try where the machine is in no network, if that is not to join one.
+    """
     known = networks()
     if network is not None:
         if network not in known:
-            raise unknown(network)
+            raise unknown(network, hint)
         return network
     if not known:
-        raise NotJoined("this machine is in no network")
+        raise NotJoined("this machine is in no network", hint)
     if len(known) > 1:
         raise Ambiguous(f"this machine is in {len(known)} networks: {', '.join(known)}")
     return known[0]
 
 
-def unknown(network: str) -> NotJoined:
+def unknown(network: str, hint: str | None = None) -> NotJoined:
     """That there is no such network here, and which there are: a name is easily mistyped."""
     known = networks()
-    hint = f"name one that it is in, with -n: {', '.join(known)}" if known else None
+    if known:
+        meant = find_meant(network, known)
+        hint = (
+            f"write -n {meant}" if meant else f"name one that it is in, with -n: {', '.join(known)}"
+        )
     return NotJoined(f"this machine is not in a network named {quote(network)}", hint)
 
 

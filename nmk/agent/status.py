@@ -17,18 +17,26 @@ from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe, observe_damag
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
-from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peers
+from nmk.agent.peer_status import Row, Trails, bear_with, describe_clients, describe_peers
 from nmk.agent.salvage import salvage
 from nmk.agent.settings import local_settings, route_wishes, unread
 from nmk.agent.tick import collect_facts, serves
 from nmk.core.amounts import age_of
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import find_declined
-from nmk.core.gateways import NO_GATEWAY, OBSTACLES, hindered
+from nmk.core.gateways import NO_GATEWAY, hindered, obstacle_of
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
 from nmk.core.routes import Routing, idle_routing
-from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, StateDamaged
+from nmk.errors import (
+    EXIT_TEMPORARY,
+    CommandFailed,
+    CommandUnanswered,
+    InterfaceTaken,
+    NmkError,
+    StateDamaged,
+    all_errors,
+)
 from nmk.system import wireguard
 from nmk.system.dump import Dump
 from nmk.system.runner import Runner
@@ -92,7 +100,7 @@ def _status(
     except StateDamaged as error:
         return _damaged(salvage(network, run), error, now, run)
     condition, dump = live(me, run)
-    problem, cure = TROUBLES.get(condition, (None, None))
+    problem, cure = trouble(me, condition) or (None, None)
     local = local_settings(network, me)
     view = me.known.view if me.known else None
     lan = collect_facts(me, local).lan
@@ -114,7 +122,7 @@ def _status(
         "interface": me.interface,
         "state": condition,
         "problem": problem,
-        "next": cure and cure.format(network),
+        "next": cure,
         "listen_port": dump.listen_port if dump else listen_port(me, local),
         "last_check_in": last_check_in.age(network, me, now),
         "check_in": describe_check_in(last_check_in.load(network, me), me, now),
@@ -124,7 +132,9 @@ def _status(
         "problems": [asdict(p) for p in dict.fromkeys(problems)],
         **_describe_ways(me, view, wish, condition, silent, run),
         "clients": describe_clients(view, dump, now) if view else [],
-        "peers": describe_peers(view, dump, lan, now, trails, silent, network) if view else [],
+        "peers": bear_with(describe_peers(view, dump, lan, now, trails, silent, network), me, now)
+        if view
+        else [],
     }
 
 
@@ -220,6 +230,21 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
     return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
 
 
+def trouble(me: Membership, condition: str) -> tuple[str, str] | None:
+    """What is wrong with an interface in that state, and what to do; None where nothing is."""
+    if condition not in TROUBLES:
+        return None
+    problem, cure = TROUBLES[condition]
+    failure = last_check_in.load(me.network, me).failure if condition == "joining" else None
+    if failure is None:
+        return problem, cure.format(me.network)
+    is_passing = all_errors().get(failure.problem.code, NmkError).exit_code == EXIT_TEMPORARY
+    return (
+        f"the join failed: {failure.problem.message}",
+        cure if is_passing else failure.problem.hint,
+    )
+
+
 def led(wish: Desired | None, condition: str) -> Routing:
     """What is led into the tunnel, by the interface's state: that of `live`."""
     if wish is None:
@@ -242,7 +267,7 @@ def _obstacle(me: Membership, condition: str) -> str | None:
     if condition != "up" or me.known is None:
         return NOT_UP
     said, offered = serves(me), me.known.view.gateway
-    roles, obstacle = hindered(said, offered), OBSTACLES.get(said)
+    roles, obstacle = hindered(said, offered), obstacle_of(said, offered)
     if obstacle and roles != offered.roles:
         return f"{' and '.join(roles)} {'does' if len(roles) == 1 else 'do'} not serve: {obstacle}"
     return obstacle

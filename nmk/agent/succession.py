@@ -15,8 +15,9 @@ from nmk.agent.desired import desired_when_down
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.places import forget_runtime
 from nmk.agent.tick import RESTORE, make_so, still_there
+from nmk.core.parse import quote
 from nmk.core.surroundings import NOTHING
-from nmk.errors import StateUnwritable
+from nmk.errors import AlreadyJoined, StateUnwritable
 from nmk.system.runner import Runner
 from nmk.wire.token import Token
 
@@ -26,6 +27,19 @@ def place_of(what: Membership | Token) -> tuple[bytes, str]:
     if isinstance(what, Token):
         return what.controller_key, what.network
     return what.controller_key, what.remote_name
+
+
+def name_here(token: Token, called: str | None) -> str:
+    """What this machine calls the token's network. Raises AlreadyJoined where that is settled."""
+    for me in state.others(""):
+        if place_of(me) == place_of(token):
+            if called not in {None, me.network}:
+                raise AlreadyJoined(
+                    f"this machine is in that network already and calls it {quote(me.network)}",
+                    f"nmk leave -n {me.network}, to join it under another name",
+                )
+            return me.network
+    return called or token.network
 
 
 def begun_in(before: Membership | None, token: Token) -> Membership | None:

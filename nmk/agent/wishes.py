@@ -15,6 +15,7 @@ from nmk.agent.salvage import guarded, open_way
 from nmk.agent.settings import NOTED, local_settings, route_wishes, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
+from nmk.core.parse import find_meant
 from nmk.core.routes import exit_gateways, why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
 from nmk.errors import BadInput, ExitUnusable, NodeDeleted, StateDamaged, StateUnwritable
@@ -135,7 +136,8 @@ def _check_exit(me: Membership, name: str) -> None:
     if name in exits:
         return
     is_node = any(name == peer.name for peer in view.peers.values())
-    hint = f"nmk set -n {me.network} exit-node={exits[0]}" if exits else ""
+    meant = find_meant(name, exits) or next(iter(exits), None)
+    hint = f"nmk set -n {me.network} exit-node={meant}" if meant else ""
     if is_node or not exits:
         node = name if is_node else "NODE"
         hint = f"on the controller: nmk gateway add -n {me.remote_name} {node} exit"

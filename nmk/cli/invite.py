@@ -13,7 +13,7 @@ import click
 
 from nmk.cli.api import AdminApi, Json, network_option, segment, server_options
 from nmk.cli.key import reach_warning
-from nmk.cli.nouns import dry_run_option
+from nmk.cli.nouns import Number, dry_run_option
 from nmk.cli.output import fail, is_quiet, output_option, put, put_text, say, show
 from nmk.errors import EXIT_FAILED, BadInput, CommandFailed, NmkError
 
@@ -35,10 +35,11 @@ _KEY_LASTS = "1h"
 @network_option
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
+    type=Number(1, 64, "number of machines at a time"),
+    metavar="N",
     default=8,
     show_default=True,
-    help="Machines at a time. One by one, ssh may ask for a password or about a host key.",
+    help="Machines at a time, 1 to 64. One by one, ssh may ask for a password or about host keys.",
 )
 @click.option(
     "--ssh-option",

@@ -6,7 +6,6 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import click
 from nmk.cli.api import network_option
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
 from nmk.cli.output import fail, is_watched, put, put_text, say, say_text
-from nmk.core.parse import quote
+from nmk.core.parse import parse_seconds, quote
 from nmk.errors import BadInput, NmkError
 from nmk.system.facts import check_root
 
@@ -194,7 +193,7 @@ def leave(network: str | None, force: bool, dry_run: bool, quiet: bool, verbose:
     if force and network and network not in state.networks():
         leave_lost(network, runner(dry_run, verbose), talker(quiet=quiet))
         return
-    name = state.choose(network)
+    name = state.choose(network, state.LEFT_HINT)
     leave_network(name, runner(dry_run, verbose), talker(quiet=quiet), force=force)
 
 
@@ -221,7 +220,7 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     from nmk.agent import state, updown
 
     check_root("nmk down")
-    me = updown.down(state.choose(network), runner(dry_run, verbose))
+    me = updown.down(state.choose(network, state.LEFT_HINT), runner(dry_run, verbose))
     say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
 
@@ -268,12 +267,7 @@ def uninstall(purge: bool, yes: bool, dry_run: bool, quiet: bool, verbose: bool)
 
 def parse_splay(text: str) -> float:
     """The longest wait, after kill switches are laid: no mistake opens one. Raises BadInput."""
-    with suppress(ValueError):
-        seconds = float(text)
-        if 0 <= seconds <= _LONGEST_SPLAY:
-            return seconds
-    hint = f"use a number from 0 to {_LONGEST_SPLAY}"
-    raise BadInput(f"{quote(text)} cannot be the splay", hint)
+    return parse_seconds(text, _LONGEST_SPLAY, "splay")
 
 
 def read_token(argument: str | None, file: str | None) -> str:

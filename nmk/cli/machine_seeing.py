@@ -13,6 +13,7 @@ import click
 from nmk.agent.own_controller import data_directory
 from nmk.cli.api import network_option
 from nmk.cli.machine import runner
+from nmk.cli.nouns import Number
 from nmk.cli.output import as_called, output_option, put, put_json, put_text, report_option, say
 from nmk.core.amounts import show_ago
 from nmk.errors import EXIT_FAILED
@@ -87,9 +88,14 @@ def status(network: str | None, again: bool, output: str) -> None:
 @click.argument("node")
 @network_option
 @click.option(
-    "-c", "--count", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="N",
+    "-c",
+    "--count",
+    type=Number(1, 1000, "number of pings"),
+    default=3,
+    show_default=True,
+    metavar="N",
     help="How many pings.",
-)  # fmt: skip
+)
 @report_option
 def ping(node: str, network: str | None, count: int, output: str) -> None:
     """Ping a node or ext client, by name or address, through the mesh, and tell the path.
@@ -162,7 +168,7 @@ def log(network: str | None, output: str) -> None:
     from nmk.agent import history, state
 
     check_root("nmk log")
-    chosen = [state.choose(network)] if network else state.networks()
+    chosen = [state.choose(network, state.LEFT_HINT)] if network else state.networks()
     entries = sorted(
         ((entry, name) for name in chosen for entry in history.read(name)),
         key=lambda pair: pair[0].at,

@@ -18,7 +18,7 @@ CONDITIONS = {
     "missing": "not there; nmk up",
     "taken": "not ours: another program has made an interface of this name",
     "unanswered": "there, but wg does not say how it is; nmk doctor",
-    "joining": "join was cut short; repeat: nmk join -",
+    "joining": "not there: the join did not come to its end",
     "damaged": "as it was; its state cannot be read",
     "deleted": "deleted on the controller; nmk leave",
 }
@@ -48,7 +48,7 @@ def _network_lines(network: Row) -> Iterator[str]:
         yield f"controller  {controller['url']} {reach}"
     if network["last_check_in"] is not None:
         yield f"check-in    {show_ago(network['last_check_in'])}"
-    if network["state"] == "damaged":
+    if network["state"] in {"damaged", "joining"}:
         yield f"warning     {network['problem']}"
         yield f"  try: {network['next']}"
     yield from _check_in_lines(network)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import click
 
 from nmk.cli.output import say
-from nmk.core.parse import quote
+from nmk.core.parse import parse_int, quote
 from nmk.core.text import plain
 from nmk.errors import EXIT_FAILED, BadInput
 
@@ -30,6 +30,21 @@ class Commands(click.Group):
 
             raise NoSuchCommand(ctx, args[0], find_meant(ctx, self, args, self.aliases))
         return super().resolve_command(ctx, args)
+
+
+class Number(click.ParamType[int]):
+    """A whole number within bounds, both included; of another one it is said what can be."""
+
+    name = "number"
+
+    def __init__(self, low: int, high: int, what: str) -> None:
+        self._bounds = low, high, what
+
+    def convert(
+        self, value: str | int, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> int:
+        """The number. Raises BadInput."""
+        return parse_int(value, *self._bounds)
 
 
 class Setter(click.Command):

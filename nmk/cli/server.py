@@ -18,7 +18,7 @@ from nmk.cli.nouns import Commands
 from nmk.cli.output import report_option, say, show
 from nmk.cli.source import SETTINGS, naming_source
 from nmk.cli.where import away_hint
-from nmk.core.parse import quote
+from nmk.core.parse import parse_seconds, quote
 from nmk.errors import BadInput, Unreachable
 from nmk.files import read_toml
 from nmk.system.notify import notify
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nmk.server.run import ServerOptions
 
 _POLL_SECONDS = 0.05
+_LONGEST_WAIT = 86400  # seconds
 
 
 class _Configured(Commands):
@@ -173,15 +174,22 @@ def _is_for_this_host(listen: str) -> bool:
 
 
 @server.command(epilog="Example: nmk server & nmk server wait && nmk network create home")
-@click.option("--timeout", metavar="SECONDS", type=float, default=30, show_default=True)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    default="30",
+    show_default=True,
+    help=f"At most {_LONGEST_WAIT}.",
+)
 @server_options
-def wait(api: AdminApi, timeout: float) -> None:
+def wait(api: AdminApi, timeout: str) -> None:
     """Wait until the controller answers; exit code 75 when it does not in time."""
-    deadline = time.monotonic() + timeout
+    seconds = parse_seconds(timeout, _LONGEST_WAIT, "timeout")
+    deadline = time.monotonic() + seconds
     while not api.is_healthy():
         if time.monotonic() >= deadline:
             raise Unreachable(
-                f"no controller answered at {api.server} within {timeout:g} s",
+                f"no controller answered at {api.server} within {seconds:g} s",
                 away_hint(api.server),
             )
         time.sleep(_POLL_SECONDS)

@@ -39,6 +39,7 @@ def set_(
     value takes a setting back.
     """
     from nmk.agent import state
+    from nmk.agent.exits import WAITS
     from nmk.agent.salvage import leftovers
     from nmk.agent.settings import route_wishes
     from nmk.agent.wishes import note
@@ -55,8 +56,7 @@ def set_(
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
         tell_cut_off(me, quiet=quiet)
         if pairs.get("kill-switch") == "on" and not route_wishes(me).exit_node:
-            waits = "note: the kill switch shuts nothing before there is an exit node"
-            say(waits, f"  next: nmk set -n {me.network} exit-node=NODE", quiet=quiet)
+            say(f"note: {WAITS}", f"  next: nmk set -n {me.network} exit-node=NODE", quiet=quiet)
 
 
 @click.command(epilog="Example: nmk show -o json")

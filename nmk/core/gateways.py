@@ -116,7 +116,7 @@ OBSTACLES = {
     "down": "its owner took the interface down",
     "nft": "nft is not installed there",
     "forwarding": "its kernel does not forward, and that cannot be changed",
-    "interface": (_NO_INTERFACE := "the interface that it shall route by is not there"),
+    "interface": (_NO_INTERFACE := "the interface that it shall route by{} is not there"),
     "egress-interface": _NO_INTERFACE,  # that of egress alone, where exit has another one
     "exit-interface": _NO_INTERFACE,
     "network": "a range of it is in another network of its machine, where it lets nobody in",
@@ -128,6 +128,14 @@ TOO_OLD = "its nmk is older than 0.3.0 and does not know what is mapped, or behi
 def hindered(said: str, gateway: Gateway) -> tuple[str, ...]:
     """The roles that an obstacle is in the way of. `said`: what the gateway said of them."""
     return tuple(gateway.interfaces) if said == "interface" else _HINDERED.get(said, gateway.roles)
+
+
+def obstacle_of(said: str, gateway: Gateway, *roles: str) -> str | None:
+    """What is in the way of these roles, all without any, in words; None where nothing is."""
+    hit = [role for role in hindered(said, gateway) if role in (roles or ROLES)]
+    names = dict.fromkeys(gateway.interfaces[role] for role in hit if role in gateway.interfaces)
+    text = OBSTACLES.get(said)
+    return text and text.format(f", {' and '.join(names)}," if names else "")
 
 
 def lacking(gateway: Gateway, is_there: Callable[[str], bool]) -> str:

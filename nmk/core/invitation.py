@@ -93,34 +93,43 @@ class Talk:
         quiet = not self._begun or self._muted or text.lstrip().startswith(_HINT)
         return None if quiet else text.removeprefix(STEP).strip() or None
 
-    def failure(self, machine: str, exit_code: int) -> tuple[str, str]:
-        """What went wrong, and what to try: the machine's word for the one, ours for the other."""
+    def failure(self, machine: str, exit_code: int, options: Sequence[str] = ()) -> tuple[str, str]:
+        """What went wrong, and what to try: the machine's word for the one, ours for the other.
+
+        `options`: those of ssh that the invitation has.
+        """
         lines = [line for line in self._lines if line.strip()]
         if exit_code == SSH_FAILED:
-            return explain_ssh(machine, lines)
+            return explain_ssh(machine, lines, options)
         for line in reversed(lines):
             if line.startswith("nmk: "):
-                return line.removeprefix("nmk: "), f"see more there: ssh {machine}"
+                return line.removeprefix("nmk: "), f"see more there: {by_hand(machine, options)}"
         last = lines[-1].strip() if lines else f"it ended with {exit_code} and does not say why"
         if last.startswith("sudo:"):
             return last, f"let this user run sudo without a password on {machine}, or invite root@"
-        return last, f"ssh {machine}"
+        return last, by_hand(machine, options)
 
 
-def explain_ssh(machine: str, lines: Sequence[str]) -> tuple[str, str]:
+def by_hand(machine: str, options: Sequence[str], program: str = "ssh") -> str:
+    """The command by which a person gets there as the invitation does."""
+    return shlex.join([program, *(word for o in options for word in ("-o", o)), machine])
+
+
+def explain_ssh(machine: str, lines: Sequence[str], options: Sequence[str] = ()) -> tuple[str, str]:
     """Why ssh itself failed, and what to try."""
     text = "\n".join(lines)
     last = lines[-1].strip() if lines else "ssh does not say why it failed"
-    by_hand = f"ssh {machine}"
+    ssh = by_hand(machine, options)
     if "IDENTIFICATION HAS CHANGED" in text:
-        return "its host key is not the one that ssh knows", f"find out why, then: {by_hand}"
+        return "its host key is not the one that ssh knows", f"find out why, then: {ssh}"
     if "Host key verification failed" in text:
-        unseen = f"to trust it unseen: nmk invite --accept-new {machine}"
-        hint = f"{by_hand}   (compare the key, say yes), then again; {unseen}"
+        again = shlex.join([*(f"--ssh-option={o}" for o in options), machine])
+        unseen = f"to trust it unseen: nmk invite --accept-new {again}"
+        hint = f"{ssh}   (compare the key, say yes), then again; {unseen}"
         return "its host key is not known here", hint
     if "Permission denied" in last:
-        return last, f"ssh-copy-id {machine}"
-    return last, by_hand
+        return last, by_hand(machine, options, "ssh-copy-id")
+    return last, ssh
 
 
 def parse_answer(machine: str, text: str) -> Outcome:

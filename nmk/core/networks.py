@@ -6,13 +6,13 @@ made on; when another commit was faster, it decides again on the newer state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 
 from nmk.core.mesh import Mesh, check_fresh
-from nmk.core.parse import Range, overlap, parse_network_name, parse_range, quote
+from nmk.core.parse import Range, look_in, overlap, parse_network_name, parse_range, quote
 from nmk.core.records import Network, Record
 from nmk.core.settings import effective, parse_settings
 from nmk.errors import BadInput, NameTaken, NotFound, RangeOverlaps
@@ -114,8 +114,10 @@ def delete_network(mesh: Mesh, revision: int | None, now: int) -> list[Record]:
     ]
 
 
-def live_network(mesh: Mesh) -> Network:
-    """The mesh's network; NotFound when it was deleted."""
+def live_network(mesh: Mesh, all_: Iterable[Mesh] = ()) -> Network:
+    """The mesh's network; NotFound when it was deleted. `all_`: of these another may be meant."""
     if mesh.network is None or mesh.network.deleted_at is not None:
-        raise NotFound(f"there is no network {quote(mesh.name)}", "nmk network list")
+        live = [m.name for m in all_ if m.network and m.network.deleted_at is None]
+        hint = look_in("nmk network list", mesh.name, live)
+        raise NotFound(f"there is no network {quote(mesh.name)}", hint)
     return mesh.network

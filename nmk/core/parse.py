@@ -7,6 +7,7 @@ import binascii
 import re
 import reprlib
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -121,6 +122,15 @@ def parse_int(text: str | int, low: int, high: int, what: str) -> int:
         if low <= value <= high:
             return value
     raise BadInput(f"{quote(text)} cannot be the {what}", f"use a number from {low} to {high}")
+
+
+def parse_seconds(text: str, most: int, what: str) -> float:
+    """A time in seconds, from none to so many."""
+    with suppress(ValueError):
+        seconds = float(text)
+        if 0 <= seconds <= most:  # and no NaN
+            return seconds
+    raise BadInput(f"{quote(text)} cannot be the {what}", f"use a number from 0 to {most}")
 
 
 def parse_port(text: str | int) -> int:

@@ -174,8 +174,8 @@ def _way_out(mesh: Mesh, new: Carrier, other: Carrier) -> str:
         return f"{other.lan} is behind {other.name}, so it is not the same LAN; map it: {map_it}"
     both = f"map it: {map_it}"
     if other.lan == other.range:  # as it is: an office whose hosts have those addresses too
-        names, map_them = _map_group(mesh, other, None)
-        both = f"map {'both' if names == other.name else 'all'}: {map_them}, and {map_it}"
+        names, map_them = _map_group(mesh, other, _free_range(mesh, ip_network(other.lan), spare))
+        both = f"map {'both' if names == other.name else 'all'}: {map_them} && {map_it}"
     return f"if that is the same LAN: {_add(mesh.name, new)} --same-lan; else {both}"
 
 
@@ -254,11 +254,11 @@ def _map_group(mesh: Mesh, one: Carrier, to: Range | None) -> tuple[str, str]:
     if len(group) < 2:
         return one.name, _map(mesh.name, one, to)
     names = " and ".join(member.name for member in group)
-    return names, ", and ".join(f"{_map(mesh.name, c, to)} --same-lan" for c in group)
+    return names, " && ".join(f"{_map(mesh.name, c, to)} --same-lan" for c in group)
 
 
-def _free_range(mesh: Mesh, lan: Range) -> Range | None:
-    """A range of that size that nobody in the network has, if one is found soon."""
+def _free_range(mesh: Mesh, lan: Range, promised: Range | None = None) -> Range | None:
+    """A range of that size that nobody in the network has, nor is promised; if found soon."""
     spare: Range = _SPARE
     if lan.version == 6:  # RFC 4193, 3.2, and the same whenever it is asked for
         start = b"\xfd" + blake2b(mesh.name.encode(), digest_size=5).digest()
@@ -270,6 +270,7 @@ def _free_range(mesh: Mesh, lan: Range) -> Range | None:
     texts += [text for one in carriers(mesh) for text in (one.range, one.lan)]
     taken = {ip_network(text) for text in texts}
     taken |= {ip_interface(a).network for node in mesh.nodes.values() for a in node.facts.lan}
+    taken |= {promised} if promised else set()
     near = [cidr for cidr in taken if overlap(cidr, spare)]
     subnets: Iterator[Range] = spare.subnets(new_prefix=lan.prefixlen)
     for cidr in islice(subnets, _TRIED):

@@ -68,7 +68,7 @@ class Controller:
     def mesh(self, network: str) -> Mesh:
         """The mesh of a live network; NotFound when there is none. Hold `lock`."""
         mesh = self.meshes.get(network) or Mesh(network)
-        live_network(mesh)
+        live_network(mesh, self.meshes.values())
         return mesh
 
     def commit(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from nmk.core.claims import find_declined
 from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import (
-    OBSTACLES,
     SERVES,
     TOO_OLD,
     gateway_json,
     hindered,
+    obstacle_of,
     parse_role,
 )
 from nmk.core.mesh import Mesh
@@ -148,7 +148,7 @@ class Gateways:
             "clients": len(clients) if role == "ingress" else None,
             "state": self._controller.presence.state(node.identity, node.facts.interval),
             "serves": False if is_old else serves == SERVES if serves else None,
-            "obstacle": TOO_OLD if is_old else OBSTACLES.get(serves),
+            "obstacle": TOO_OLD if is_old else obstacle_of(serves, node.gateway, role),
             "left_out": [row for cidr in ranges for row in left_out.get(cidr, ())],
             "revision": node.revision,
         }

@@ -75,7 +75,7 @@ def test_an_interface_that_is_missing_is_in_the_way_of_its_own_role(
     rows = {g["role"]: g for g in net.get("/gateways")}
     assert {role: row["serves"] for role, row in rows.items()} == {"egress": egress, "exit": exit_}
     for row in rows.values():
-        why = "the interface that it shall route by is not there"
+        why = f"the interface that it shall route by, {row['interface']}, is not there"
         assert row["obstacle"] == (None if row["serves"] else why)
 
 
@@ -295,6 +295,11 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
         ),
         ("node set web name=a name=b", "'name' is given twice", "write one of them: name=b"),
         ("gateway remove web exit", "'web' is no exit gateway", "nmk gateway list -n home"),
+        (
+            "node list -n hoem",
+            "there is no network 'hoem'",
+            "nmk network list   (home?)",
+        ),
         ("node show r1", "'r1' is an ext client, and no node", "nmk extclient show -n home r1"),
         ("extclient show web", "'web' is a node, and no ext client", "nmk node show -n home web"),
     ],
@@ -302,7 +307,7 @@ def test_a_role_that_is_given_once_more_is_no_new_revision(net: Net) -> None:
 def test_what_is_refused_comes_with_a_way_out(
     peopled: Net, command: str, told: str, hint: str
 ) -> None:
-    found = " show " in command or " remove " in command
+    found = " show " in command or " remove " in command or " -n " in command
     assert_refused(peopled, command, told, hint, code=1 if found else 2)
 
 

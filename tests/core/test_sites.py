@@ -95,8 +95,8 @@ def test_two_offices_of_one_range() -> None:
     mesh = mesh_of(PLAIN)
     assert refusal(mesh, "n2", LAN).hint == (
         f"if that is the same LAN: nmk gateway add -n home n2 egress {LAN} --same-lan; "
-        f"else map both: nmk gateway add -n home n1 egress {LAN} --as ANOTHER-RANGE, "
-        f"and nmk gateway add -n home n2 egress {LAN} --as 10.201.0.0/24"
+        f"else map both: nmk gateway add -n home n1 egress {LAN} --as 10.201.1.0/24 && "
+        f"nmk gateway add -n home n2 egress {LAN} --as 10.201.0.0/24"
     )
     assert add(mesh, "n2", LAN, seen_as="10.201.0.0/24").lans == (LAN,)
     assert add(mesh, "n1", LAN, seen_as="10.201.1.0/24").lans == (LAN,)
@@ -187,7 +187,7 @@ def test_a_group_is_mapped_as_a_whole_before_a_router_or_another_site_gets_its_r
     head, _, commands = hint.partition(": ")
     assert head == "map that of n1 and n2"
     assert "map all: nmk gateway add -n home n1" in refusal(mesh, "n3", LAN).hint
-    for command in commands.split(", and "):
+    for command in commands.split(" && "):
         words = command.split()
         assert words[:5] == ["nmk", "gateway", "add", "-n", "home"]
         assert words[6:9:2] == ["egress", "--as"]
@@ -204,7 +204,7 @@ def test_what_was_typed_with_a_range_is_repeated_in_what_is_proposed() -> None:
     options = "--nat off --interface eth1 --metric 200"
     assert f"egress {LAN} {options} --same-lan" in same
     assert other.endswith(f"n2 egress {LAN} --as 10.201.0.0/24 {options}")
-    assert f"n1 egress {LAN} --as ANOTHER-RANGE, and" in other
+    assert f"n1 egress {LAN} --as 10.201.1.0/24 && " in other
 
 
 def test_a_wider_range_of_the_same_lan_is_taken() -> None:

@@ -96,9 +96,10 @@ def test_hosts_of_a_gateways_lans_see_each_other_as_they_are(mesh: Mesh) -> None
     right = mesh.lab.host("host-right", on=lan)
     right.run("ip", "route", "add", "default", "via", "192.168.71.2")
     site.host.run("ip", "route", "add", "192.168.71.0/24", "via", site.gateway_address(4))
-    for name, metric in ((site.gateway.name, "100"), ("home", "200")):
+    other = mesh.join(mesh.machine("other"))
+    for gateway, metric in ((site.gateway, "100"), (other, "200")):
         ranges = "192.168.70.0/24", "192.168.71.0/24"
-        give(mesh, name, *ranges, "--same-lan", "--metric", metric)
+        give(mesh, gateway.name, *ranges, "--same-lan", "--metric", metric)
     check_in(site.gateway)
     assert source_seen(site.host, right, right.address) == site.address(4)
     take(mesh, site.gateway.name)

@@ -132,7 +132,7 @@ def test_an_interface_that_is_not_there_is_told_by_the_gateway(mesh: Mesh, gatew
     mesh.admin("gateway", "add", "door", "egress", "--interface", "eth7")
     for _ in range(2):
         gateway.run("nmk", "checkin")
-    obstacle = "the interface that it shall route by is not there"
+    obstacle = "the interface that it shall route by, eth7, is not there"
     assert serving(mesh) == {("yes", "-"), ("no", obstacle)}
     assert status(gateway)["obstacle"] == f"egress does not serve: {obstacle}"
     found = told(gateway, "gateway")

@@ -172,6 +172,9 @@ def test_of_two_networks_that_overlap_the_earlier_one_keeps_its_addresses(
         f"nmk join - --range {RANGE}, if that is wanted, else: nmk leave -n alpha",
     )
     assert host.run("ip", "link", "show", "nmk-alpha", check=False).returncode == 1
+    refused = status(host, "alpha")
+    assert refused["problem"] == f"the join failed: {refusal.message}"
+    assert refused["next"] == refusal.hint
     done = host.run("nmk", "join", "-", "--range", RANGE, input=token)
     assert f"warning: left out, as network home has {RANGE}: " in done.stderr
     near.run("nmk", "checkin")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nmk.agent.mend import UNDONE
 from tests.agent.test_machine import NMK, SOURCE, Place, nmk
 from tests.hostile.door import Door
 from tests.lab import Host, Lab, Process, poll
@@ -92,7 +93,7 @@ def test_what_another_program_removed_is_back(home: Home, agent: Process, what: 
     home.laptop.run("sh", "-c", TAKEN[what])
     poll(lambda: mended(home.laptop) > said, SOON, "word of it")
     poll(lambda: laid(home.laptop) == before, SOON, f"{before} again")
-    assert log(home.laptop)[-1]["changes"][0] == "another program had changed this"
+    assert log(home.laptop)[-1]["changes"][0] == UNDONE
     agent.wait_for("another program changed what is nmk's")
     assert agent.output.count("another program") == 1
 

@@ -565,7 +565,7 @@ def test_a_kill_switch_that_is_gone_is_told_though_the_exit_node_works(
 
 
 def test_a_gateway_that_lacks_something_for_one_of_its_roles() -> None:
-    obstacle = "the interface that it shall route by is not there"
+    obstacle = "the interface that it shall route by, eth9, is not there"
     shown = render_status([{**NETWORKS[0], "obstacle": obstacle}], "table")
     assert f"gateway     ingress, egress; {obstacle}\n" in shown
 

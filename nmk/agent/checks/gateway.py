@@ -8,7 +8,7 @@ from nmk.agent import liveness, surroundings
 from nmk.agent.claimed import claimed_exit
 from nmk.agent.claims import inside_others
 from nmk.agent.desired import Desired, Local, desired, desired_when_down
-from nmk.agent.exits import LED, WayOut, find_way_out, observe
+from nmk.agent.exits import LED, WAITS, WayOut, find_way_out, observe
 from nmk.agent.membership import Membership
 from nmk.agent.settings import command
 from nmk.agent.status import led, live
@@ -93,6 +93,9 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     elif out.node and out.problem:
         reason = f"everything is sent to {out.node}: {out.problem}"
         mend = "ip rule; ip route show table all: find what leads nowhere there"
+    elif out.problem == WAITS:
+        hint = f"nmk set -n {me.network} exit-node=NODE"
+        return [*found, Finding("gateway", "warn", WAITS, hint, me.network)]
     elif wish.routing.problem:
         reason, mend = wish.routing.problem, command(me, "exit-node", "")
     else:

@@ -14,7 +14,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
 from nmk.agent.service import idle_cron, keep_hint
 from nmk.agent.settings import unread
-from nmk.agent.status import TROUBLES, led, live
+from nmk.agent.status import TROUBLES, led, live, trouble
 from nmk.agent.tick import collect_facts
 from nmk.archive import running_file
 from nmk.core.amounts import age_of, show_ago, show_since
@@ -44,13 +44,12 @@ def check_interface(me: Membership, run: Runner, local: Local) -> list[Finding]:
             Finding("interface", "broken", one.message, one.hint, me.network) for one in doubles
         ]
     if condition != "up":
-        problem, cure = TROUBLES[condition]
+        problem, mend = trouble(me, condition) or TROUBLES["unanswered"]
         if condition == "unanswered":
-            problem, cure = _what_wg_said(me, run)
+            problem, mend = _what_wg_said(me, run)
         if condition == "missing" and wireguard.is_served_elsewhere(me.interface):
-            problem, cure = MOVED
+            problem, mend = MOVED[0], MOVED[1].format(me.network)
         level: Level = "warn" if condition == "down" else "broken"
-        mend = cure.format(me.network)
         if condition == "taken":
             mend = remove_link(me.interface)
         return [Finding("interface", level, f"{me.interface}: {problem}", mend, me.network)]

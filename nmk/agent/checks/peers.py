@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nmk.agent.membership import Membership
-from nmk.agent.peer_status import Row
+from nmk.agent.peer_status import UNHEARD, Row
 from nmk.core.findings import Finding, Level
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import MARK
@@ -24,7 +24,8 @@ _TRIES = 2  # one packet may get lost anywhere
 
 def check_peers(network: str, peers: Sequence[Row]) -> list[Finding]:
     """Whether peers answer. An idle pair has no handshake, and that is fine."""
-    failed = [p for p in peers if p["problem"] and p["state"] != "waiting"]
+    amiss = [p for p in peers if p["problem"] not in {None, UNHEARD}]
+    failed = [p for p in amiss if p["state"] != "waiting"]
     in_touch = sum(p["state"] == "connected" for p in peers)
     others = len(peers) - in_touch - len(failed)
     counted = f"{in_touch} of {len(peers)} peers in touch, {others} idle"

@@ -1,0 +1,117 @@
+"""What a machine's own commands propose: what helps there, with all that was typed."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nmk.agent import state
+from nmk.core.invitation import SSH_FAILED, Talk
+from tests.agent.memberships import joined, joining, peer
+from tests.cli.inprocess import nmk
+
+LEFT = "nmk doctor, which looks for what is left of one"
+PORT = ("Port=2222", "User=x y")
+UNSEEN = "nmk invite --accept-new --ssh-option=Port=2222 '--ssh-option=User=x y' web"
+BY_HAND = "ssh -o Port=2222 -o 'User=x y' web"
+
+
+@pytest.fixture(autouse=True)
+def root(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmk.system.facts.os.geteuid", lambda: 0)
+    monkeypatch.setenv("NMK_STATE_DIR", str(state_dir))
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("leave", LEFT),
+        ("leave -n home", LEFT),
+        ("down", LEFT),
+        ("log -n home", LEFT),
+        ("up", "nmk join -"),
+        ("ping web", "nmk join -"),
+    ],
+)
+def test_who_is_in_no_network_and_wants_out_is_not_told_to_join(command: str, hint: str) -> None:
+    done = nmk(*command.split())
+    assert (done.code, done.err.splitlines()[-1]) == (1, f"  try: {hint}")
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("up -n nrth", "write -n north"),
+        ("up -n zzz", "name one that it is in, with -n: north, south"),
+        ("ping -n north per-2", "nmk status   (peer-2?); nmk checkin, if it has just come"),
+        ("ping -n north zzz", "nmk status; nmk checkin, if it has just come"),
+        ("set -n north exit-node=dor", "nmk set -n north exit-node=door"),
+    ],
+)
+def test_the_name_that_was_meant_is_proposed(command: str, hint: str) -> None:
+    gateways = [
+        {**peer(n), "name": name, "gateway": {"exit": {"nat": "auto", "interface": None}}}
+        for n, name in ((3, "attic"), (4, "door"))
+    ]
+    state.save(replace(joined(peer(2), *gateways), network="north"))
+    state.save(replace(joining(), network="south"))
+    done = nmk(*command.split())
+    assert done.code in {1, 2}
+    assert done.err.splitlines()[-1] == f"  try: {hint}"
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "hint"),
+    [
+        ("server wait --timeout x", "'x' cannot be the timeout", "from 0 to 86400"),
+        ("server wait --timeout nan", "'nan' cannot be the timeout", "from 0 to 86400"),
+        ("server wait --timeout -1", "'-1' cannot be the timeout", "from 0 to 86400"),
+        ("checkin --splay x", "'x' cannot be the splay", "from 0 to 3600"),
+        ("ping web -c x", "'x' cannot be the number of pings", "from 1 to 1000"),
+        ("invite web --jobs 0", "'0' cannot be the number of machines", "from 1 to 64"),
+    ],
+)
+def test_a_number_that_is_none_comes_with_those_that_can_be(
+    command: str, told: str, hint: str
+) -> None:
+    done = nmk(*command.split())
+    assert done.code == 2
+    assert f"nmk: {told}" in done.err
+    assert done.err.endswith(f"  try: use a number {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "line", "hint"),
+    [
+        (1, "nmk: no WireGuard", f"see more there: {BY_HAND}"),
+        (2, "", BY_HAND),
+        (SSH_FAILED, "web: Permission denied (publickey).", BY_HAND.replace("ssh", "ssh-copy-id")),
+        (SSH_FAILED, "IDENTIFICATION HAS CHANGED", f"find out why, then: {BY_HAND}"),
+        (
+            SSH_FAILED,
+            "Host key verification failed.",
+            f"{BY_HAND}   (compare the key, say yes), then again; to trust it unseen: {UNSEEN}",
+        ),
+    ],
+)
+def test_what_failed_over_ssh_is_looked_at_by_the_same_way(
+    exit_code: int, line: str, hint: str
+) -> None:
+    talk = Talk()
+    talk.hear(line)
+    assert talk.failure("web", exit_code, PORT)[1] == hint
+    assert "-o" in shlex.split(BY_HAND)
+
+
+def test_a_settings_file_that_cannot_be_read_is_named_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path))
+    state.save(joined(peer(2)))
+    (tmp_path / "home.toml").mkdir()
+    done = nmk("show")
+    assert done.code == 2
+    assert done.err.endswith("  try: make it readable, or move it away\n")
