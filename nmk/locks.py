@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nmk.processes import PROC, is_of, read, words_of
 from nmk.tools import nmk_command
 
 _LOOK = 0.05  # seconds between two attempts
@@ -123,9 +124,11 @@ def holder(handle: int) -> Holder | None:
 
     /proc/locks names devices by numbers that are not stat's on some filesystems, so the inode has
     to do: another file's may be the same, such as that of the unpacked build, which this process
-    shares with others. It has no word of processes in other containers.
+    shares with others, or one that some user has made for it. So it is a process of root's, of this
+    user's or of the file's owner. It has no word of processes in other containers.
     """
-    inode = f":{os.fstat(handle).st_ino}"
+    status = os.fstat(handle)
+    inode, users = f":{status.st_ino}", {0, os.geteuid(), status.st_uid}
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
@@ -133,7 +136,7 @@ def holder(handle: int) -> Holder | None:
     for words in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF
         if len(words) < 6 or (words[1], words[3]) != ("FLOCK", "WRITE") or words[4] <= "0":
             continue
-        if words[5].endswith(inode):
+        if words[5].endswith(inode) and is_of(PROC / words[4], users):
             return Holder(int(words[4]), _name(words[4]), _is_stopped(words[4]))
     return None
 
@@ -168,8 +171,8 @@ def held_by(path: Path) -> str | None:
 def _name(process: str) -> str:
     """What the process is: the command of nmk, without its arguments, else the program's name."""
     try:
-        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        name = Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+        words = words_of(PROC / process)
+        name = read(PROC / process / "comm").strip()
     except OSError:
         return ""  # hidden, or gone
     if command := nmk_command(words):
@@ -180,7 +183,7 @@ def _name(process: str) -> str:
 def _is_stopped(process: str) -> bool:
     """Whether a signal or a tracer has stopped it (proc_pid_stat(5))."""
     try:
-        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        status = read(PROC / process / "stat")
     except OSError:
         return False
     return status.rpartition(")")[2].split()[:1] in (["T"], ["t"])

@@ -276,6 +276,29 @@ def test_a_file_of_the_same_number_that_is_only_shared_is_no_lock(
     assert holder_of(tmp_path / LOCK) is None
 
 
+@as_root
+@pytest.mark.parametrize(("user", "is_told"), [(NOBODY, False), (None, True)])
+def test_a_lock_of_another_users_on_a_file_of_the_same_number_is_not_ours(
+    open_place: Path, monkeypatch: pytest.MonkeyPatch, user: int | None, is_told: bool
+) -> None:
+    """As on another file system, where everybody may make files until one has that number."""
+    ours = open_place / LOCK
+    ours.touch(0o600)
+    theirs = open_place / "theirs"
+    theirs.touch(0o644)
+    read = Path.read_text
+
+    def told(path: Path, *how: str) -> str:
+        text = read(path, *how)
+        mine, other = (f":{p.stat().st_ino} " for p in (ours, theirs))
+        return text.replace(other, mine) if str(path) == "/proc/locks" else text
+
+    monkeypatch.setattr(Path, "read_text", told)
+    with held(theirs, user) as process:
+        who = holder_of(ours)
+        assert (who.process if who else None) == (process.pid if is_told else None)
+
+
 def test_nobody_holds_what_is_free(tmp_path: Path) -> None:
     handle = open_lock(tmp_path / LOCK)
     assert holder(handle) is None

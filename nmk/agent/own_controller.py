@@ -11,10 +11,10 @@ from nmk.agent.places import config_directory, state_directory
 from nmk.errors import NmkError
 from nmk.files import read_toml
 from nmk.locks import held_by
+from nmk.processes import PROC, is_of, variables, words_of
 from nmk.tools import nmk_command
 
 DATA_DIR = Path("/var/lib/nmk/server")
-_PROCESSES = Path("/proc")
 
 
 def data_directory() -> Path:
@@ -48,14 +48,15 @@ def find_running() -> str | None:
     """A controller that runs here, as a sentence begins; None where there is none.
 
     One that has its data where this machine's would be or below the state directory, whoever runs
-    it, or one with these settings and its data anywhere. Containers' are theirs.
+    it, or one with these settings and its data anywhere: root's, this user's, or of the user whose
+    is the data of this machine's. Any other user's can look like one. Containers' are theirs.
     """
     for directory in _places():
         if has_key(directory, "admin.key"):
             holder = held_by(directory / "lock")
             if holder is not None:
                 return f"a controller runs on {directory}{holder}"
-    for process in _controllers():
+    for process in _controllers(_believed()):
         return f"a controller runs here (nmk server, process {process})"
     return None
 
@@ -67,21 +68,29 @@ def _places() -> set[Path]:
     return {data_directory()}
 
 
-def _controllers() -> Iterator[str]:
+def _believed() -> set[int]:
+    """The users whose processes tell what they are."""
+    users = {0, os.geteuid()}
+    with suppress(OSError):
+        key = data_directory() / "controller.key"
+        users.add(key.stat().st_uid)
+    return users
+
+
+def _controllers(users: set[int]) -> Iterator[str]:
     """Processes of `nmk server` that see these files, and have our settings for theirs."""
     with suppress(OSError):
-        ours = (_PROCESSES / "self/ns/mnt").stat()
-        for place in _PROCESSES.iterdir():
+        ours = (PROC / "self/ns/mnt").stat()
+        for place in PROC.glob("[0-9]*"):
             with suppress(OSError):  # another's, or gone
-                if place.name.isdecimal() and os.path.samestat((place / "ns/mnt").stat(), ours):
-                    words = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                    if nmk_command(words) == "server" and _settings_of(place) == config_directory():
-                        yield place.name
+                if (
+                    nmk_command(words_of(place)) == "server"
+                    and os.path.samestat((place / "ns/mnt").stat(), ours)
+                    and is_of(place, users)
+                    and _settings_of(place) == config_directory()
+                ):
+                    yield place.name
 
 
 def _settings_of(process: Path) -> Path:
-    for line in (process / "environ").read_bytes().split(b"\0"):
-        name, _, value = line.partition(b"=")
-        if name == b"NMK_CONFIG_DIR" and value:
-            return Path(os.fsdecode(value))
-    return Path("/etc/nmk")
+    return Path(variables(process).get("NMK_CONFIG_DIR") or "/etc/nmk")

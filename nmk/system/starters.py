@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from nmk import processes
 from nmk.files import open_regular
-from nmk.system import processes
 from nmk.tools import has_tool, nmk_command
 
 _TIMERS = Path("/run/systemd/generator")  # where systemd-cron turns crontabs into timers
@@ -70,7 +70,7 @@ def agent_environments() -> Iterator[dict[str, str]]:
     for process in processes.roots():
         with suppress(OSError):  # it has just ended
             here = (process / "ns/net").samefile("/proc/self/ns/net")
-            if here and nmk_command(processes.words(process)) == "agent":
+            if here and nmk_command(processes.words_of(process)) == "agent":
                 yield processes.variables(process)
 
 
@@ -82,7 +82,7 @@ def is_check_in(line: str) -> bool:
 def _command_lines() -> Iterator[list[str]]:
     for process in processes.roots():
         with suppress(OSError):  # it has just ended
-            yield processes.words(process)
+            yield processes.words_of(process)
 
 
 def _lines(path: Path) -> list[str]:

@@ -21,8 +21,8 @@ from nmk.core.parse import quote
 from nmk.core.tunnel import Command, Tunnel
 from nmk.errors import CommandFailed, CommandUnanswered, InterfaceTaken, NmkError, ToolMissing
 from nmk.files import read_file
+from nmk.processes import is_roots
 from nmk.system.dump import Dump, Link, parse_dump, parse_kind, parse_link
-from nmk.system.processes import is_roots
 from nmk.system.runner import Runner
 from nmk.tools import has_tool, install_hint
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from nmk import processes
 from nmk.agent import elsewhere, own_link, state, uninstall
 from nmk.agent.doctor import check_leftovers
 from nmk.agent.join import join
@@ -23,7 +24,7 @@ from nmk.cli import machine, machine_seeing
 from nmk.core import units
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
-from nmk.system import processes, starters
+from nmk.system import starters
 from nmk.system.runner import Runner
 from nmk.wire.token import Token
 from tests.agent.memberships import joined

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from nmk import processes
 from nmk.agent import service, state
 from nmk.agent.checks import network
 from nmk.cli.machine import next_steps
-from nmk.system import processes, starters
+from nmk.system import starters
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined
 from tests.cli.inprocess import nmk
@@ -31,7 +32,7 @@ class Machine:
         patch.setattr(service, "OPENRC_RUNS", root / "openrc")
         patch.setattr(service, "CRON_TABLES", root / "cron.d")
         patch.setattr(starters, "_CRONTABS", (f"{root}/cron.d/*",))
-        patch.setattr(processes, "_PROC", root / "proc")
+        patch.setattr(processes, "PROC", root / "proc")
         patch.setattr(starters, "_TIMERS", root / "generator")
         patch.setattr(starters, "_SCRIPTS", root / "init.d")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,6 +22,8 @@ from tests.agent.failing_files import Deaf
 from tests.agent.memberships import joined
 from tests.cli.inprocess import nmk
 from tests.reliability.served import Served
+
+NOBODY, SERVICE = 65534, 65533
 
 
 @pytest.fixture
@@ -133,6 +137,34 @@ def test_a_controller_with_its_data_anywhere_is_found_by_its_settings(
         assert done.code == EXIT_TEMPORARY
         assert f"a controller runs here (nmk server, process {served.pid})" in done.err
         assert state_dir.exists()
+
+
+@pytest.mark.parametrize(("user", "is_believed"), [(NOBODY, False), (SERVICE, True), (0, True)])
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.usefixtures("nothing_else", "state_dir")
+def test_whose_process_looks_like_a_controller_keeps_nobody_from_a_purge_but_its_owner(
+    monkeypatch: pytest.MonkeyPatch, user: int, is_believed: bool
+) -> None:
+    monkeypatch.delenv("NMK_CONFIG_DIR", raising=False)
+    with TemporaryDirectory() as name:  # which everybody can reach
+        place = Path(name)
+        place.chmod(0o755)
+        monkeypatch.setenv("NMK_DATA_DIR", str(place / "data"))
+        (place / "data").mkdir()
+        (place / "data/controller.key").touch()
+        os.chown(place / "data/controller.key", SERVICE, SERVICE)
+        (place / "server").write_text("echo here; read x\n")
+        with subprocess.Popen(
+            ("nmk", "server"), executable="/bin/sh", cwd=place, user=user, env={},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdout
+            assert process.stdout.readline() == b"here\n"
+            said = f"a controller runs here (nmk server, process {process.pid})"
+            assert own_controller.find_running() == (said if is_believed else None)
+            done = nmk("uninstall", "--yes", "--purge", "--dry-run")
+            assert done.code == (EXIT_TEMPORARY if is_believed else 0)
+            process.kill()
 
 
 @pytest.mark.usefixtures("nothing_else")

@@ -1,4 +1,4 @@
-"""Processes of root's, which nobody else has made look like this or that."""
+"""Processes of root's or of others who are believed: nobody else made them look like they do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nmk.files import open_regular
 
-_PROC = Path("/proc")
+PROC = Path("/proc")
 _MOST_PROCESSES = 20_000
 _MOST_BYTES = 128 * 1024  # of a command line, of an environment
 
@@ -16,7 +16,7 @@ _MOST_BYTES = 128 * 1024  # of a command line, of an environment
 def roots() -> Iterator[Path]:
     """The directories in /proc of root's processes, as `is_roots`; of 20,000 at most."""
     looked = 0
-    for process in _PROC.glob("[0-9]*"):
+    for process in PROC.glob("[0-9]*"):
         if is_roots(process):
             yield process
             looked += 1
@@ -25,21 +25,26 @@ def roots() -> Iterator[Path]:
 
 
 def is_roots(process: Path) -> bool:
-    """Whether root has started a process, so that its command line and environment are root's.
+    """Whether it is root's, as `is_of`."""
+    return is_of(process, {0})
+
+
+def is_of(process: Path, users: set[int]) -> bool:
+    """Whether one of these users has started it, so that command line and environment are theirs.
 
     Those of a program that is set-user-ID are chosen by whoever starts it, and its directory in
-    /proc is root's all the same (proc(5)).
+    /proc is its user's all the same (proc(5)).
     """
     try:
         lines = read(process / "status").splitlines()
-        users = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
+        found = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
         mode = (process / "exe").stat().st_mode
     except (OSError, StopIteration):  # it has just ended, or is the kernel's
         return False
-    return set(users) == {"0"} and not mode & stat.S_ISUID
+    return len(set(found)) == 1 and int(found[0]) in users and not mode & stat.S_ISUID
 
 
-def words(process: Path) -> list[str]:
+def words_of(process: Path) -> list[str]:
     """Its command line. Raises OSError."""
     return read(process / "cmdline").rstrip("\0").split("\0")
 
