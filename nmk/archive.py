@@ -15,6 +15,12 @@ def running_file() -> Path | None:
     return Path(started) if started else None
 
 
+def running_build() -> str | None:
+    """Which build of it this process is; None in a source tree."""
+    build: str | None = getattr(sys.modules["__main__"], "BUILD_ID", None)
+    return build
+
+
 def start_again(error: BaseException) -> None:
     """Where it says that what the zipapp unpacked is damaged: unpack, and execute all of it anew.
 

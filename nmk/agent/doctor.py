@@ -36,6 +36,7 @@ def examine(networks: list[str], run: Runner, clock: Callable[[], float]) -> Ite
         reason = f"{found.reason}; a machine needs it to join a network"
         yield found if is_needed else replace(found, level="warn", reason=reason)
     yield from attempt("leftovers", None, lambda: check_leftovers(run))
+    yield from attempt("agent", None, machine.check_agent)
     if networks:
         yield from attempt("lock", None, machine.check_lock)
         yield from attempt("state", None, machine.check_state)

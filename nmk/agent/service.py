@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from nmk.agent.places import CHOICES, config_directory
+from nmk.archive import running_build
+from nmk.core.commands import command
 from nmk.core.tunnel import Command
 from nmk.core.units import cron_line, openrc_log, render_cron, render_openrc, render_systemd
 from nmk.errors import FileUnusable, NmkError
 from nmk.files import read_toml, write_file
+from nmk.system import starters
 from nmk.system.runner import Runner, find_tool
 from nmk.system.starters import CRONS, cron_runs, starts_cron
 from nmk.tools import has_tool, systemd_runs
@@ -169,8 +173,8 @@ def install(role: str, program: str, run: Runner, say: Say) -> None:
         say(manager.content)
     else:
         _write(manager, own_directories(role, kept_environment(role)))
-    for command in manager.start:
-        run.change(command)
+    for step in manager.start:
+        run.change(step)
     if manager.name == "cron" and (starting := idle_cron(program)):
         say(f"cron is not running, so nothing checks in yet\n  try: {starting}")
 
@@ -186,13 +190,30 @@ def _write(manager: Manager, directories: list[str]) -> None:
         raise FileUnusable(f"{path} cannot be written: {error.strerror}") from None
 
 
+def outdated(role: str) -> Iterator[tuple[int, str]]:
+    """The processes of that role that are another build than this one, and what restarts each.
+
+    Such as one that was started before the file nmk was replaced.
+    """
+    build, manager = running_build(), find_manager(role, "nmk")
+    for process in starters.running(role) if build else ():
+        with suppress(OSError):  # it has just ended
+            if starters.build_of(process) in {None, build}:
+                continue
+            again = starters.command_of(process, _KEPT_VARIABLES[role])
+            restart = f"kill {process.name}; unless something starts it again by itself: {again} &"
+            if manager and manager.path.exists() and starters.is_service(process, f"nmk-{role}"):
+                restart = command(*manager.start[-1].argv)
+            yield int(process.name), restart
+
+
 def remove(role: str, run: Runner, say: Say) -> bool:
     """Stop the service and remove its files; whether there was one."""
     manager = find_manager(role, "nmk")
     if manager is None or not manager.path.exists():
         return False
-    for command in manager.stop:
-        run.change(command)
+    for step in manager.stop:
+        run.change(step)
     for path in filter(None, (manager.path, manager.log)):
         say(f"removing {path}")
         if not run.dry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmk import __version__
+from nmk.agent.service import outdated
 from nmk.cli.api import AdminApi
 from nmk.cli.key import reach_warning
 from nmk.cli.where import start_command
@@ -22,9 +23,14 @@ def check_own_controller(data: Path) -> list[Finding]:
     except NmkError as error:
         reason = f"the controller of {data} does not answer: {error.message}"
         return [Finding("server", "broken", reason, start_command())]
-    if status["version"] != __version__:
+    restarts = [restart for _, restart in outdated("server")]
+    if status["version"] != __version__ or restarts:
         reason = f"the controller that runs is {status['version']}, this nmk is {__version__}"
-        return [Finding("server", "warn", reason, "restart the controller")]
+        if status["version"] == __version__:
+            reason = (
+                "the controller that runs is another nmk than this: the file was replaced since"
+            )
+        return [Finding("server", "warn", reason, "; ".join(restarts) or "restart the controller")]
     urls = ", ".join(status["urls"])
     there = f"networks: {status['networks']}, nodes: {status['nodes']}"
     if lines := reach_warning(status["urls"]):

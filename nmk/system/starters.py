@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from nmk import processes
+from nmk.core.commands import command
 from nmk.files import open_regular
 from nmk.tools import has_tool, nmk_command
 
@@ -23,6 +25,7 @@ _CRONTABS = (
 )
 _SERVICES = ("/etc/systemd/system/nmk-agent.service", "/etc/init.d/nmk-agent")
 _MOST_BYTES = 256 * 1024  # of a crontab
+_BUILD = re.compile(r"[0-9a-f]{16}|\.new-[0-9a-f]{16}")  # as `nmk.bootstrap` names them
 CRONS = ("cron", "crond", "fcron")
 """Daemons; cronie's, dcron's and busybox's are called crond."""
 
@@ -67,11 +70,46 @@ def start_lines() -> Iterator[str]:
 
 def agent_environments() -> Iterator[dict[str, str]]:
     """The variables that each `nmk agent` of root's in this network namespace was started with."""
+    for process in running("agent"):
+        with suppress(OSError):  # it has just ended
+            yield processes.variables(process)
+
+
+def running(role: str) -> Iterator[Path]:
+    """The directories in /proc of root's `nmk agent`, or `server`, in this network namespace."""
     for process in processes.roots():
         with suppress(OSError):  # it has just ended
             here = (process / "ns/net").samefile("/proc/self/ns/net")
-            if here and nmk_command(processes.words_of(process)) == "agent":
-                yield processes.variables(process)
+            if here and nmk_command(processes.words_of(process)) == role:
+                yield process
+
+
+def build_of(process: Path) -> str | None:
+    """Which build of nmk a process is, by the directory that it holds; None where none tells.
+
+    A name that no build has, where that directory was put out of the way. Raises OSError.
+    """
+    for link in sorted((process / "fd").iterdir()):
+        held = Path(str(link.readlink()).removesuffix(" (deleted)"))
+        if held.parent.name == "nmk" and _BUILD.fullmatch(held.name):
+            return held.name
+    return None
+
+
+def command_of(process: Path, kept: Collection[str]) -> str:
+    """The command that starts such a process anew, with those variables. Raises OSError."""
+    words = processes.words_of(process)
+    start = next(n for n, word in enumerate(words) if word.rpartition("/")[2] == "nmk")
+    chosen = [f"{n}={v}" for n, v in processes.variables(process).items() if n in kept]
+    return command(*(["env", *chosen] if chosen else []), *words[start:])
+
+
+def is_service(process: Path, name: str) -> bool:
+    """Whether systemd or OpenRC has started it as that service. Raises OSError."""
+    status = processes.read(process / "status").splitlines()
+    [parent] = [line.split()[1] for line in status if line.startswith("PPid:")]
+    above = " ".join(processes.words_of(process.parent / parent)) if parent != "0" else ""
+    return name in processes.read(process / "cgroup") or name in above
 
 
 def is_check_in(line: str) -> bool:

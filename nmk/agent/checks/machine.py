@@ -9,6 +9,7 @@ from nmk.agent import state
 from nmk.agent.hooks import hooks_directory
 from nmk.agent.lock import find_stuck
 from nmk.agent.places import state_directory
+from nmk.agent.service import outdated
 from nmk.core.findings import Finding
 from nmk.core.hooks import NAMES
 from nmk.errors import NmkError, ToolMissing
@@ -95,6 +96,12 @@ def check_lock() -> list[Finding]:
     if held is None:
         return []
     return [Finding("lock", "broken", f"{held.message}: no other can change anything", held.hint)]
+
+
+def check_agent() -> list[Finding]:
+    """Whether an agent runs that is not this nmk; nothing where none does."""
+    reason = "`nmk agent`, process {}, is another nmk than this: the file was replaced since"
+    return [Finding("agent", "warn", reason.format(n), mend) for n, mend in outdated("agent")]
 
 
 def check_state() -> list[Finding]:
