@@ -9,13 +9,14 @@ from nmk.agent.claims import left_out
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
+from nmk.agent.settings import command, route_wishes
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING
 from nmk.core.problems import Problem, printable
 from nmk.core.routes import Routing
 from nmk.core.tunnel import MARK
 from nmk.system import routes
-from nmk.system.culprit import defaults_into, who_leads
+from nmk.system.culprit import defaults_into, picky_past, who_leads
 from nmk.system.routes import leaves_by
 from nmk.system.runner import Runner
 
@@ -57,11 +58,32 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         if by != me.interface:
             reason = f"packets to {what} leave by {by or 'no way'}, not by {me.interface}"
             hint = f"ip route get {address}; ip rule: end what leads there, another VPN"
-            if culprit := who_leads(run, address, me.order, me.interface):
+            if other := network_at(by, me):
+                reason = f"{reason}: that is {other.network}, another network of this machine"
+                hint = f"{command(other, 'accept-routes', 'off')}, or leave it so"
+            elif culprit := who_leads(run, address, me.order, me.interface):
                 reason = f"{reason}: {culprit.what}"
                 hint = f"{culprit.remove}, or end what lays it, another VPN"
             found.append(Problem("led-elsewhere", printable(reason), printable(hint)))
     return found
+
+
+def find_picky(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
+    """Rules of others that lead packets of some source or mark past the exit node.
+
+    A kill switch drops these. Raises ToolMissing.
+    """
+    if not routing.exit or route_wishes(me).kill_switch:
+        return []
+    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
+    return [
+        Problem(
+            "led-elsewhere",
+            printable(f"some packets leave by {by}, not by {routing.exit}: {culprit.what}"),
+            printable(f"{culprit.remove}, or end what lays it; or leave it so"),
+        )
+        for culprit, by in picky_past(run, me.order, ours)[:_MOST_PARTS]
+    ]
 
 
 def _no_uplink(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
@@ -83,6 +105,11 @@ def _no_uplink(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         hint = "ip route add default via ROUTER dev INTERFACE, or start the DHCP client again"
         found.append(Problem("no-uplink", reason, hint))
     return found
+
+
+def network_at(interface: str | None, me: Membership) -> Membership | None:
+    """Which of the machine's other networks has that interface."""
+    return next((o for o in state.others(me.network) if o.interface == interface), None)
 
 
 def other_parts(me: Membership, run: Runner) -> list[str]:

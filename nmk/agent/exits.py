@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any, Literal
 
 from nmk.agent import kill_switch, state, surroundings
-from nmk.agent.astray import OUTSIDE, other_parts
+from nmk.agent.astray import OUTSIDE, network_at, other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
@@ -17,16 +17,17 @@ from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
 from nmk.agent.salvage import guarded, is_untold
 from nmk.agent.settings import command, route_wishes
+from nmk.agent.unmarked import LEFT_OUT
 from nmk.core.claims import holds
 from nmk.core.commands import command as shell
 from nmk.core.links import CLOUDS, LINKS, is_lan
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING, overlap
-from nmk.core.problems import printable
+from nmk.core.problems import Problem, printable
 from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.ruleset import table_name
 from nmk.core.tunnel import MARK
-from nmk.errors import BadInput
+from nmk.errors import BadInput, CommandFailed, ToolMissing
 from nmk.system import filter as packet_filter
 from nmk.system import wireguard
 from nmk.system.culprit import foreign_routes, who_leads
@@ -40,6 +41,7 @@ UNTOLD = "the state does not tell whether a kill switch is wanted: without one a
 WAITS = "the kill switch shuts nothing before there is an exit node"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
 OF_THE_MESH = "it has addresses of the mesh"
+BESIDE = "{}, another network of this machine"
 LED = "the network leads to {} in it"  # ranges
 _MOST_NAMED = 3  # of these
 
@@ -224,29 +226,46 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
     """The same with what goes past the exit node, whose doing it is, and what ends that."""
     lines: dict[str, dict[str, None]] = {}
     removes: dict[str, None] = {}
+    mine: dict[str, None] = {}
     for one in past:
-        culprit = who_leads(run, one.address, me.order, me.interface)
-        by = f"{one.interface} ({printable(culprit.what)})" if culprit else one.interface
+        by = one.interface
+        if other := network_at(by, me):
+            by = f"{by} ({BESIDE.format(other.network)})"
+            mine[command(other, "exit-node", "")] = None
+        elif culprit := who_leads(run, one.address, me.order, me.interface):
+            by = f"{by} ({printable(culprit.what)})"
+            removes[printable(culprit.remove)] = None
         lines.setdefault(one.what, {})[by] = None
-        removes |= {printable(culprit.remove): None} if culprit else {}
     interfaces = tuple(dict.fromkeys(one.interface for one in past))
     show = f"ip rule; {shell('ip', 'route', 'show', 'table', 'all', 'dev', interfaces[0])}"
     ends = (
         f"{'; '.join(removes)}, or end what lays it" if removes else f"{show}: end what leads there"
     )
     hint = f"{ends}, another VPN; or {command(me, 'exit-node', '')}"
+    if mine:
+        ways = [*removes, *mine, command(me, "exit-node", "")]
+        hint = f"one network has the exit node: {' or '.join(ways)}"
     told = ", ".join(f"{what} leaves by {', '.join(by)}" for what, by in lines.items())
-    is_all = all(one.what.startswith("IPv") for one in past) and not removes
+    is_all = all(one.what.startswith("IPv") for one in past) and not (removes or mine)
     if is_all and probe_table(run, me.order, me.interface).led.isdisjoint(EVERYTHING):
-        told += f", as nothing of nmk's leads to {out.node}"
-        hint = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
-    return replace(
-        out,
-        problem=told,
-        cut_off=None,
-        past=interfaces,
-        hint=hint,
-    )
+        why = _why_left_out(me)
+        told += f", as {why.message}" if why else f", as nothing of nmk's leads to {out.node}"
+        anew = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
+        hint = why.hint if why else anew
+    cut_off = None
+    if out.kill_switch and out.kill_switch.laid and not mine:  # it lets into other networks
+        is_cut = not any(me.interface in one.by for one in out.leaves)
+        cut_off = CutOff("kill switch", hint) if is_cut else None
+        told += "" if is_cut else ", where the kill switch drops it"
+    return replace(out, problem=told, cut_off=cut_off, past=interfaces, hint=hint)
+
+
+def _why_left_out(me: Membership) -> Problem | None:
+    """Why the last run has not laid the way by the exit node, as it said itself."""
+    told = {CommandFailed.code, ToolMissing.code}
+    found = [p for p in me.problems if p.code in told]
+    found = [p for p in found if p.message.startswith(LEFT_OUT) or "nft" in p.message]
+    return found[0] if found else None
 
 
 def _parts_past(me: Membership, run: Runner) -> list[Past]:

@@ -234,9 +234,10 @@ def remove(
     """Remove the interface if it is ours, and what lies beside it but for what is to be kept.
 
     One that is not ours stays. Where a part cannot be removed the others are; then CommandFailed,
-    CommandUnanswered where nobody tells whose the interface is, ToolMissing.
+    CommandUnanswered where nobody tells whose the interface is, ToolMissing. What was removed is
+    looked at again.
     """
-    tried, told = Attempts(), list[Change]()
+    tried, told, before = Attempts(), list[Change](), me
     with history.recording(me, reason or Reason("down"), told if reason else (), run, tried):
         is_shut = kill_switch.lay_first(me, keep, run, tried, told)
         told += _name_again(me, run)
@@ -254,6 +255,8 @@ def remove(
     if live and live.up:
         hooks.call([Event("down")], me, {}, run)
     tried.complain()
+    if told and not run.dry:
+        surroundings.check_removed(before, keep, run)
     return replace(me, problems=())
 
 

@@ -13,9 +13,11 @@ from fnmatch import fnmatch
 from nmk.agent import state
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership
+from nmk.core.commands import command
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK, settings_of
 from nmk.core.tunnel import Change
+from nmk.errors import CommandFailed
 from nmk.system import needs, routes, sysctl
 from nmk.system.runner import Runner
 
@@ -55,8 +57,8 @@ SETTLED = Settings()
 def plan_settings(me: Membership, wanted: Mapping[str, str], run: Runner) -> Settings:
     """What turns the kernel's settings into those that are wanted."""
     values, found = _plan_sysctls(me, wanted, run)
-    back = [path for path in values if path in me.found and path not in found]
-    kept = _needed_by_others(back, run)
+    back = {p: value for p, value in values.items() if p in me.found and p not in found}
+    kept = _kept(back, run)
     stays = [
         f"{_dotted(path)} stays {sysctl.read(path)}: {user}"
         for path, user in kept.items()
@@ -112,18 +114,20 @@ def stops_forwarding(me: Membership, run: Runner) -> bool:
     sysctls, _ = _plan_sysctls(me, {}, run)
     on = {path for path in _FORWARDS if sysctl.is_on(path)}
     ends = {path for path, value in sysctls.items() if path in on and value == "0"}
-    return bool(on) and on == ends and not _needed_by_others([*ends], run)
+    return bool(on) and on == ends and not _kept({p: sysctls[p] for p in ends}, run)
 
 
-def _needed_by_others(back: list[str], run: Runner) -> dict[str, str]:
-    """Which settings are not put back, and why: others have come to need them as they are.
+def _kept(back: Mapping[str, str], run: Runner) -> dict[str, str]:
+    """Which settings are not put back, and why: others have come to need them, or they cannot be.
 
     With forwarding stays what belongs to it.
     """
     needed = {}
-    for path in back:
+    for path, value in back.items():
         user = None
-        if path.endswith("/accept_ra"):
+        if sysctl.read(path) is not None and not sysctl.is_writable(path):
+            user = _out_of_reach(path, value)
+        elif path.endswith("/accept_ra"):
             user = None if sysctl.read(path) == "2" else "it has been changed since"
         elif path in {IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK}:
             user = needs.who_needs(run, path, table_name(""))
@@ -131,8 +135,34 @@ def _needed_by_others(back: list[str], run: Runner) -> dict[str, str]:
             needed[path] = user
     for forwarding, pattern in _WITH_FORWARDING:
         if forwarding in needed:
-            needed |= {p: needed[forwarding] for p in back if fnmatch(p, pattern)}
+            needed = {p: needed[forwarding] for p in back if fnmatch(p, pattern)} | needed
     return needed
+
+
+def write_settings(me: Membership, settings: Settings, run: Runner, tried: Attempts) -> None:
+    """Do what was planned, and say what stays. `me`: with what was found.
+
+    What is not put back although it looked writable (capabilities(7)) keeps nothing else there.
+    """
+    for line in settings.stays:
+        run.warn(line)
+    for path, value in settings.values.items():
+        now = sysctl.read(path)
+        # Its interface may be gone; where it could not be changed it need not be put back.
+        if now in {None, value}:
+            continue
+        try:
+            sysctl.write(run, path, value)
+        except CommandFailed as error:
+            if path not in me.found or path in settings.found:
+                tried.errors.append(error)
+            else:
+                run.warn(f"{_dotted(path)} stays {now}: {_out_of_reach(path, value)}")
+
+
+def _out_of_reach(path: str, value: str) -> str:
+    there = "where /proc/sys can be written, in a container on its host"
+    return f"it cannot be put back here; {command('sysctl', '-w', f'{path}={value}')} {there}"
 
 
 def _reset_with_forwarding(

@@ -33,10 +33,10 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
     then the node stays on the controller until an admin deletes it, and a state that cannot be read
     is no hindrance. An interface that may be ours never stays, `force` or not: then the state does
-    too, and CommandFailed is raised. Raises ToolMissing where a packet filter stays. Cut short, it
-    can be repeated. Raises Overtaken where the machine has joined anew meanwhile, StateUnwritable
-    where the state would stay, which would bring the interface up again: before anything is done,
-    but for `force`.
+    too, and CommandFailed is raised. What else stays is raised, ToolMissing where it is a packet
+    filter, with `force` once the state is gone. Cut short, it can be repeated. Raises Overtaken
+    where the machine has joined anew meanwhile, StateUnwritable where the state would stay, which
+    would bring the interface up again: before anything is done, but for `force`.
     """
     with machine_lock(run):
         me = _load(network, run, say, force=force)
@@ -59,13 +59,11 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
             if not force or interface.is_left(me, run):
                 raise
             stays = error
-            if not isinstance(stays, ToolMissing):
-                say(f"left as it is: {error.message}")
         if not run.dry:
             state.remove(network)
             put_others_right(network, run)
     say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
-    if isinstance(stays, ToolMissing):
+    if stays:
         raise stays
 
 

@@ -34,7 +34,7 @@ from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
 from nmk.core.tunnel import MARK
-from nmk.errors import BadInput, InterfaceTaken, NmkError, NotJoined, StateDamaged
+from nmk.errors import BadInput, CommandFailed, InterfaceTaken, NmkError, NotJoined, StateDamaged
 from nmk.system import filter as packet_filter
 from nmk.system import routes, wireguard
 from nmk.system.keys import generate_private_key, parse_private_key
@@ -43,6 +43,7 @@ from nmk.wire.envelope import Identity
 
 OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
+_AGAIN = "end the nmk that lays it, as one with another NMK_STATE_DIR: ps -ef; then the same again"
 _NOBODY = "unknown"  # an exit node of which the name cannot be read
 
 
@@ -94,7 +95,7 @@ def leftovers(run: Runner) -> Leftovers:
     networks |= {name for i in interfaces - usual if (name := _network_of(i))}
     orders = set[int]()
     with suppress(NmkError):
-        orders = routes.orders(run) - {me.order for me in known}
+        orders = routes.orders(run) - {me.order for me in known if "routes" in me.laid}
     return Leftovers(
         tuple(sorted(networks)), tuple(sorted(interfaces)), tuple(sorted(orders)), tuple(others)
     )
@@ -104,7 +105,7 @@ def remove_leftovers(network: str, run: Runner) -> bool:
     """Remove what is left of a network; with the last one, all that nobody can say whose it is.
 
     Whether there was anything. Hold the lock. Raises NotJoined where that is of a network whose
-    state is elsewhere; CommandFailed, the rest removed.
+    state is elsewhere; CommandFailed where some of it is still there, the rest removed.
     """
     left = leftovers(run)
     for there in left.elsewhere:
@@ -123,10 +124,13 @@ def remove_leftovers(network: str, run: Runner) -> bool:
     for name, order in zip_longest(interfaces, orders):
         me = replace(salvage(network, run), interface=name or usual)
         key = _private_key(b"", me.interface, run)
-        me = _with_order(replace(me, private_key=key), order or NO_ORDER)
+        me = _with_order(replace(me, private_key=key), order)
         with tried.step():
             interface.remove(me, run)
     tried.complain()
+    now = Leftovers() if run.dry else leftovers(run)
+    if network in now.networks or {*interfaces} & {*now.interfaces} or {*orders} & {*now.orders}:
+        raise CommandFailed(f"something of {network} is there again", _AGAIN)
     return True
 
 
@@ -230,10 +234,10 @@ def _settings(noted: object) -> dict[str, int | str]:
     return found
 
 
-def _with_order(me: Membership, order: int) -> Membership:
-    """What all a network may have laid; with `NO_ORDER` no rules, as nobody knows of any."""
-    laid = frozenset(get_args(Kind)) - ({"routes"} if order == NO_ORDER else set())
-    return replace(me, order=order, laid=laid)
+def _with_order(me: Membership, order: int | None) -> Membership:
+    """What all a network may have laid; without an order no rules, as nobody knows of any."""
+    laid = frozenset(get_args(Kind)) - ({"routes"} if order is None else set())
+    return replace(me, order=NO_ORDER if order is None else order, laid=laid)
 
 
 def open_way(network: str, run: Runner) -> Membership:
@@ -282,7 +286,7 @@ def _found(head: bytes) -> dict[str, str]:
     return found
 
 
-def _order(network: str, run: Runner) -> int:
+def _order(network: str, run: Runner) -> int | None:
     """The first that rules of this machine tell of, and no other network has."""
     taken = {other.order for other in state.others(network)}
-    return min(routes.orders(run) - taken, default=NO_ORDER)
+    return min(routes.orders(run) - taken, default=None)

@@ -9,7 +9,7 @@ from itertools import chain
 from urllib.parse import urlsplit
 
 from nmk.agent import last_check_in, liveness, state
-from nmk.agent.astray import find_astray
+from nmk.agent.astray import find_astray, find_picky
 from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
@@ -142,7 +142,7 @@ def _problems(
     me: Membership, routing: Routing, dump: Dump | None, silent: Collection[str], run: Runner
 ) -> list[Problem]:
     """What could not be applied, and what others lead elsewhere or have claimed."""
-    astray = find_astray(me, routing, run) if dump else []
+    astray = [*find_astray(me, routing, run), *find_picky(me, routing, run)] if dump else []
     return [*unread(me), *me.problems, *astray, *claimed_exit(me, silent, run)]
 
 

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from nmk.agent import state
 from nmk.agent.attempts import Attempts
-from nmk.agent.kernel_settings import SETTLED, Settings, plan_settings, stops_forwarding
+from nmk.agent.kernel_settings import (
+    SETTLED,
+    Settings,
+    plan_settings,
+    stops_forwarding,
+    write_settings,
+)
 from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.unmarked import leave_out_exit, why_unmarked, without_mark
@@ -25,6 +31,7 @@ from nmk.core.route_table import (
     RouteTable,
     describe_table,
     plan_table,
+    removals,
 )
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import (
@@ -177,13 +184,7 @@ def finish(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membersh
 
 def lay(me: Membership, work: Work, run: Runner, tried: Attempts) -> None:
     """Kernel settings, rules, routes: while there is an interface."""
-    for line in work.settings.stays:
-        run.warn(line)
-    for path, value in work.settings.values.items():
-        # Its interface may be gone; where it could not be changed it need not be put back.
-        if sysctl.read(path) not in {None, value}:
-            with tried.step():
-                sysctl.write(run, path, value)
+    write_settings(me, work.settings, run, tried)
     commands, table = list(work.commands), work.table
     if table is not None:
         if not (run.dry or work.unmarked) and (error := why_unmarked(me, work.want)):
@@ -209,6 +210,24 @@ def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
         if not run.dry:
             _unsettle(me)
     return replace(me, laid=work.laid, found=work.settings.found)
+
+
+def check_removed(me: Membership, keep: Surroundings, run: Runner) -> None:
+    """Look again at what lies around the tunnel. `me`: as it was before all but `keep` was removed.
+
+    Raises CommandFailed that names what is still there, or again, and the commands that remove it.
+    """
+    left = plan(replace(me, found={}), keep, run)
+    table = table_name(me.network)
+    ends = [packet_filter.DELETE.format(table)] * (left.renew_filter and keep.ruleset is None)
+    if left.table is not None:
+        live = routes.probe_table(run, me.order, me.interface)
+        ends += removals(me.order, me.interface, keep.table, live)
+    ends += [str(command) for command in left.commands]
+    if ends:
+        more = f"; and {len(ends) - 1} more" if len(ends) > 1 else ""
+        what = f"not all of {me.network} is removed, this stays: {ends[0]}{more}"
+        raise CommandFailed(what, f"{'; '.join(ends)}; or end what lays it again")
 
 
 def _open(me: Membership, want: str, run: Runner) -> None:

@@ -18,6 +18,8 @@ from nmk.errors import CommandFailed
 from nmk.system import sysctl
 from nmk.system.reverse_path import strict_settings
 
+LEFT_OUT = "the exit node is left out"
+
 
 def without_mark(me: Membership, want: Surroundings) -> tuple[Surroundings, CommandFailed | None]:
     """What of it may be there; and why the exit node is left out, where it is.
@@ -47,7 +49,7 @@ def why_unmarked(me: Membership, want: Surroundings) -> CommandFailed | None:
         return None
     loosen = command("sysctl", "-w", f"net/ipv4/conf/{strict[0]}/rp_filter=2")
     return CommandFailed(
-        f"the exit node is left out: net.ipv4.conf.{strict[0]}.rp_filter is strict, and "
+        f"{LEFT_OUT}: net.ipv4.conf.{strict[0]}.rp_filter is strict, and "
         "net.ipv4.conf.all.src_valid_mark cannot be set to 1",
         f"{loosen} where /proc/sys can be written, in a container on its host; then: nmk checkin",
     )

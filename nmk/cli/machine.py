@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nmk.cli.api import network_option
+from nmk.cli.cut_off import cut_off_told, tell_cut_off, tell_cut_off_of
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
 from nmk.cli.output import fail, is_watched, put, put_text, say, say_text
 from nmk.core.parse import parse_seconds, quote
@@ -174,6 +175,7 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
         except NmkError as error:
             if not quiet or verbose or patience.speaks(name, error):
                 fail(error.code, f"{name}: {error.message}", error.hint)
+                tell_cut_off_of(name, quiet=dry_run)
             failures.add(error.exit_code)
     return min(failures, default=0)  # what needs a person before what may pass by itself
 
@@ -206,7 +208,9 @@ def up(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
     from nmk.agent import state, updown
 
     check_root("nmk up")
-    me = updown.up(state.choose(network), runner(dry_run, verbose))
+    name = state.choose(network)
+    with cut_off_told(name, quiet=quiet or dry_run):
+        me = updown.up(name, runner(dry_run, verbose))
     say(f"{me.interface} is up", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
 
@@ -220,7 +224,9 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     from nmk.agent import state, updown
 
     check_root("nmk down")
-    me = updown.down(state.choose(network, state.LEFT_HINT), runner(dry_run, verbose))
+    name = state.choose(network, state.LEFT_HINT)
+    with cut_off_told(name, quiet=quiet or dry_run):
+        me = updown.down(name, runner(dry_run, verbose))
     say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
 
@@ -326,23 +332,6 @@ def summary(me: Membership) -> str:
     """A check-in's outcome in a line."""
     peers = len(me.known.view.peers) if me.known else 0
     return f"{me.network}: {me.interface} is {'down' if me.down else 'up'}, peers: {peers}"
-
-
-def tell_cut_off(me: Membership, *, quiet: bool) -> None:
-    """Say it where a kill switch, or an exit node that is silent, lets nothing out.
-
-    And where a kill switch that is wanted is not there.
-    """
-    from nmk.agent.status import way_out
-
-    if quiet:
-        return
-    out = way_out(me, runner(dry=False, verbose=False))
-    if out.cut_off:
-        lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
-        say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
-    if out.kill_switch and not out.kill_switch.laid:
-        say(f"{me.network}: {out.kill_switch.problem}", f"  try: {out.kill_switch.next}")
 
 
 def start_daemon(daemon: str, run: Runner, *, quiet: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from nmk.cli.api import network_option
-from nmk.cli.machine import runner, talk_options, tell_cut_off
+from nmk.cli.cut_off import cut_off_told, tell_cut_off
+from nmk.cli.machine import runner, talk_options
 from nmk.cli.nouns import Setter, dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
@@ -51,7 +52,8 @@ def set_(
     except NotJoined as error:  # a kill switch may stand that the lost state has laid
         error.hint = leftovers(run).cure or error.hint
         raise
-    me = note(chosen, pairs, run)
+    with cut_off_told(chosen, quiet=quiet or dry_run):
+        me = note(chosen, pairs, run)
     if not dry_run:
         say(f"{me.network}: {', '.join(settings)}", quiet=quiet)
         tell_cut_off(me, quiet=quiet)

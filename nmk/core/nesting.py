@@ -16,14 +16,17 @@ _DECODER = json.JSONDecoder()
 
 
 def read_json(
-    text: str | bytes, as_object: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    text: str | bytes,
+    as_object: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    as_pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
 ) -> Any:  # noqa: ANN401  # JSON
     """The value of a JSON text; `as_object` makes something else of each object in it.
 
+    `as_pairs`: makes it, of pairs, where a name may be there more than once.
     Raises ValueError where it is none, or one that is nested deeper than MOST_LEVELS.
     """
     try:
-        value = json.loads(text, object_hook=as_object)
+        value = json.loads(text, object_hook=as_object, object_pairs_hook=as_pairs)
     except RecursionError:
         raise _too_deep() from None
     check_nesting(value)

@@ -133,15 +133,33 @@ def order_of(rule: str) -> int | None:
     """The order of the network that a rule tells of, as `rules_of` has it; None of another's.
 
     `lan` tells of none: it is word for word what wg-quick lays, and the kernel puts that at the
-    priority before the lowest one, which may be any of ours.
+    priority before the lowest one, which may be any of ours. One that no network can have, as a
+    damaged state once had it, is told by rules with our mark alone.
     """
+    return min(_orders_told(rule), default=None, key=lambda order: (not is_order(order), order))
+
+
+def orders_of(rules: Iterable[str]) -> set[int]:
+    """Those of the networks that rules tell of.
+
+    A rule may be one of two networks', where one has an order that none can have: it is of the one
+    that another rule tells of.
+    """
+    told = [orders for rule in rules if (orders := _orders_told(rule))]
+    sure = {order for orders in told if len(orders) == 1 for order in orders}
+    return sure | {min(orders) for orders in told if not orders & sure}
+
+
+def _orders_told(rule: str) -> set[int]:
     priority = int(rule.split()[1])
-    guesses = ((priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED)))
-    for order in filter(is_order, guesses):
-        rules = rules_of(order)
-        if any(rule == ours for _, ours in rules.all if ours != rules.lan):
-            return order
-    return None
+    is_marked = f" fwmark {MARK:#x} " in rule
+    guesses = {(priority - _PRIORITIES) // 2, *(priority - b for b in (_EXITS, _CLOSED))}
+    return {
+        order
+        for order in guesses
+        if is_order(order) or (is_marked and order >= 0)
+        if rule in {ours for _, ours in rules_of(order).all} - {rules_of(order).lan}
+    }
 
 
 def compile_table(
@@ -198,6 +216,16 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
             text = "".join(f"{line}\n" for line in lines)
             commands.append(Command(("ip", f"-{family}", "-force", "-batch", "-"), text))
     return commands
+
+
+def removals(order: int, interface: str, want: RouteTable, live: RouteTable) -> list[str]:
+    """The commands, a line each, that take away what is there and not wanted."""
+    return [
+        f"{' '.join(command.argv[:2])} {line}"
+        for command in plan_table(order, interface, want, live)
+        for line in (command.stdin or "").splitlines()
+        if line.split()[1] == "del"
+    ]
 
 
 def describe_table(order: int, want: RouteTable, live: RouteTable) -> list[str]:

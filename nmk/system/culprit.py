@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from nmk.core.commands import command
 from nmk.core.culprit import Culprit, KernelRoute, KernelRule, find_culprit
-from nmk.core.route_table import order_of, table_of
+from nmk.core.route_table import order_of, rules_of, table_of
+from nmk.core.tunnel import MARK
 from nmk.errors import CommandFailed
 from nmk.system.routes import (
     DEFAULTS,
@@ -43,6 +45,37 @@ def who_leads(run: Runner, address: str, order: int, interface: str) -> Culprit 
     return find_culprit(address, order, winner, beside, [_rule(r) for r in others])
 
 
+def picky_past(run: Runner, order: int, ours: Collection[str]) -> list[tuple[Culprit, str]]:
+    """Rules for some packets alone, by source or mark, that come before the way by the exit node.
+
+    Each with the interface, none of `ours`, that the default route of its table leads into. Not
+    those for sockets of one interface, which leave by that anyway. Raises ToolMissing.
+    """
+    found = []
+    last = int(rules_of(order).everything.split()[1])
+    for family in (4, 6):
+        for raw in read_rules(run, family):
+            rule, is_ours = _rule(raw), order_of(render_rule(raw)) is not None
+            is_ours = is_ours or int(str(raw.get("fwmark", "0")), 16) == MARK
+            if is_ours or not (rule.is_picky and 0 < rule.priority < last) or "oif" in raw:
+                continue
+            by = "" if rule.spares else _default_by(run, family, rule)
+            if by and by not in ours:
+                remove = f"ip -{family} rule del {rule.text}"
+                found.append((Culprit(f"rule {rule.text}", remove), by))
+    return found
+
+
+def _default_by(run: Runner, family: int, rule: KernelRule) -> str:
+    """The interface of the default route of the table that a rule leads to; "" for none."""
+    table = str(_MAIN) if rule.kind == "goto" else rule.table
+    for route in read_table(run, family, table) if table else ():
+        if route.get("dst") == "default" and route.get("type", UNICAST) == UNICAST:
+            hops = [route, *route.get("nexthops", ())]
+            return next((str(hop["dev"]) for hop in hops if "dev" in hop), "")
+    return ""
+
+
 def defaults_into(run: Runner, interface: str) -> list[Culprit]:
     """The default routes of the main table that lead into an interface. Raises ToolMissing."""
     found = []
@@ -72,17 +105,36 @@ def _route(route: dict[str, Any], family: int, table: str) -> KernelRoute:
 
 def _rule(rule: dict[str, Any]) -> KernelRule:
     to = None
-    words = ["priority", str(rule.get("priority"))]
+    picky = any(key in rule for key in NOT_OURS) or rule.get("src", "all") != "all"
+    is_picky = picky or ("fwmark" in rule and "not" not in rule)
+    words = ["priority", str(rule.get("priority")), *(_selector(rule) if is_picky else ())]
     if rule.get("dst", "all") != "all":
-        host = 128 if ":" in rule["dst"] else 32
-        to = f"{rule['dst']}/{rule.get('dstlen', host)}"
+        to = _prefix(rule, "dst")
         words += ["to", to]
     kind = "goto" if "goto" in rule else str(rule.get("action", UNICAST))
     table = str(rule["table"]) if kind == UNICAST and "table" in rule else None
     words += ["table", table] if table else [kind, str(rule["goto"])] if kind == "goto" else [kind]
-    picky = any(key in rule for key in NOT_OURS) or rule.get("src", "all") != "all"
-    is_picky = picky or ("fwmark" in rule and "not" not in rule)
     spares = "suppress_prefixlen" in rule
     return KernelRule(
         int(rule.get("priority", 0)), table, kind, to, is_picky, spares, command(*words)
     )
+
+
+def _selector(rule: dict[str, Any]) -> list[str]:
+    """What a rule is for besides a destination, as `ip rule` takes it (iproute2, iprule.c)."""
+    words = ["not"] if "not" in rule else []
+    words += ["from", _prefix(rule, "src")] if rule.get("src", "all") != "all" else []
+    if "fwmark" in rule:
+        mask = f"/{rule['fwmask']}" if "fwmask" in rule else ""
+        words += ["fwmark", f"{rule['fwmark']}{mask}"]
+    for word in ("iif", "oif", "tos", "ipproto", "sport", "dport"):
+        words += [word, str(rule[word])] if word in rule else []
+    for word, key in (("uidrange", "uid"), ("sport", "sport"), ("dport", "dport")):
+        if f"{key}_start" in rule:
+            words += [word, f"{rule[f'{key}_start']}-{rule.get(f'{key}_end')}"]
+    return words
+
+
+def _prefix(rule: dict[str, Any], side: str) -> str:
+    host = 128 if ":" in rule[side] else 32
+    return f"{rule[side]}/{rule.get(f'{side}len', host)}"

@@ -12,7 +12,7 @@ from nmk.core.commands import command
 from nmk.core.nesting import read_json
 from nmk.core.overlap import Place
 from nmk.core.parse import brief
-from nmk.core.route_table import RouteTable, order_of, rules_of, shut_table_of, table_of
+from nmk.core.route_table import RouteTable, order_of, orders_of, rules_of, shut_table_of, table_of
 from nmk.errors import CommandFailed
 from nmk.system.runner import Runner
 
@@ -22,6 +22,12 @@ NOT_OURS = (  # what a rule may ask for, and none of ours does (iproute2, iprule
     *("srclen", "iif", "oif", "tos", "fwmask", "l3mdev", "tun_id", "ipproto"),
     *("uid_start", "sport", "sport_start", "dport", "dport_start"),
 )
+_OF_ENCAP = {  # names that routes have as well
+    "ip": ("dst", "src", "tos"),
+    "ip6": ("dst", "src"),
+    "mpls": ("dst",),
+    "seg6local": ("table", "iif", "oif"),
+}
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -174,8 +180,7 @@ def leads_into(run: Runner, number: int, interface: str) -> bool:
 
 def orders(run: Runner) -> set[int]:
     """Those of networks that have rules of ours on this machine."""
-    rules = [rule for family in (4, 6) for rule in _rule_texts(run, family)]
-    return {order for rule in rules if (order := order_of(rule)) is not None}
+    return orders_of(rule for family in (4, 6) for rule in _rule_texts(run, family))
 
 
 def is_lan_rule_taken(run: Runner, order: int) -> bool:
@@ -196,8 +201,8 @@ def routers_by_advertisement(run: Runner) -> list[str]:
     return sorted({r["dev"] for r in routes if r.get("protocol") == "ra" and "dev" in r})
 
 
-def read_table(run: Runner, family: int, number: int) -> list[dict[str, Any]]:
-    """The routes of a routing table. Raises ToolMissing."""
+def read_table(run: Runner, family: int, number: int | str) -> list[dict[str, Any]]:
+    """The routes of a routing table, by its number or name. Raises ToolMissing."""
     try:
         return objects(
             run.read(["ip", "-json", f"-{family}", "route", "show", "table", str(number)])
@@ -240,10 +245,27 @@ def render_rule(rule: dict[str, Any]) -> str:
     return " ".join(words)
 
 
+def _of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A route, or what else `ip` prints, without what its encapsulation has by the same names.
+
+    That comes first, where both are there (iproute2, iproute.c and iproute_lwtunnel.c).
+    """
+    found: dict[str, Any] = {}
+    rest = set[str]()
+    for key, value in pairs:
+        if key in rest:
+            rest.discard(key)
+        else:
+            found[key] = value
+        if key == "encap":
+            rest = set(_OF_ENCAP.get(str(value), ()))
+    return found
+
+
 def objects(text: str) -> list[dict[str, Any]]:
     """What `ip -json` printed. Raises CommandFailed."""
     try:
-        found = read_json(text or "[]")
+        found = read_json(text or "[]", as_pairs=_of_pairs)
         return [x for x in found if isinstance(x, dict) and x]
     except (ValueError, TypeError) as error:
         raise CommandFailed(f"`ip -json` printed what cannot be read: {brief(error)}") from None

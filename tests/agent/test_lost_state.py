@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nmk.agent.leave import leave
+from nmk.agent.leave import leave, leave_lost
 from nmk.agent.salvage import leftovers, remove_leftovers
-from nmk.core.route_table import order_of, rules_of, table_of
+from nmk.core.route_table import order_of, orders_of, rules_of, table_of
 from nmk.core.tunnel import MARK, Command
 from nmk.errors import CommandFailed
 from nmk.system.routes import is_lan_rule_taken
@@ -52,6 +54,8 @@ def test_a_lost_state_is_named_and_what_it_laid_is_removed() -> None:
         assert done.returncode == 0, done.stderr
         assert left(host)[0] == "table inet nmk-home\n"
         host.run("sh", "-c", f"rm -rf /var/lib/nmk; {LAY}; {LAY_THEIRS}")
+        for family, rule in rules_of(1500).all:  # as a state with such an order once had them laid
+            host.run("ip", f"-{family}", "rule", "add", *rule.split())
         claim_by_a_user(host)
         # What wg-quick lays is no rule of ours.
         host.run(
@@ -116,6 +120,79 @@ def test_a_state_that_another_shell_knows_of_is_not_lost() -> None:
         done = nmk(host, "leave", "-n", "home", **there)
         assert (done.returncode, left(host)) == (0, ("", "", False)), done.stderr
         assert "nothing" not in nmk(host, "status").stderr
+
+
+ORDERS = st.integers(0, 5_000) | st.integers(0, 2**31 - 40_000)
+
+
+@given(st.sets(ORDERS, min_size=1, max_size=3))
+def test_rules_of_an_order_that_no_network_can_have_are_ours(orders: set[int]) -> None:
+    found = orders_of(rule for order in orders for _, rule in rules_of(order).all)
+    assert orders <= found
+    if len(orders) == 1:
+        assert found == orders
+
+
+@pytest.mark.parametrize("order", [0, 1_500, 5_000, 2**31 - 40_000])
+def test_rules_of_such_an_order_are_removed_and_looked_at_again(order: int) -> None:
+    """A rule that does not go is named with what removes it, and is not said to be removed."""
+    told: list[str] = []
+    machine = Keeping(order)
+    assert leftovers(machine).orders == (order,)
+    leave_lost("lost", machine, told.append)
+    assert (machine.rules, told) == ([], ["what was left of lost is removed"])
+    machine = Keeping(order, stays=f"priority {20_001 + 2 * order}")
+    told.clear()
+    with pytest.raises(CommandFailed) as raised:
+        leave_lost("lost", machine, told.append)
+    ends = f"ip -4 rule del priority {20_001 + 2 * order} not fwmark 0x6e6d6b table"
+    assert ends in raised.value.message
+    assert raised.value.hint.startswith(f"{ends} {table_of(order)} suppress_prefixlength 0; or end")
+    assert told == []
+
+
+def test_no_rule_of_another_program_is_of_such_an_order() -> None:
+    for order in (0, 1_500):
+        ours = rules_of(order)
+        assert orders_of([ours.lan, *(rule for _, rule in ours.links | ours.lans)]) == set()
+        assert orders_of(r.replace("0x6e6d6b", "0x6e6d6") for _, r in ours.all) == set()
+        assert orders_of([f"priority 23001 not fwmark 0x6e6d6b table {table_of(3)}"]) == set()
+
+
+class Keeping(Runner):
+    """A machine with the rules for IPv4 of a network of this order, but for one that comes again.
+
+    It says no more.
+    """
+
+    def __init__(self, order: int, stays: str = "none") -> None:
+        super().__init__()
+        self.rules = [rule for family, rule in rules_of(order).all if family == 4]
+        self.stays = stays
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv == ["ip", "-json", "-4", "rule", "show"]:
+            return json.dumps([as_json(rule) for rule in self.rules])
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+    def change(self, command: Command) -> None:
+        for line in (command.stdin or "").splitlines():
+            rule = line.removeprefix("rule del ")
+            if rule in self.rules and not rule.startswith(self.stays):
+                self.rules.remove(rule)
+
+
+def as_json(rule: str) -> dict[str, object]:
+    """A rule as `ip -json rule` has it."""
+    words = [w for w in rule.split() if w not in {"not", "unreachable"}]
+    said: dict[str, object] = dict(zip(words[::2], words[1::2], strict=True))
+    if "to" in said:
+        said["dst"], _, length = str(said.pop("to")).partition("/")
+        said |= {"dstlen": int(length)} if length != "32" else {}
+    if "suppress_prefixlength" in said:
+        said["suppress_prefixlen"] = said.pop("suppress_prefixlength")
+    said |= {"not": None} if " not " in rule else {}
+    return said | ({"action": "unreachable"} if "unreachable" in rule else {})
 
 
 @pytest.mark.parametrize("priority", [20_000, 20_002, 32764, 32766])

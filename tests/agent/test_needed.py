@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.agent.test_machine import Place, nmk
+from tests.agent.test_machine import Place, interfaces, nmk
 from tests.lab import Host, Lab
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -79,3 +79,24 @@ def test_a_mark_that_another_tunnel_looks_at_keeps_its_setting(place: Place) -> 
     assert "src_valid_mark stays 1: a routing rule looks at the mark 0xca6c" in done.stderr
     assert host.read(mark) == "1\n"
     assert nmk(way, "leave").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["down", "leave"])
+def test_a_setting_that_cannot_be_written_any_more_keeps_nothing_else(
+    place: Place, command: str
+) -> None:
+    """It is said what stays, and what puts it back where that can be done; then all is well."""
+    host = gateway(place, f"sealed-{command}")
+    host.run("mount", "--bind", "/proc/sys", "/proc/sys")
+    host.run("mount", "-o", "remount,ro,bind", "/proc/sys")
+    try:
+        done = nmk(host, command)
+        again = nmk(host, "checkin") if command == "down" else done
+    finally:
+        host.run("umount", "/proc/sys")
+    back = "it cannot be put back here; sysctl -w net/ipv4/ip_forward=0"
+    assert f"net.ipv4.ip_forward stays 1: {back}" in done.stderr
+    assert (done.returncode, again.returncode) == (0, 0), again.stderr
+    assert command == "leave" or "stays" not in again.stderr
+    assert "nmk-home" not in interfaces(host)
+    assert host.run("nft", "list", "tables").stdout == ""

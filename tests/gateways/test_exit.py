@@ -604,6 +604,14 @@ def test_where_a_strict_filter_cannot_be_told_of_the_mark_the_own_way_stays(trip
         )
         assert trip.seen_as() == own
         reaches(laptop, trip.mesh.address("home"))
+        shut = "and so the kill switch lets nothing out but to the LAN"
+        for command in (("set", "kill-switch=on"), ("checkin",)):
+            done = laptop.run("nmk", *command, check=False)
+            assert (done.returncode, shut in done.stderr) == (1, True), done.stderr
+        found = status(laptop)
+        assert "the exit node is left out: net.ipv4.conf.eth0" in found["exit"]["problem"]
+        assert found["cut_off"]["next"].startswith("sysctl -w net/ipv4/conf/eth0/rp_filter=2")
+        laptop.run("nmk", "set", "kill-switch=off", check=False)
     finally:
         laptop.run("umount", "/proc/sys")
     laptop.run("nmk", "checkin")
@@ -655,6 +663,9 @@ def test_routes_that_win_over_ours_are_named_and_the_kill_switch_keeps_packets_i
     assert told(laptop, "gateway")["mend"].startswith(f"{'; '.join(removes)}, or end ")
     assert f"  try: {removes[0]}; " in laptop.run("nmk", "status").stdout
     trip.set("kill-switch=on")
+    found = status(laptop)
+    assert found["cut_off"] == {"by": "kill switch", "next": found["exit"]["hint"]}
+    assert found["exit"]["hint"].startswith("; ".join(removes))
     with trip.talking() as capture:
         for target in (home, trip.web.address, str(trip.web.address6)):
             assert laptop.run("ping", "-c2", "-W1", target, check=False).returncode

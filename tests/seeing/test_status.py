@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import last_check_in, ping
-from nmk.agent.astray import find_astray
+from nmk.agent import last_check_in, ping, state
+from nmk.agent.astray import find_astray, find_picky
+from nmk.agent.checks import gateway
 from nmk.agent.checks import network as checks
 from nmk.agent.checks.controller import check_claimed
 from nmk.agent.checks.network import check_check_ins
 from nmk.agent.claimed import claimed_controllers, claimed_exit
-from nmk.agent.desired import families
+from nmk.agent.desired import desired_when_down, families
 from nmk.agent.exits import NO_LAN, NOT_UP, CutOff, WayOut, find_way_out, observe
 from nmk.agent.membership import Wishes
 from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peer, explain
 from nmk.agent.reach import Visit
 from nmk.agent.status import declined, describe_check_in
+from nmk.agent.unmarked import LEFT_OUT
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes
@@ -32,6 +34,7 @@ from nmk.core.records import ExtClient
 from nmk.core.routes import Route, Routing
 from nmk.core.tunnel import TunnelPeer
 from nmk.errors import CommandFailed
+from nmk.system import filter as filter_
 from nmk.system import starters, sysctl
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
@@ -430,6 +433,112 @@ def test_an_exit_node_that_nmk_has_left_out_is_nobody_elses_doing() -> None:
     assert found.problem
     assert "leaves by eth0, as nothing of nmk's leads to peer-2" in found.problem
     assert found.hint == "nmk checkin -n home, which lays that, or says why it does not"
+
+
+class Shut(Bare):
+    """One with the kill switch in place."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[0] == "nft":
+            me = replace(joined(peer(2)), wishes=SHUT)
+            return str(desired_when_down(me).ruleset)
+        return super().read(argv)
+
+
+SHUT = Wishes(settings={"exit-node": "peer-2", "kill-switch": "on"})
+
+
+@pytest.mark.parametrize(
+    ("ways", "is_cut"),
+    [({"1": "tun9", "2": "tun9", "3": "tun9"}, True), ({"1.": "tun9", "198.": "nmk-home"}, False)],
+)
+def test_what_is_led_past_the_exit_node_is_said_to_be_cut_off_by_the_kill_switch(
+    ways: dict[str, str], *, is_cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filter_, "has_tool", lambda _: True)
+    me = replace(joined(peer(2)), wishes=SHUT)
+    out = observe(me, WayOut("peer-2"), Shut(ways))
+    assert out.problem
+    assert out.problem.startswith("IPv4 leaves by tun9")
+    assert out.cut_off == (CutOff("kill switch", str(out.hint)) if is_cut else None)
+    assert out.problem.endswith(", where the kill switch drops it") == (not is_cut)
+
+
+def test_an_exit_node_that_was_left_out_says_why_and_what_ends_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filter_, "has_tool", lambda _: True)
+    code = CommandFailed.code
+    other = Problem(code, "WireGuard takes no endpoint of db: no", "nmk --help")
+    why = Problem(code, f"{LEFT_OUT}: net.ipv4.conf.eth0.rp_filter is strict", "loosen it")
+    refused = Problem(code, "'nft -f -' ended with 1: no such file", "modprobe nf_tables")
+    for first in (why, refused):
+        me = replace(joined(peer(2)), wishes=SHUT, problems=(other, first))
+        out = observe(me, WayOut("peer-2"), Shut({"1.0.": "eth0", "198.18.": "eth0"}))
+        assert out.problem == f"IPv4 leaves by eth0, as {first.message}"
+        assert out.cut_off == CutOff("kill switch", first.hint)
+        [found] = gateway.way_out_findings(me, out)
+        reason = f"{out.problem}, and so the kill switch lets nothing out but to the LAN"
+        assert (found.reason, found.mend) == (reason, first.hint)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_an_exit_node_of_another_network_of_the_machine_is_no_other_vpn() -> None:
+    """Each of two networks was given one: the rules of the first come first."""
+    me = replace(joined(peer(2)), wishes=SHUT)
+    other = replace(joined(peer(3)), network="office", interface="nmk-office")
+    state.save(other)
+    out = observe(me, WayOut("peer-2"), Bare({"1.0.": "nmk-office", "198.18.": "nmk-office"}))
+    said = "IPv4 leaves by nmk-office (office, another network of this machine)"
+    assert (out.problem, out.cut_off) == (said, None)
+    assert out.hint == (
+        "one network has the exit node: nmk set -n office exit-node= or nmk set -n home exit-node="
+    )
+    away = find_astray(me, Routing({}), Shared({"10.77.": "nmk-office"}))
+    assert [p.message.partition(": ")[2] for p in away] == [
+        "that is office, another network of this machine"
+    ]
+    assert [p.hint for p in away] == ["nmk set -n office accept-routes=off, or leave it so"]
+
+
+RULES: dict[str, Row] = {
+    "from 192.168.1.7/32": {"src": "192.168.1.7"},
+    "from 192.168.1.0/24": {"src": "192.168.1.0", "srclen": 24},
+    "fwmark 0x1": {"fwmark": "0x1"},
+    "fwmark 0x80000/0xff0000": {"fwmark": "0x80000", "fwmask": "0xff0000"},
+    "uidrange 7-9": {"uid_start": 7, "uid_end": 9},
+    "not from 10.0.0.0/8": {"not": None, "src": "10.0.0.0", "srclen": 8},
+    "ipproto udp dport 53": {"ipproto": "udp", "dport": 53},
+}
+
+
+@pytest.mark.parametrize("words", RULES)
+@pytest.mark.parametrize("switch", ["on", "off"])
+def test_rules_for_some_packets_that_lead_past_the_exit_node_are_named(
+    words: str, switch: str
+) -> None:
+    rule = {"priority": 100, "src": "all", "table": "77", **RULES[words]}
+    way: Row = {"dst": "default", "gateway": "192.168.1.1", "dev": "eth0", "table": "77"}
+    me = replace(joined(peer(2)), wishes=Wishes(settings={**SHUT.settings, "kill-switch": switch}))
+
+    class Ruled(Runner):
+        def read(self, argv: Sequence[str]) -> str:
+            found = [rule] if argv[3] == "rule" else [way] if argv[-1] == "77" else []
+            return json.dumps(found if argv[2] == "-4" else [])
+
+    found = find_picky(me, Routing({}, exit="peer-2"), Ruled())
+    named = f"rule priority 100 {words} table 77"
+    said = [f"some packets leave by eth0, not by peer-2: {named}"] if switch == "off" else []
+    assert [p.message for p in found] == said
+    for problem in found:
+        assert problem.hint.startswith(f"ip -4 {named.replace('rule', 'rule del', 1)}, or end")
+    for change in ({"priority": 32000}, {"fwmark": "0x6e6d6b"}, {"oif": "eth0"}, {"table": "8"}):
+        before = dict(rule)
+        rule.update(change)
+        assert find_picky(me, Routing({}, exit="peer-2"), Ruled()) == []
+        rule.clear()
+        rule.update(before)
+    assert find_picky(me, Routing({}), Ruled()) == []
 
 
 def test_a_lan_that_another_program_leads_past_the_exit_node_in_our_table_is_named() -> None:

@@ -110,6 +110,14 @@ CASES = {
         ["route add 10.77.0.2 via inet6 fe80::1 dev eth0"],
         ("10.77.0.2", "eth0", "route 10.77.0.2 via inet6 fe80::1 dev eth0"),
     ),
+    "in another packet": (
+        ["route add 10.77.0.2 encap ip id 5 dst 203.0.113.9 tos 4 via 192.168.1.1 dev eth0"],
+        ("10.77.0.2", "eth0", "route 10.77.0.2 via 192.168.1.1 dev eth0"),
+    ),
+    "in another packet of IPv6": (
+        [f"-6 route add 2600::/16 encap ip6 id 5 dst 2001:db8::9 via fd00:1::9 dev eth0 {OURS}"],
+        ("2600::1", "eth0", f"route 2600::/16 via fd00:1::9 dev eth0 metric 1024 {OURS}"),
+    ),
     "a name that a shell acts on": (
         [
             "link add name x;id>hacked type veth peer name y",
@@ -180,3 +188,39 @@ def test_a_default_route_of_the_main_table_into_the_tunnel_is_named(host: Host) 
     four, six = shown["found"]
     assert four == "route default via 203.0.113.1 dev nmk-home metric 9"
     assert six.startswith("route default via fd77::9 dev nmk-home")
+
+
+PICKY = (
+    "from 192.168.1.7/32",
+    "from 192.168.1.0/24 fwmark 0x5",
+    "fwmark 0x80000/0xff0000",
+    "uidrange 7-9",
+    "not from 10.0.0.0/8",
+    "iif eth0 ipproto udp dport 53",
+    "ipproto tcp sport 100-200 to 8.0.0.0/8",
+)
+
+
+def test_rules_for_some_packets_are_named_with_what_removes_each(host: Host) -> None:
+    shown = run_in(
+        host,
+        f"""
+        from nmk.system.culprit import picky_past
+        cable("eth0", "192.168.1.5/24")
+        ip("route", "add", "default", "via", "192.168.1.1", "table", "77")
+        ip("rule", "add", "priority", "99", "to", "9.0.0.0/8", "fwmark", "7", "table", "78")
+        for number, words in enumerate({PICKY!r}):
+            ip("rule", "add", "priority", str(100 + number), *words.split(), "table", "77")
+        found = picky_past(run, 1, ("nmk-home",))
+        for one, _ in found:
+            ip(*one.remove.split()[1:])
+        show(
+            found=[(one.what, by) for one, by in found],
+            inside=picky_past(run, 1, ("eth0",)),
+            after=[rule["priority"] for rule in routes.read_rules(run, 4)],
+        )
+        """,
+    )
+    wanted = [f"rule priority {100 + n} {words} table 77" for n, words in enumerate(PICKY)]
+    assert shown["found"] == [[rule, "eth0"] for rule in wanted]
+    assert (shown["inside"], shown["after"]) == ([], [0, 99, 32766, 32767])

@@ -84,23 +84,30 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     if taken := claimed_exit(me, silent, run):
         found += [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]
         return found
-    if out.past:
-        reason = f"{out.problem}, not by the exit node {out.node}"
-        mend = out.hint
-    elif out.cut_off:
+    ways = way_out_findings(me, out)
+    if wish.routing.problem and not ways:
+        mend = command(me, "exit-node", "")
+        ways = [Finding("gateway", "broken", wish.routing.problem, mend, me.network)]
+    return [*found, *ways]
+
+
+def way_out_findings(me: Membership, out: WayOut) -> list[Finding]:
+    """What cuts the machine off, goes past the exit node, or gets nowhere."""
+    mend: str | None
+    if out.cut_off:
         reason = f"{out.problem}, and so the {out.cut_off.by} lets nothing out but to the LAN"
         mend = out.cut_off.next
+    elif out.past:
+        reason, mend = f"{out.problem}, not by the exit node {out.node}", out.hint
     elif out.node and out.problem:
         reason = f"everything is sent to {out.node}: {out.problem}"
         mend = "ip rule; ip route show table all: find what leads nowhere there"
     elif out.problem == WAITS:
         hint = f"nmk set -n {me.network} exit-node=NODE"
-        return [*found, Finding("gateway", "warn", WAITS, hint, me.network)]
-    elif wish.routing.problem:
-        reason, mend = wish.routing.problem, command(me, "exit-node", "")
+        return [Finding("gateway", "warn", WAITS, hint, me.network)]
     else:
-        return found
-    return [*found, Finding("gateway", "broken", reason, mend, me.network)]
+        return []
+    return [Finding("gateway", "broken", reason, mend, me.network)]
 
 
 def _claimed_ranges(me: Membership, wish: Desired) -> list[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 
 from nmk.agent import history, last_check_in, state
-from nmk.agent.astray import find_astray
+from nmk.agent.astray import find_astray, find_picky
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local, desired
 from nmk.agent.interface import MOVED
@@ -122,6 +122,10 @@ def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
         known += [
             Finding("overlap", "broken", one.message, one.hint, me.network)
             for one in find_astray(me, routing, run)
+        ]
+        known += [
+            Finding("overlap", "warn", one.message, one.hint, me.network)
+            for one in find_picky(me, routing, run)
         ]
     if not found and not known:
         reason = f"{', '.join(view.cidrs)} is nowhere else on this machine"
