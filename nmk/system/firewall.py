@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nmk.core.firewall import Kind, Table
-from nmk.errors import CommandFailed
+from nmk.errors import CommandFailed, CommandUnanswered
 from nmk.system.iptables_rules import parse_rules
 from nmk.system.nft_rules import parse_ruleset
 from nmk.system.runner import Runner
@@ -38,12 +38,19 @@ def read_tables(run: Runner, kind: Kind = "filter") -> list[Table] | None:
 
 
 def legacy_rules(run: Runner, table: str) -> Iterator[tuple[str, str, str]]:
-    """What the old iptables has in a table of each family: that, the program, what it prints."""
+    """What the old iptables has in a table of each family: that, the program, what it prints.
+
+    Raises CommandUnanswered where it may not look.
+    """
     for tool, names in _LEGACY.items():
         legacy = f"{tool}-legacy" if has_tool(f"{tool}-legacy") else tool
         if has_tool(legacy) and table in _lines(names):
-            with suppress(CommandFailed):  # this iptables speaks nft, and has been asked
+            try:
                 yield _FAMILIES[tool], legacy, run.read([legacy, "-t", table, "-S"])
+            except CommandUnanswered:
+                raise
+            except CommandFailed:  # this iptables speaks nft, and has been asked
+                continue
 
 
 def _read_legacy(run: Runner, kind: Kind) -> list[Table]:

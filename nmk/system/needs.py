@@ -10,7 +10,7 @@ from pathlib import Path
 from nmk.core.nesting import read_json
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK
 from nmk.core.tunnel import MARK
-from nmk.errors import NmkError
+from nmk.errors import CommandFailed, NmkError
 from nmk.files import open_regular
 from nmk.system.facts import own_subnets
 from nmk.system.firewall import legacy_rules
@@ -93,9 +93,10 @@ def _inner_bridge(path: str) -> str | None:
 
 def _translation(run: Runner, path: str, own: str) -> str | None:
     said = "the packet filter translates addresses"
-    for family, tool, text in legacy_rules(run, "nat"):
-        if family in _FAMILIES[path] and _TRANSLATES.search(text):
-            return f"{said} ({family} nat, {tool})"
+    with suppress(CommandFailed):
+        for family, tool, text in legacy_rules(run, "nat"):
+            if family in _FAMILIES[path] and _TRANSLATES.search(text):
+                return f"{said} ({family} nat, {tool})"
     if not has_tool("nft"):
         return None
     table, is_theirs = ("", ""), False

@@ -15,12 +15,12 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from nmk.core.parse import quote
 from nmk.core.tunnel import Command
 from nmk.errors import BatchFailed, CommandFailed, CommandUnanswered, ToolMissing
 from nmk.system import scratch
+from nmk.system.capabilities import FORBIDDEN, why_forbidden
 from nmk.tools import install_hint, search_path
 
 # Far above what any of our commands takes, which a lock is held for: `wg` asks the process of a
@@ -29,14 +29,8 @@ _LIMIT = 8.0  # seconds
 _LIMITS = dict.fromkeys(("systemctl", "rc-service"), 60.0)  # seconds; they wait for services
 _AGAIN = 1.0  # seconds, for a program that did not answer the last time
 _NOT_RUN = {126, 127}  # exit statuses of what could not be started, or lacks a library
-_FORBIDDEN = re.compile("Operation not permitted|Permission denied")  # EPERM, EACCES
-_NET_ADMIN = 1 << 12  # capabilities(7), linux/capability.h
-_STATUS = Path("/proc/self/status")
-NO_NET_ADMIN = (
-    "give nmk the capability NET_ADMIN, which it lacks: docker run --cap-add NET_ADMIN; "
-    "of a service: CapabilityBoundingSet= in its unit"
-)
 _FAILED = re.compile(r"Command failed -:(\d{1,6})", re.ASCII)
+_WORDS = re.compile(r"[^\W\d_]")
 _FRAMES = ("\u2502", "\u2503", "\u2551", "|")
 _POLL = 0.02  # seconds between two looks
 
@@ -74,7 +68,9 @@ class Runner:
             self._run(command.argv, command.stdin)
         except CommandFailed as error:
             if failed := failed_lines(command.stdin or "", error.said):
-                raise BatchFailed(_describe_failed(command, failed), failed) from None
+                batch = BatchFailed(_describe_failed(command, failed), failed)
+                batch.hint = error.hint
+                raise batch from None
             raise
 
     def _run(self, argv: Sequence[str], stdin: str | None) -> str:
@@ -179,28 +175,17 @@ def _run(argv: Sequence[str], stdin: str | None, limit: float) -> str:
             out.seek(0)
             err.seek(0)
             printed, said = (file.read().decode(errors="replace") for file in (out, err))
-            is_kept = bool(_FORBIDDEN.search(said)) and lacks_net_admin()
-            kind = CommandUnanswered if returncode in _NOT_RUN or is_kept else CommandFailed
-            failure = kind(f"{shown} ended with {returncode}: {_last_line(printed, said)}")
+            kept = why_forbidden(argv[0], f"{printed}\n{said}")
+            kind = CommandUnanswered if returncode in _NOT_RUN or kept else CommandFailed
+            reason = _last_line(printed, said, FORBIDDEN if kept else _WORDS)
+            failure = kind(f"{shown} ended with {returncode}: {reason}")
             failure.said = said
             if "BusyBox" in said:  # a program of this name that is not the one that is meant
                 failure.hint = install_hint(argv[0])
-            if is_kept:
-                failure.hint = NO_NET_ADMIN
+            failure.hint = kept or failure.hint
             raise failure
         out.seek(0)
         return out.read().decode(errors="replace")
-
-
-def lacks_net_admin() -> bool:
-    """Whether root's rights do not reach as far as networks here, as in most containers."""
-    if os.geteuid() != 0:
-        return False
-    with suppress(OSError, ValueError):
-        lines = _STATUS.read_text().splitlines()
-        held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "")
-        return not int(held, 16) & _NET_ADMIN
-    return False
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float) -> int:
@@ -229,13 +214,13 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": search_path(), "LC_ALL": "C", "WG_SUDO": "1"}
 
 
-def _last_line(printed: str, said: str) -> str:
-    """The last with letters in it, of standard error if it has any.
+def _last_line(printed: str, said: str, sought: re.Pattern[str]) -> str:
+    """The last that has what is sought, of standard error if it has any.
 
     Some programs draw a frame around what they say: wireguard-go around advice, while the reason is
     on standard output. What is framed is only taken where there is nothing else.
     """
     lines = [line.strip() for text in (printed, said) for line in text.splitlines()]
-    lines = [line for line in lines if any(map(str.isalpha, line))]
+    lines = [line for line in lines if sought.search(line)]
     plain = [line for line in lines if not line.startswith(_FRAMES)]
     return (plain or lines or ["it does not say why"])[-1].strip(f"{''.join(_FRAMES)} ")

@@ -229,12 +229,13 @@ def create(run: Runner, ways: list[Command], interface: str) -> None:
         if command.argv[0] != "ip":
             run.wait(f"{command.argv[0]} does not answer", lambda: _answers(interface))
         return
-    if len(ways) == 1 and not kernel_has_wireguard():
+    kept = [f.hint for f in failures if isinstance(f, CommandUnanswered)]
+    if len(ways) == 1 and not (kept or kernel_has_wireguard()):
         raise ToolMissing(
             f"no WireGuard in the kernel ({failures[0].message}), and none installed beside it",
             install_hint("wireguard-go"),
         )
-    raise CommandFailed("; ".join(f.message for f in failures))
+    raise CommandFailed("; ".join(f.message for f in failures), kept[0] if kept else None)
 
 
 def is_served_elsewhere(interface: str) -> bool:

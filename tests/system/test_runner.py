@@ -12,6 +12,7 @@ import pytest
 from nmk import tools
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, ToolMissing
+from nmk.system.capabilities import FORBIDDEN
 from nmk.system.runner import DryRunner, Runner, find_tool
 from tests.lab import poll
 
@@ -134,3 +135,71 @@ def test_what_may_not_be_looked_at_is_not_taken_for_gone() -> None:
         assert ["Operation not permitted; give nmk the cap" in line for line in told] == (
             [expected] * 2
         ), told
+
+
+LACKING = {
+    "setpriv --bounding-set=-net_admin --inh-caps=-net_admin": "give nmk the capability NET_ADMIN",
+    "unshare --user --map-root-user": "this network belongs to another user namespace",
+}
+TRIED = """
+from nmk.core.tunnel import Command
+from nmk.errors import NmkError
+from nmk.system import wireguard
+from nmk.system.runner import Runner
+run = Runner()
+for argv, lines in (
+    (("ip", "link", "set", "lo", "up"), None),
+    (("ip", "-force", "-batch", "-"), "link set lo up"),
+    (("iptables-legacy", "-S"), None),
+    (("false",), None),
+):
+    try:
+        run.change(Command(argv, lines))
+    except NmkError as error:
+        print(argv[0], "|", error.message, "|", error.hint)
+for ways in wireguard.creations("nmk-none"), [Command(("ip", "link", "set", "lo", "up"))]:
+    try:
+        wireguard.create(run, ways, "nmk-none")
+    except NmkError as error:
+        print("create", "|", error.message, "|", error.hint)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives up capabilities")
+@pytest.mark.parametrize("lacking", LACKING)
+def test_what_is_forbidden_says_which_privilege_is_missing(lacking: str) -> None:
+    done = subprocess.run(
+        ["unshare", "--net", *lacking.split(), sys.executable, "-c", TRIED],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    for line in done.stdout.splitlines():
+        program, said, hint = line.split(" | ")
+        is_forbidden = bool(FORBIDDEN.search(said))
+        assert is_forbidden == (program != "false"), line
+        assert hint.startswith(LACKING[lacking]) == is_forbidden, line
+    assert len(done.stdout.splitlines()) == 6
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives up capabilities")
+def test_the_old_iptables_needs_a_raw_socket_as_well() -> None:
+    lacking = "setpriv --bounding-set=-net_raw --inh-caps=-net_raw"
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            *lacking.split(),
+            sys.executable,
+            "-c",
+            TRIED.partition("for ways")[0],
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("iptables-legacy")]
+    assert "ermission denied" in line
+    assert "give nmk the capability NET_RAW, which it lacks" in line
