@@ -288,8 +288,8 @@ def test_a_lock_of_another_users_on_a_file_of_the_same_number_is_not_ours(
     theirs.touch(0o644)
     read = Path.read_text
 
-    def told(path: Path, *how: str) -> str:
-        text = read(path, *how)
+    def told(path: Path, *how: str, **more: str) -> str:
+        text = read(path, *how, **more)
         mine, other = (f":{p.stat().st_ino} " for p in (ours, theirs))
         return text.replace(other, mine) if str(path) == "/proc/locks" else text
 

@@ -44,6 +44,7 @@ EXAMPLES = {
     "routes": "192.168.60.0/24,192.168.61.0/24",
     "expires": "7d",
 }
+_COUNTED = 8  # reasons that a list of the API has, before it only says how many more there are
 _ROUTER = "it must forward, and hosts there send to it what is for the network"
 
 
@@ -342,7 +343,8 @@ def _in_short(client: Json) -> str:
     if len(reasons) == 1:
         return str(reasons[0])
     whole = f"nmk extclient show -n {client['network']} {client['name']}"
-    return f"{reasons[0]}, and {len(reasons) - 1} more: {whole}"
+    more = f"{len(reasons) - 1} more" if len(reasons) <= _COUNTED else "many more"
+    return f"{reasons[0]}, and {more}: {whole}"
 
 
 def _show(client: Json, output: str) -> None:

@@ -115,7 +115,8 @@ def add(
     path = f"/networks/{segment(name)}/gateways"
     before = api.call_list(path)
     made = api.call("POST", path, body, dry_run=dry_run)
-    told = {"serves", "obstacle", "left_out", "shares"}  # by the machines, or in words below
+    # By the machines, or in words below.
+    told = {"serves", "obstacle", "left_out", "left_out_more", "shares"}
     readable = {k: v for k, v in _readable(made).items() if k not in told}
     shown = readable if output == "table" else made
     _say_what_is_amiss(made)
@@ -212,6 +213,8 @@ def _say_what_is_amiss(row: Json) -> None:
             f"{left['node']} leaves out {left['range']} of {row['node']}: "
             f"it is in {left['subnet']} itself"
         )
+    if more := row.get("left_out_more"):
+        say(f"and {more} more leave out ranges of {row['node']} that they are in themselves")
     for shared in row["shares"]:
         cidr = shared["range"]
         lan = row["mapped"].get(cidr, cidr)

@@ -167,7 +167,8 @@ def problem_lines(node: Json) -> list[str]:
     failure, lines = told["failure"], []
     if failure:
         lines.append(_failure_line(failure))
-    return lines + [f"could not be applied: {_with_hint(p)}" for p in told["problems"]]
+    lines += [f"could not be applied: {_with_hint(p)}" for p in told["problems"]]
+    return lines + ([f"and {told['more']} more: nmk node show"] if told.get("more") else [])
 
 
 def _failure_line(failure: Json) -> str:

@@ -8,7 +8,7 @@ that somebody else has: no route of ours can then take anything from him.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
@@ -117,6 +117,19 @@ def find_declined(
 ) -> dict[str, list[tuple[str, str]]]:
     """Who does not follow a range, as a subnet of his own holds it: names and subnets, by range.
 
+    `lans`: as of `each_declined`.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cidr, name, subnet in each_declined(cidrs, lans):
+        found.setdefault(cidr, []).append((name, subnet))
+    return found
+
+
+def each_declined(
+    cidrs: Iterable[str], lans: Iterable[tuple[str, Iterable[str]]]
+) -> Iterator[tuple[str, str, str]]:
+    """The same one by one: ranges, names and subnets, in the order of `lans`.
+
     `lans`: names, and addresses with prefix lengths. Takes a look at each of these, not at each
     for every range.
     """
@@ -125,12 +138,10 @@ def find_declined(
         inner = ip_network(cidr)
         for prefix in range(inner.prefixlen + 1):
             held.setdefault(str(inner.supernet(new_prefix=prefix)), []).append(cidr)
-    found: dict[str, list[tuple[str, str]]] = {}
     for name, addresses in lans:
         for subnet in dict.fromkeys(str(ip_interface(a).network) for a in addresses):
             for cidr in held.get(subnet, ()):
-                found.setdefault(cidr, []).append((name, subnet))
-    return found
+                yield cidr, name, subnet
 
 
 def summarize(left: Sequence[LeftOut]) -> list[str]:

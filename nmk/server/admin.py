@@ -26,7 +26,7 @@ from nmk.server.edits import (
     map_of,
     text_of,
 )
-from nmk.server.health import check_in_json
+from nmk.server.health import LISTED, check_in_json
 from nmk.server.log import iso_time
 from nmk.server.presence import LATE_INTERVALS, Stranger
 from nmk.server.traffic import traffic_json
@@ -187,7 +187,7 @@ class Admin:
         with self._controller.lock:
             mesh = self._controller.mesh(network)
             nodes, newest = [mesh.told(n) for n in mesh.nodes.values()], mesh.revision
-        return [self._node_json(n, newest) for n in sorted(nodes, key=lambda n: n.name)]
+        return [self._node_json(n, newest, LISTED) for n in sorted(nodes, key=lambda n: n.name)]
 
     def show_node(self, network: str, name: str) -> Json:
         """One node, with what it said of its traffic last."""
@@ -240,7 +240,7 @@ class Admin:
             "revision": key.revision,
         }
 
-    def _node_json(self, node: Node, newest: int) -> Json:
+    def _node_json(self, node: Node, newest: int, most: int | None = None) -> Json:
         presence = self._controller.presence
         state = presence.state(node.identity, node.facts.interval)
         return {
@@ -252,7 +252,7 @@ class Admin:
             "copies": presence.copies(node.identity, node.facts.interval),
             "cure": _cure(state, node.facts.interval),
             "last_seen": iso_time(presence.last_seen(node.identity)),
-            "check_in": check_in_json(presence, node.identity, newest),
+            "check_in": check_in_json(presence, node.identity, newest, most),
             "endpoint": node.endpoint or node.facts.endpoint,
             "roles": list(node.gateway.roles),
             "observed": list(node.observed),

@@ -20,13 +20,15 @@ from nmk.core.parse import quote
 from nmk.core.text import parse_json
 from nmk.errors import BadInput, NmkError, NotFound, TooLarge, Unauthorized
 from nmk.server.admin import Admin
+from nmk.server.crowd import MAX_HELD
 from nmk.server.edits import Edit, Json
 from nmk.server.ext_clients import ExtClients
 from nmk.server.gateways import Gateways
 from nmk.server.problem import CONTENT_TYPE as PROBLEM
-from nmk.server.problem import MethodNotAllowed, problem
+from nmk.server.problem import AnswerTooLong, MethodNotAllowed, problem
 
 MAX_BODY = 1024 * 1024  # bytes
+MAX_ANSWER = MAX_HELD * 3 // 4  # bytes; who holds more is cut off
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 _REVISION = re.compile(r'"([0-9]{1,18})"', re.ASCII)
 _LOCAL_ACTOR = "nmk.actor"
@@ -249,7 +251,10 @@ def _if_match() -> int | None:
 
 
 def _json(value: Json | list[Json], status: int = 200) -> Response:
-    return Response(json.dumps(value) + "\n", status, mimetype="application/json")
+    text = json.dumps(value)  # all ASCII
+    if len(text) >= MAX_ANSWER:
+        raise AnswerTooLong(f"the answer has {len(text)} bytes")
+    return Response(text + "\n", status, mimetype="application/json")
 
 
 def _object(value: Json, status: int = 200) -> Response:

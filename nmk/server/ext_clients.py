@@ -33,6 +33,7 @@ from nmk.server.edits import (
 from nmk.server.log import iso_time
 
 _ID_BYTES = 8
+MOST_REASONS = 8  # that a list has of why a client's config does not fit
 _MAY_BE_EMPTY = ("expires", "routes")
 Callers = dict[str, tuple[int, Caller]]  # by the clients' ids, with the seconds since it was told
 
@@ -49,7 +50,8 @@ class ExtClients:
             mesh = self._controller.mesh(network)
             callers = {g: self._callers(g) for g in {c.gateway for c in mesh.clients.values()}}
             clients = sorted(mesh.clients.values(), key=lambda c: c.name)
-            return [self._client_json(mesh, c, callers[c.gateway]) for c in clients]
+            shown = [self._client_json(mesh, c, callers[c.gateway]) for c in clients]
+        return [one | {"stale": _first(one["stale"])} for one in shown]
 
     def show_client(self, network: str, name: str) -> Json:
         """One ext client."""
@@ -215,6 +217,12 @@ class ExtClients:
         """The stored state, or expired where nobody has looked since it did."""
         over = client.expires_at is not None and client.expires_at <= self._controller.now()
         return "expired" if over and client.state == "enabled" else client.state
+
+
+def _first(reasons: list[str]) -> list[str]:
+    """As many reasons as a list has room for, and how many more there are."""
+    more = len(reasons) - MOST_REASONS
+    return [*reasons[:MOST_REASONS], f"and {more} more"] if more > 0 else reasons
 
 
 def _left_routes(mesh: Mesh, new: list[ExtClient], wanted: list[HubPeer]) -> list[Json]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nmk.core.claims import find_declined
+from collections import Counter
+
+from nmk.core.claims import each_declined
 from nmk.core.ext_clients import endpoint_of
 from nmk.core.gateways import (
     SERVES,
@@ -29,6 +31,8 @@ from nmk.server.edits import (
     text_of,
     texts_of,
 )
+
+MOST_NAMED = 8  # of the nodes that do not follow a range
 
 
 class Gateways:
@@ -100,31 +104,38 @@ class Gateways:
         for client in clients:
             let_in.setdefault(client.gateway, []).append(client)
         ranges = {cidr for node, _ in gateways for cidr in node.gateway.ranges}
-        declined = find_declined(ranges, ((n.name, n.facts.lan) for n in nodes))
         routes = {n.name: n.gateway.ranges for n in nodes}
+        left_out: dict[str, list[Json]] = {}
+        unnamed = Counter[str]()
+        lans = ((n.name, n.facts.lan) for n in sorted(nodes, key=lambda n: n.name))
+        for cidr, name, subnet in each_declined(ranges, lans):
+            if cidr in routes[name]:
+                continue
+            rows = left_out.setdefault(cidr, [])
+            if len(rows) < MOST_NAMED:
+                rows.append({"range": cidr, "node": name, "subnet": subnet})
+            else:
+                unnamed[cidr] += 1
         known = {n.name: n.gateway for n in nodes if n.gateway.ranges}
         shares: dict[str, list[Json]] = {}
         for first, second in unsaid({**known, **{n.name: n.gateway for n, _ in gateways}}):
             row = {"range": second.range, "node": first.name}
             shares.setdefault(second.name, []).append(row)
-        left_out = {
-            cidr: [
-                {"range": cidr, "node": name, "subnet": subnet}
-                for name, subnet in sorted(rows)
-                if cidr not in routes[name]
-            ]
-            for cidr, rows in declined.items()
-        }
         return [
             {
-                **self._gateway_json(node, role, let_in.get(node.identity, []), left_out),
+                **self._gateway_json(node, role, let_in.get(node.identity, []), left_out, unnamed),
                 "shares": shares.get(node.name, []) if role == "egress" else [],
             }
             for node, role in gateways
         ]
 
     def _gateway_json(
-        self, node: Node, role: str, clients: list[ExtClient], left_out: dict[str, list[Json]]
+        self,
+        node: Node,
+        role: str,
+        clients: list[ExtClient],
+        left_out: dict[str, list[Json]],
+        unnamed: Counter[str],
     ) -> Json:
         options = gateway_json(node.gateway)[role]
         leads = role == "ingress" and any(client.routes for client in clients)
@@ -150,5 +161,6 @@ class Gateways:
             "serves": False if is_old else serves == SERVES if serves else None,
             "obstacle": TOO_OLD if is_old else obstacle_of(serves, node.gateway, role),
             "left_out": [row for cidr in ranges for row in left_out.get(cidr, ())],
+            "left_out_more": sum(unnamed[cidr] for cidr in ranges),
             "revision": node.revision,
         }

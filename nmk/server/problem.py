@@ -17,6 +17,13 @@ class MethodNotAllowed(NmkError):
     default_hint = "see docs/protocol.md for agents, docs/controller.md for admins"
 
 
+class AnswerTooLong(NmkError):
+    """A list is too long for one answer."""
+
+    code, status = "answer-too-long", 500
+    default_hint = "ask for each by its name; remove those that are not needed any more"
+
+
 def problem(error: NmkError) -> tuple[str, bytes]:
     """The HTTP status line and the body for an error."""
     status = HTTPStatus(error.status)

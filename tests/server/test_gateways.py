@@ -26,6 +26,7 @@ BARE: dict[str, object] = {
     "mapped": {},
     "same_lan": [],
     "shares": [],
+    "left_out_more": 0,
     "nat": None,
     "interface": None,
     "metric": None,
