@@ -108,12 +108,17 @@ def is_needed(name: str) -> bool:
 
 
 def render_zipapp(carried: Files, abi: str = EXTENSION_SUFFIXES[0]) -> bytes:
-    """The executable file: a start-up script and, as one entry that compresses well, the rest."""
+    """The executable file: a start-up script, what unpacks, and, as one entry, the rest."""
     payload = render_zip(carried)
     build_id = hashlib.sha256(payload).hexdigest()[:16]
     script = (ROOT / "nmk" / "bootstrap.py").read_text(encoding="utf-8")
     script = script.replace("@BUILD_ID@", build_id).replace("@ABI@", abi)
-    entries = {"__main__.py": script.encode(), f"{build_id}.zip": payload}
+    unpacking = (ROOT / "nmk" / "unpacking.py").read_bytes()
+    entries = {
+        "__main__.py": script.encode(),
+        "unpacking.py": unpacking,
+        f"{build_id}.zip": payload,
+    }
     return render_zip(entries, prefix=START)
 
 

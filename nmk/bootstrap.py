@@ -26,6 +26,10 @@ import errno
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
 # Filled in by build_zipapp.py.
 BUILD_ID = "@BUILD_ID@"
 ABI = "@ABI@"
@@ -221,21 +225,58 @@ def isolate() -> None:
 def unpacked() -> str:
     """Return the directory with this build, locked. Unpacks it where there is none yet."""
     places = [place for place in cache_directories() if place not in _passed_over]
+    for place in places:
+        close(place)
     for place in reversed(places):  # a build in the next best is there as the best would not do
         directory = os.path.join(place, BUILD_ID)
-        if is_ours(place) and closed(place) and hold(directory):
+        if is_ours(place) and hold(directory):
             return directory
     umask = os.umask(0o022)
     problems = []
     try:
         for place in [*places, TEMPORARY]:
             try:
-                return unpack_once() if place == TEMPORARY else unpack_into(place)
+                return unpack(place)
             except OSError as error:
                 problems.append(f"{place}: {error.strerror or error}")
     finally:
         os.umask(umask)
     raise CannotStart("nowhere to unpack to (" + ", ".join(problems) + ")", "df -h", 1)
+
+
+def unpack(place: str) -> str:
+    """Unpack below `place`, or for this process alone. OSError where that cannot be done safely."""
+    unpacking = unpacker()
+    directory = os.path.join(place, BUILD_ID)
+    try:
+        if place == TEMPORARY:
+            return str(unpacking.unpack_once(NMK_FILE, BUILD_ID))
+        os.makedirs(place, exist_ok=True)
+        if not is_ours(place):
+            raise PermissionError(0, "other users can write there")
+        close(place)
+        # Where it is there and cannot be held, it is locked by somebody who opened it before.
+        unpacking.unpack_into(
+            place, NMK_FILE, BUILD_ID, lambda: is_ours(directory) and not hold(directory)
+        )
+    except unpacking.CannotUnpack as error:
+        raise CannotStart(*error.args) from None
+    if not hold(directory):
+        raise PermissionError(0, f"{BUILD_ID} is in the way")
+    unpacking.remove_leftovers(place, BUILDS_KEPT, len(BUILD_ID))
+    return directory
+
+
+def unpacker() -> "ModuleType":
+    """The module that unpacks, `nmk/unpacking.py`: beside this one in the file, seldom needed."""
+    sys.path.insert(0, NMK_FILE)
+    try:
+        return __import__("unpacking")
+    except ImportError:
+        text = f"{NMK_FILE} was replaced while it started"
+        raise CannotStart(text, "start it again", 75) from None
+    finally:
+        del sys.path[0]
 
 
 def cache_directories() -> "list[str]":
@@ -258,15 +299,22 @@ def is_ours(path: "str | int") -> bool:
     return is_directory and status.st_uid in {0, os.geteuid()} and not status.st_mode & 0o022
 
 
-def closed(place: str) -> bool:
-    """Let nobody but its owner open what is in there; that it is so, or cannot be helped."""
+def close(place: str) -> None:
+    """Let nobody but its owner open what is in there, as far as that can be helped.
+
+    Of a place that others could write to no build counts any more.
+    """
     try:
         status = os.lstat(place)
-        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        is_own = status.st_mode & 0o170000 == 0o040000 and status.st_uid == os.geteuid()
+        if is_own and status.st_mode & 0o077:
             os.chmod(place, 0o700)
+            for name in os.listdir(place) if status.st_mode & 0o022 else ():
+                if len(name) == len(BUILD_ID) and set(name) <= set("0123456789abcdef"):
+                    aside = os.path.join(place, ".new-" + os.urandom(8).hex())
+                    os.rename(os.path.join(place, name), aside)
     except OSError:
         pass  # on a read-only disk, or gone meanwhile
-    return True
 
 
 def hold(directory: str) -> bool:
@@ -286,139 +334,6 @@ def hold(directory: str) -> bool:
         pass  # it is just being removed
     os.close(lock)
     return False
-
-
-def unpack_into(place: str) -> str:
-    """Unpack below `place` for all starts to come. OSError where that cannot be done safely."""
-    import contextlib
-    import shutil
-
-    os.makedirs(place, exist_ok=True)
-    if not is_ours(place):
-        raise PermissionError(0, "other users can write there")
-    closed(place)
-    directory = os.path.join(place, BUILD_ID)
-    new, lock = make_locked(place)
-    try:
-        extract(new)
-        os.sync()  # after a power cut, a directory of that name must have its files
-        if is_ours(directory) and not hold(directory):  # locked by somebody who opened it before
-            os.rename(directory, os.path.join(place, ".new-" + os.urandom(8).hex()))
-        with contextlib.suppress(OSError):  # another process was faster
-            os.rename(new, directory)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        os.close(lock)
-    if not hold(directory):
-        raise PermissionError(0, f"{BUILD_ID} is in the way")
-    remove_leftovers(place)
-    return directory
-
-
-def unpack_once() -> str:
-    """Unpack for this process alone."""
-    import atexit
-    import shutil
-    import tempfile
-
-    # Not by root's $TMPDIR: whoever owns the parent can put another directory in its place.
-    parent = "/tmp" if os.geteuid() == 0 else None  # noqa: S108
-    directory = tempfile.mkdtemp(prefix="nmk-", dir=parent)
-    owner = os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == owner:  # not at the end of a forked child
-            shutil.rmtree(directory, ignore_errors=True)
-
-    atexit.register(remove)
-    extract(directory)
-    return directory
-
-
-def make_locked(place: str) -> "tuple[str, int]":
-    """Make a new directory with an exclusive lock: its path and the lock's descriptor."""
-    import fcntl
-
-    while True:
-        new = os.path.join(place, ".new-" + os.urandom(8).hex())
-        os.mkdir(new)
-        try:
-            lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue  # another process tidied up before we could lock it
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.exists(new):
-            return new, lock
-        os.close(lock)
-
-
-def extract(directory: str) -> None:
-    """Write what the file carries into `directory`, compiled to bytecode. OSError, CannotStart."""
-    import compileall
-    import io
-    import py_compile
-    import warnings
-    import zipfile
-
-    if os.statvfs(directory).f_flag & os.ST_NOEXEC:
-        raise PermissionError(0, "mounted noexec")
-    try:
-        with zipfile.ZipFile(NMK_FILE) as outer:
-            carried = outer.read(BUILD_ID + ".zip")
-    except KeyError:
-        text = f"{NMK_FILE} was replaced while it started"
-        raise CannotStart(text, "start it again", 75) from None
-    except Exception as error:  # noqa: BLE001 - each way to compress has errors of its own
-        raise CannotStart(f"cannot read {NMK_FILE}: {error}", "download it again", 1) from None
-    with zipfile.ZipFile(io.BytesIO(carried)) as inner:
-        inner.extractall(directory)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Never compared with the source again: nobody but us writes here.
-        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        compileall.compile_dir(directory, quiet=2, invalidation_mode=mode)
-
-
-def remove_leftovers(place: str) -> None:
-    """Remove what killed processes left, and old builds from which nothing runs."""
-
-    def age(name: str) -> float:
-        return -os.lstat(os.path.join(place, name)).st_mtime
-
-    names = os.listdir(place)
-    left = [name for name in names if name.startswith(".new-")]
-    builds = [name for name in names if is_build(name)]
-    try:
-        builds.sort(key=age)
-    except OSError:
-        return  # another process is at it
-    for name in left + builds[BUILDS_KEPT:]:
-        remove_unlocked(os.path.join(place, name))
-
-
-def is_build(name: str) -> bool:
-    """Tell whether it is such a name as BUILD_ID; other files are none of our business."""
-    return len(name) == len(BUILD_ID) and set(name) <= set("0123456789abcdef")
-
-
-def remove_unlocked(directory: str) -> None:
-    """Remove it unless a process uses it."""
-    import fcntl
-    import shutil
-
-    try:
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        doomed = os.path.join(os.path.dirname(directory), ".new-" + os.urandom(8).hex())
-        os.rename(directory, doomed)  # whole to the last: it vanishes at once, not file by file
-        shutil.rmtree(doomed)
-    except OSError:
-        pass
-    finally:
-        os.close(lock)
 
 
 if __name__ == "__main__":

@@ -221,12 +221,11 @@ def test_builds_in_use_and_the_newest_are_kept(user: User, home: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757])
-def test_a_cache_that_others_can_write_to_is_not_used(user: User, file: Path, mode: int) -> None:
+def test_a_cache_that_others_could_write_to_is_closed(user: User, file: Path, mode: int) -> None:
     user.start(file)
     user.cache.chmod(mode)
-    directory = user.start(file)[0]
-    assert Path(directory).parent == user.home
-    assert not Path(directory).exists()
+    assert user.start(file)[0] == str(user.cache / build_id(file))
+    assert stat.S_IMODE(user.cache.stat().st_mode) == 0o700
 
 
 def test_a_cache_that_others_can_open_is_closed_to_them(user: User, file: Path) -> None:
@@ -261,6 +260,30 @@ def test_a_link_in_place_of_the_cache_is_not_followed(user: User, file: Path) ->
     user.cache.rename(user.cache.with_name("elsewhere"))
     user.cache.symlink_to("elsewhere")
     assert Path(user.start(file)[0]).parent == user.home
+
+
+def test_a_cache_that_was_opened_to_others_is_closed_and_nothing_in_it_is_run(
+    user: User, file: Path
+) -> None:
+    expected = user.start(file)
+    build = user.cache / build_id(file)
+    before = build.stat().st_ino
+    user.cache.chmod(0o777)
+    assert user.start(file) == expected
+    assert stat.S_IMODE(user.cache.stat().st_mode) == 0o700
+    assert build.stat().st_ino != before
+    assert user.cached() == [build_id(file)]
+
+
+def test_a_cache_that_was_opened_is_closed_though_there_is_another_place(file: Path) -> None:
+    mode = r"stat -c %a /var/cache/nmk"
+    prepare = (
+        "{ mount -o remount,ro /var/cache; $0 $1; mount -o remount,rw /var/cache; "
+        f"mkdir -m 777 /var/cache/nmk; $0 $1; {mode}; true; }}"
+    )
+    said = start_as_root(file, prepare, {})
+    assert [line for line in said if line.startswith("/run/nmk/")][1:]
+    assert "700" in said
 
 
 def test_a_build_that_others_can_write_to_is_not_used(user: User, file: Path) -> None:

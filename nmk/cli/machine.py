@@ -17,7 +17,7 @@ from nmk.cli.cut_off import cut_off_told, tell_cut_off, tell_cut_off_of
 from nmk.cli.nouns import confirm, dry_run_option, yes_option
 from nmk.cli.output import fail, is_watched, put, put_text, say, say_text
 from nmk.core.parse import parse_seconds, quote
-from nmk.errors import BadInput, NmkError
+from nmk.errors import BadInput, MachineUnfit, NmkError
 from nmk.system.facts import check_root
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
         return 0  # the machine has left, and cron goes on
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
     talk = talker(quiet=quiet)
-    failures = set()
+    failures, told = set(), set[str]()
     for name, outcome in check_in_all(chosen, partial(runner, dry_run, verbose), in_turn=quiet):
         try:
             if isinstance(outcome, NmkError):
@@ -174,10 +174,19 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
             tell_cut_off(outcome, quiet=quiet or dry_run)
         except NmkError as error:
             if not quiet or verbose or patience.speaks(name, error):
-                fail(error.code, f"{name}: {error.message}", error.hint)
+                _tell_failure(name, error, told)
                 tell_cut_off_of(name, quiet=dry_run)
             failures.add(error.exit_code)
     return min(failures, default=0)  # what needs a person before what may pass by itself
+
+
+def _tell_failure(network: str, error: NmkError, told: set[str]) -> None:
+    """Say why a check-in failed; what the machine lacks is the same for all, and `told` once."""
+    is_machines = isinstance(error, MachineUnfit)
+    message = error.message if is_machines else f"{network}: {error.message}"
+    if message not in told:
+        fail(error.code, message, error.hint)
+    told.add(message)
 
 
 @click.command(epilog="Example: nmk leave -n home")

@@ -23,7 +23,7 @@ from nmk.server.gateways import Gateways
 from nmk.server.log import log_event, log_trouble, start_log
 from nmk.server.node_api import NodeApi
 from nmk.server.serving import Listener, open_tcp, open_unix, parse_listen, serve
-from nmk.store.engine import check_url, open_engine
+from nmk.store.engine import Engine, check_url, open_engine
 from nmk.store.store import Store
 from nmk.wire.envelope import MAX_REQUEST
 from nmk.wire.token import parse_url
@@ -104,13 +104,7 @@ def run_server(
     data = DataDir(options.data_dir)
     os.umask(0o077)  # for the database, and all else from here on
     database = options.db or f"sqlite://{data.database}"
-    if database.startswith(_SQLITE):
-        close_database(Path(database.removeprefix(_SQLITE)))
-        data.check_database(Path(database.removeprefix(_SQLITE)))
-    with data.first_start():
-        engine = open_engine(database)
-        store = Store(engine)
-        store.claim(b64encode(data.identity.public).decode())
+    engine, store = _open_store(database, data)
     controller = Controller(store, data.identity)
     if not data.is_new and not controller.meshes:
         log_trouble("database-empty", reason="its key was used before; it knows of no network")
@@ -144,6 +138,18 @@ def run_server(
     store.close()
     data.socket.unlink(missing_ok=True)
     log_event("stopped")
+
+
+def _open_store(database: str, data: DataDir) -> tuple[Engine, Store]:
+    """The database, which belongs to this controller's key. Raises StoreUnusable and the like."""
+    if database.startswith(_SQLITE):
+        close_database(Path(database.removeprefix(_SQLITE)))
+        data.check_database(Path(database.removeprefix(_SQLITE)))
+    with data.first_start():
+        engine = open_engine(database)
+        store = Store(engine)
+        store.claim(b64encode(data.identity.public).decode())
+    return engine, store
 
 
 def _periods(controller: Controller, *, has_others: bool) -> dict[Callable[[], None], float]:

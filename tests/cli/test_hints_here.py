@@ -10,6 +10,7 @@ import pytest
 
 from nmk.agent import state
 from nmk.core.invitation import SSH_FAILED, Talk
+from nmk.errors import MachineUnfit, NmkError, Unreachable
 from tests.agent.memberships import joined, joining, peer
 from tests.cli.inprocess import nmk
 
@@ -115,3 +116,23 @@ def test_a_settings_file_that_cannot_be_read_is_named_with_what_helps(
     done = nmk("show")
     assert done.code == 2
     assert done.err.endswith("  try: make it readable, or move it away\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MachineUnfit("no memory is left"), ["nmk: no memory is left"]),
+        (Unreachable("no answer"), ["nmk: home: no answer", "nmk: office: no answer"]),
+    ],
+)
+def test_what_the_machine_lacks_is_told_once_for_all_its_networks(
+    monkeypatch: pytest.MonkeyPatch, error: NmkError, told: list[str]
+) -> None:
+    for network in ("home", "office"):
+        state.save(replace(joined(peer(2)), network=network))
+    monkeypatch.setattr(
+        "nmk.agent.rounds.check_in_all", lambda names, *_, **__: [(n, error) for n in names]
+    )
+    done = nmk("checkin")
+    assert done.code == error.exit_code
+    assert [line for line in done.err.splitlines() if line.startswith("nmk: ")] == told
