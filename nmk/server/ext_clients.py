@@ -47,10 +47,10 @@ class ExtClients:
     def list_clients(self, network: str) -> list[Json]:
         """A network's ext clients, by name."""
         with self._controller.lock:
-            mesh = self._controller.mesh(network)
-            callers = {g: self._callers(g) for g in {c.gateway for c in mesh.clients.values()}}
-            clients = sorted(mesh.clients.values(), key=lambda c: c.name)
-            shown = [self._client_json(mesh, c, callers[c.gateway]) for c in clients]
+            mesh = self._controller.mesh(network).tried(())  # nobody waits for what follows
+        callers = {g: self._callers(g) for g in {c.gateway for c in mesh.clients.values()}}
+        clients = sorted(mesh.clients.values(), key=lambda c: c.name)
+        shown = [self._client_json(mesh, c, callers[c.gateway]) for c in clients]
         return [one | {"stale": _first(one["stale"])} for one in shown]
 
     def show_client(self, network: str, name: str) -> Json:

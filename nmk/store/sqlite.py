@@ -127,7 +127,11 @@ class SqliteEngine:
             self.dialect.execute_sql("COMMIT")
         except BaseException:
             if self.dialect.connection().in_transaction:
-                self.dialect.execute_sql("ROLLBACK")
+                try:
+                    self.dialect.execute_sql("ROLLBACK")
+                except BaseException:
+                    self.dialect.close()  # else it would begin no other transaction, ever
+                    raise
             raise
 
     def _connect(self) -> None:

@@ -26,6 +26,7 @@ from nmk.store.tables import TABLES, ChangeRow, ExtClientRow, MetaRow, PresenceR
 KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node, ExtClient)
 
 _LONGEST_LOGGED = 200  # characters of one column in the log
+FORGET_AT_ONCE = 5_000  # changes; whoever commits waits for them
 SETTLE_SECONDS = 8.0
 PAUSE_SECONDS = 0.2
 UNKNOWN = (
@@ -169,17 +170,23 @@ class Store:
             self._write_again([(sql, pair) for pair in sorted(seen.items())])
 
     def forget_changes(self, before: int) -> None:
-        """Drop log rows older than that time, each network's newest kept.
+        """Drop log rows older than that time, each network's newest kept, some at a time.
 
         So go the rows of ext clients that were deleted before it. A deleted node's stays: its
         identity is refused for ever.
         """
-        other = ChangeRow.alias()
-        newest = other.select(fn.MAX(other.revision)).where(other.network == ChangeRow.network)
-        old = (ChangeRow.at < before) & (ChangeRow.revision < newest)
-        gone = ExtClientRow.deleted_at < before
-        queries = [ChangeRow.delete().where(old), ExtClientRow.delete().where(gone)]
-        self._write_again([compile_query(self._engine, query) for query in queries])
+        gone = ExtClientRow.delete().where(ExtClientRow.deleted_at < before)
+        self._write_again([compile_query(self._engine, gone)])
+        for network, head in self.heads().items():
+            old = (ChangeRow.network == network) & (ChangeRow.at < before)
+            first = ChangeRow.select(fn.MIN(ChangeRow.revision))
+            while True:
+                [(start,)] = self._read(first.where(old & (ChangeRow.revision < head.revision)))
+                if start is None:
+                    break
+                end = min(start + FORGET_AT_ONCE, head.revision)
+                some = ChangeRow.delete().where(old & (ChangeRow.revision < end))
+                self._write_again([compile_query(self._engine, some)])
 
     def _write_once(self, batch: Sequence[Statement], commit_id: str) -> None:
         """Write a commit, unless it is there. Uncertain where the database cannot say."""

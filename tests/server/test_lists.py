@@ -82,6 +82,22 @@ def longest_node(number: int, **how: Any) -> Node:
     )
 
 
+def made_client(gateway: Node, issue: Issue) -> ExtClient:
+    """An ext client of it, with the longest fields."""
+    return ExtClient(
+        id="f" * 16,
+        network=LONGEST,
+        name=LONGEST,
+        gateway=gateway.identity,
+        public_key="k" * 44,
+        address4="10.20.250.250",
+        address6=ADDRESS6 % 9,
+        issue=issue,
+        expires_at=NOW * 2,
+        created_at=NOW,
+    )
+
+
 def healths() -> Iterator[str]:
     """The longest that a check-in can say of itself, some way or the other."""
     for text, count in ((WIDE, 1), ("é", 2), ('"', 8), ("a", 8), ("\u20ac", 3)):
@@ -145,19 +161,8 @@ def test_the_longest_list_of_ext_clients_has_room(controller: Controller) -> Non
     had = tuple(str(ip_network((i << 8, 24))) for i in range(MOST_EGRESS_RANGES))
     endpoint = f"{HOST}:65535"
     gateway = longest_node(1, gateway=Gateway(ingress=Ingress(endpoint)))
-    client = ExtClient(
-        id="f" * 16,
-        network=LONGEST,
-        name=LONGEST,
-        gateway=gateway.identity,
-        public_key="k" * 44,
-        address4="10.20.250.250",
-        address6=ADDRESS6 % 9,
-        issue=Issue(("10.20.250.251",), "other", "192.0.2.1:1", had, 1280, 99),
-        full_tunnel=False,
-        expires_at=NOW * 2,
-        created_at=NOW,
-    )
+    issue = Issue(("10.20.250.251",), "other", "192.0.2.1:1", had, 1280, 99)
+    client = made_client(gateway, issue)
     put(controller, gateway, client)
     caller = Caller(Counters(2**40, 2**63, 2**63), f"[{ADDRESS6 % 1}]:65535")
     said = CheckIn(1, "c", callers=encode_callers({client.id: caller}))
@@ -168,6 +173,23 @@ def test_the_longest_list_of_ext_clients_has_room(controller: Controller) -> Non
     assert listed["stale"] == [*shown["stale"][:8], f"and {len(shown['stale']) - 8} more"]
     assert listed["endpoint"]
     assert size(listed) * MOST_OTHERS + 2 * MOST_ROLES <= MAX_ANSWER
+
+
+def test_nobody_waits_for_a_list_of_ext_clients(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = longest_node(1, gateway=Gateway(ingress=Ingress("192.0.2.1:1")))
+    issue = Issue(("10.20.9.9",), gateway.facts.wg_key)
+    put(controller, gateway, made_client(gateway, issue))
+    free: list[bool] = []
+
+    def look(*_: object) -> list[str]:
+        free.append(not controller.lock.locked())
+        return []
+
+    monkeypatch.setattr("nmk.core.ext_clients.staleness", look)
+    [_] = ExtClients(controller).list_clients(LONGEST)
+    assert free == [True]
 
 
 def test_the_longest_list_of_gateways_has_room(controller: Controller) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -111,6 +111,50 @@ def test_one_identity_in_two_networks_is_two_nodes(store: Store) -> None:
         ]
         store.commit([Commit(name, 1, f"commit-{name}", NOW, "test", "[]")], rows[name])
     assert {name: store.records_since(name, 0) for name in rows} == rows
+
+
+def test_old_changes_are_forgotten_some_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever commits meanwhile waits for some, and a server that gives up gets on all the same."""
+    monkeypatch.setattr("nmk.store.store.FORGET_AT_ONCE", 3)
+    create_network(store, "home")
+    for revision in range(2, 12):
+        store.commit([Commit("home", revision, f"c{revision}", NOW + revision, "test", "[]")], [])
+    write, sizes = store._engine.write, []
+
+    def counting(batch: Sequence[Statement]) -> None:
+        before = len(store.log_since("home", 0, 100))
+        write(batch)
+        sizes.append(before - len(store.log_since("home", 0, 100)))
+
+    monkeypatch.setattr(store._engine, "write", counting)
+    store.forget_changes(NOW + 9)
+    assert [point.revision for point in store.log_since("home", 0, 100)] == [9, 10, 11]
+    assert sizes == [0, 3, 3, 2]
+    store.forget_changes(NOW + 99)
+    assert [point.revision for point in store.log_since("home", 0, 100)] == [11]
+
+
+def test_a_thread_whose_rollback_fails_writes_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_network(store, "before")
+    dialect = cast(SqliteEngine, store._engine).dialect
+    execute = dialect.execute_sql
+
+    def fail(sql: str, *more: object) -> object:
+        if sql in {"COMMIT", "ROLLBACK"}:
+            raise OperationalError(IO_ERROR)
+        return execute(sql, *more)
+
+    monkeypatch.setattr(dialect, "execute_sql", fail)
+    with ThreadPoolExecutor(1) as thread:
+        with pytest.raises(StoreUnavailable, match="I/O error"):
+            thread.submit(create_network, store, "lost").result()
+        monkeypatch.undo()
+        thread.submit(create_network, store, "after").result()
+    assert set(store.heads()) == {"before", "after"}
 
 
 def test_a_row_is_written_over_by_the_next_revision(store: Store) -> None:
