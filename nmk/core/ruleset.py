@@ -95,16 +95,26 @@ def _beside_lines(own: Own, view: View) -> Iterator[str]:
 
     It would be heard, passed on and translated like a member. Such addresses have only: a LAN
     inside the mesh's ranges, which leave it out (see `claims`), or behind a mapped range; and
-    another network that has them in ranges of its own.
+    another network that has them in ranges of its own. Who hands out addresses in a LAN may claim
+    such for it: where this gateway does not route that, nor has containers there, nobody in it
+    speaks to the node's own address; one that is in a LAN itself is not the node's here.
     """
     for interface, cidr in _rivals(own, view):
         for family, ranges in by_family((cidr,)):
             yield f'iifname "{interface}" {family} saddr {ranges} accept'
     lans = (*own.subnets, *view.gateway.lans)
     near = dict(by_family([lan for lan in lans if any(holds(cidr, lan) for cidr in view.cidrs)]))
+    beside = f"iifname != {names('lo', own.interface)}"
+    known = {*view.gateway.lans, *(cidr for _, cidr in own.inner)}
+    claimed = [lan for lan in own.subnets if any(holds(cidr, lan) for cidr in view.cidrs)]
+    strangers = dict(by_family([c for c in claimed if not any(holds(k, c) for k in known)]))
+    for address in view.addresses:
+        family = FAMILY[ip_interface(address).version]
+        if family in strangers:
+            yield f"{beside} {family} saddr {strangers[family]} {family} daddr {address} drop"
     for family, ranges in by_family(view.cidrs):
         but = f" {family} saddr != {near[family]}" if family in near else ""
-        yield f"iifname != {names('lo', own.interface)} {family} saddr {ranges}{but} drop"
+        yield f"{beside} {family} saddr {ranges}{but} drop"
 
 
 def _rivals(own: Own, view: View) -> list[tuple[str, str]]:

@@ -207,6 +207,18 @@ def test_nobody_in_a_tunnel_is_on_a_link_of_this_machine() -> None:
     assert chains(view_of(), OUT, CUT_OFF)[ALWAYS] == found[ALWAYS]
 
 
+CALLED = "saddr { 10.20.0.64/26 } ip daddr 10.20.0.1 drop"
+
+
+def test_own_containers_in_the_meshs_range_may_call_the_node() -> None:
+    inside = ("10.20.0.64/26",)
+    own = replace(OWN, subnets=inside, inner=(("docker0", *inside),))
+    view = replace(view_of(), gateway=Gateway(egress=Egress((LAN,))))
+    assert not any(line.endswith(CALLED) for line in chains(view, own=own)[ALWAYS])
+    own = replace(own, inner=())
+    assert any(line.endswith(CALLED) for line in chains(view, own=own)[ALWAYS])
+
+
 def test_an_address_of_the_mesh_has_beside_it_only_who_it_is_left_to() -> None:
     lans = ("10.0.0.0/8", "10.20.0.64/26", "192.168.1.0/24", "fd20::/64")
     rivals = (("wg7", "10.20.0.0/25"), ("wg8", "10.99.0.0/24"))
@@ -217,6 +229,8 @@ def test_an_address_of_the_mesh_has_beside_it_only_who_it_is_left_to() -> None:
     assert [x for x in chains(view, own=own)[ALWAYS] if not x.startswith('iifname "nmk-home"')] == [
         "type filter hook prerouting priority raw; policy accept;",
         'iifname "wg7" ip saddr { 10.20.0.0/25 } accept',
+        f"{beside} ip saddr {{ 10.20.0.64/26 }} ip daddr 10.20.0.1 drop",
+        f"{beside} ip6 saddr {{ fd20::/64 }} ip6 daddr fd20::1 drop",
         f"{beside} ip saddr {{ 10.20.0.0/24 }} ip saddr != {left} drop",
         f"{beside} ip6 saddr {{ fd20::/64 }} ip6 saddr != {{ fd20::/64 }} drop",
     ]
