@@ -31,7 +31,7 @@ from nmk.wire.token import parse_url
 POLL_SECONDS = 2  # how soon a change made by another replica is seen
 SETTLE_SECONDS = 10  # how long a commit may be in the database's log alone
 SAVE_SECONDS = 30  # how much of "last seen" a crash may lose
-FORGET_SECONDS = 86400
+FORGET_SECONDS = 3600
 _SQLITE = "sqlite://"
 _NODE_THREADS = 4  # more only contend for Python's one lock
 _ADMIN_THREADS = 2

@@ -27,6 +27,7 @@ KINDS: tuple[type[Record], ...] = (Network, AccessKey, Node, ExtClient)
 
 _LONGEST_LOGGED = 200  # characters of one column in the log
 FORGET_AT_ONCE = 5_000  # changes; whoever commits waits for them
+FORGET_SECONDS = 2.0  # in which no more of them are begun; who stops the controller waits for it
 SETTLE_SECONDS = 8.0
 PAUSE_SECONDS = 0.2
 UNKNOWN = (
@@ -172,11 +173,13 @@ class Store:
     def forget_changes(self, before: int) -> None:
         """Drop log rows older than that time, each network's newest kept, some at a time.
 
+        As many as there is time for: the others go the next time.
         So go the rows of ext clients that were deleted before it. A deleted node's stays: its
         identity is refused for ever.
         """
         gone = ExtClientRow.delete().where(ExtClientRow.deleted_at < before)
         self._write_again([compile_query(self._engine, gone)])
+        until = time.monotonic() + FORGET_SECONDS
         for network, head in self.heads().items():
             old = (ChangeRow.network == network) & (ChangeRow.at < before)
             first = ChangeRow.select(fn.MIN(ChangeRow.revision))
@@ -184,6 +187,8 @@ class Store:
                 [(start,)] = self._read(first.where(old & (ChangeRow.revision < head.revision)))
                 if start is None:
                     break
+                if time.monotonic() > until:
+                    return
                 end = min(start + FORGET_AT_ONCE, head.revision)
                 some = ChangeRow.delete().where(old & (ChangeRow.revision < end))
                 self._write_again([compile_query(self._engine, some)])

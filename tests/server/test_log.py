@@ -107,7 +107,7 @@ def test_a_chore_that_fails_for_long_is_told_once(failure: Exception, lines: Lin
     assert "hint" in fields or "ValueError: odd" in str(fields["traceback"])
 
 
-def test_a_chore_of_each_day_is_done_soon_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seldom_chore_is_done_soon_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a controller that is stopped each night would never do it."""
     monkeypatch.setattr("nmk.server.chores._FIRST_SECONDS", 0)
     done: list[int] = []

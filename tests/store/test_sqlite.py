@@ -132,6 +132,10 @@ def test_old_changes_are_forgotten_some_at_a_time(
     store.forget_changes(NOW + 9)
     assert [point.revision for point in store.log_since("home", 0, 100)] == [9, 10, 11]
     assert sizes == [0, 3, 3, 2]
+    monkeypatch.setattr("nmk.store.store.FORGET_SECONDS", -1)
+    store.forget_changes(NOW + 99)
+    assert store.log_since("home", 0, 100)[0].revision == 9  # there was no time
+    monkeypatch.undo()
     store.forget_changes(NOW + 99)
     assert [point.revision for point in store.log_since("home", 0, 100)] == [11]
 
