@@ -54,16 +54,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") and not config.getoption("full"):
             item.add_marker(pytest.mark.skip(reason=_ONLY_FULL))
-        elif config.getoption("quick") and "lab" in getattr(item, "fixturenames", ()):
+        elif config.getoption("quick") and _needs_lab(item):
             item.add_marker(pytest.mark.skip(reason=_NOT_QUICK))
     # The slow files first, of them the longest: several processes then end together.
-    slow = {item.path for item in items if "lab" in getattr(item, "fixturenames", ())}
+    slow = {item.path for item in items if _needs_lab(item)}
 
     def when(item: pytest.Item) -> tuple[int, bool]:
         name = f"{item.path.parent.name}/{item.path.stem}"
         return (_LONGEST.index(name) if name in _LONGEST else len(_LONGEST)), item.path not in slow
 
     items.sort(key=when)
+
+
+def _needs_lab(item: pytest.Item) -> bool:
+    return not {"lab", "module_lab"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def sample(cases: Iterable[Any], *kept: Any) -> list[Any]:

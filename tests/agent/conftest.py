@@ -6,6 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.agent.controllers import RealController
+from tests.agent.test_machine import Place
+from tests.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def place(module_lab: Lab) -> Place:
+    """A controller in a lab, and machines as they are asked for."""
+    return Place(module_lab)
 
 
 @pytest.fixture

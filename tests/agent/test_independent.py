@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,11 +28,8 @@ class Dual(Place):
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Dual]:
-    if os.geteuid() != 0:
-        pytest.skip("the lab makes namespaces, and so needs root")
-    with Lab() as lab:
-        yield Dual(lab)
+def place(module_lab: Lab) -> Dual:
+    return Dual(module_lab)
 
 
 def addresses(host: Host, interface: str = "nmk-dual") -> list[str]:

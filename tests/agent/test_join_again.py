@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.agent.test_machine import NMK, SOURCE, Place, nmk, state_of
-from tests.lab import Host, Lab
+from tests.lab import Host
 
 HOLDS = """import socket, subprocess, sys
 taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 taken.bind(("", 5555))
 sys.exit(subprocess.run(sys.argv[1:]).returncode)"""
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    with Lab() as lab:
-        yield Place(lab)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,14 +77,6 @@ def interfaces(host: Host) -> list[str]:
 def state_of(host: Host) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(host.read(STATE))
     return found
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    if os.geteuid() != 0:
-        pytest.skip("the lab makes namespaces, and so needs root")
-    with Lab() as lab:
-        yield Place(lab)
 
 
 def test_a_join_says_what_it_does_and_what_comes_next(place: Place) -> None:

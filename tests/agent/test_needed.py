@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.agent.test_machine import Place, interfaces, nmk
-from tests.lab import Host, Lab
+from tests.lab import Host
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 USERS = {
@@ -24,12 +22,6 @@ USERS = {
         "/etc/sysctl.d/90-router.conf sets it",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    with Lab() as lab:
-        yield Place(lab)
 
 
 def gateway(place: Place, name: str) -> Host:

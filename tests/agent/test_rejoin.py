@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -42,14 +42,8 @@ class Exits(Place):
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def place(lab: Lab) -> Exits:
-    return Exits(lab)
+def place(module_lab: Lab) -> Exits:
+    return Exits(module_lab)
 
 
 def is_shut(host: Host) -> bool:

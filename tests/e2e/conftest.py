@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab import Lab
@@ -12,13 +9,10 @@ from tests.mesh import NMK, Mesh
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+def lab(module_lab: Lab) -> Lab:
     """A lab for the tests of one module; they are skipped when root does not run them."""
-    if os.geteuid() != 0:
-        pytest.skip("the lab makes namespaces, and so needs root")
     assert NMK.exists(), f"there is no {NMK}: python3 build_zipapp.py"
-    with Lab() as made:
-        yield made
+    return module_lab
 
 
 @pytest.fixture(scope="module")

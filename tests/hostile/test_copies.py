@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,9 +13,8 @@ STATE = "/var/lib/nmk/home.json"
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab)
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab)
 
 
 def states(mesh: Mesh) -> dict[str, str]:

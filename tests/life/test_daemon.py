@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,9 +12,8 @@ from tests.mesh import Mesh, live_addresses, reaches
 
 
 @pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab, settings=("interval=5",))
+def mesh(lab: Lab) -> Mesh:
+    return Mesh(lab, settings=("interval=5",))
 
 
 def start_agent(host: Host) -> Process:

@@ -18,9 +18,8 @@ EVENTS = ("up", "down", "peer-added", "peer-removed")
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab)
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab)
 
 
 @pytest.fixture(scope="module")

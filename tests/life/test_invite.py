@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,14 +37,11 @@ def archives() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    if os.geteuid() != 0:
-        pytest.skip("the lab makes namespaces, and so needs root")
-    with Lab() as lab:
-        made = Mesh(lab)
-        made.stop()
-        made.start("--admin-listen", "*:8081")
-        yield made
+def mesh(module_lab: Lab) -> Mesh:
+    made = Mesh(module_lab)
+    made.stop()
+    made.start("--admin-listen", "*:8081")
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,9 +26,8 @@ class Office(Mesh):
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab, RANGE)
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab, RANGE)
 
 
 @pytest.fixture(scope="module")

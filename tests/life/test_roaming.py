@@ -19,9 +19,8 @@ HOLD = (
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab, "10.20.0.0/16")
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab, "10.20.0.0/16")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -32,11 +30,8 @@ def archives() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[Mesh]:
-    if os.geteuid() != 0:
-        pytest.skip("the lab makes namespaces, and so needs root")
-    with Lab() as lab:
-        yield Mesh(lab, settings=("interval=5",))
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab, settings=("interval=5",))
 
 
 def service_status(host: Host, role: str = "agent") -> tuple[str | None, bool, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,9 +26,8 @@ def everywhere(hosts: list[Host], action: Callable[[Host], T]) -> list[T]:
 
 
 @pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    with Lab() as lab:
-        yield Mesh(lab)
+def mesh(lab: Lab) -> Mesh:
+    return Mesh(lab)
 
 
 def nmk(host: Host, *command: str, typed: str | None = None) -> None:

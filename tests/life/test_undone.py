@@ -34,9 +34,8 @@ class Home(Place):
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Home]:
-    with Lab() as lab:
-        yield Home(lab)
+def home(module_lab: Lab) -> Home:
+    return Home(module_lab)
 
 
 @pytest.fixture

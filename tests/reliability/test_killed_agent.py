@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -24,15 +24,8 @@ SEEN = {
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """One lab for all: each test leaves it as it was."""
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def mesh(lab: Lab) -> Mesh:
-    return Mesh(lab)
+def mesh(module_lab: Lab) -> Mesh:
+    return Mesh(module_lab)
 
 
 @pytest.fixture(scope="module")

@@ -31,15 +31,8 @@ class CrampedMesh(Mesh):
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """One lab for all: each test leaves it as it was."""
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def mesh(lab: Lab) -> CrampedMesh:
-    return CrampedMesh(lab)
+def mesh(module_lab: Lab) -> CrampedMesh:
+    return CrampedMesh(module_lab)
 
 
 @pytest.fixture(scope="module")

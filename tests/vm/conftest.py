@@ -6,7 +6,6 @@ All takes about thirty times as long there: no command is run that could be spar
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,9 +17,8 @@ if "VIRTUAL_MACHINE" not in os.environ:
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
+def lab(module_lab: Lab) -> Lab:
+    return module_lab
 
 
 @pytest.fixture(scope="module")
