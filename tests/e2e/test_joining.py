@@ -105,15 +105,16 @@ def test_wishes(mesh: Mesh, anna: Host, bert: Host) -> None:
     assert not has_interface(bert, "wg7")
 
 
-def test_an_ipv6_address_may_be_wished_for(mesh: Mesh, bert: Host) -> None:
-    wished = mesh.address("anna", 6).rpartition(":")[0] + ":77"
+def test_an_ipv6_address_may_be_wished_for(mesh: Mesh, anna: Host, bert: Host) -> None:
+    wished = mesh.address(anna.name, 6).rpartition(":")[0] + ":77"
     mesh.join(bert, "--address", wished)
     assert mesh.address("bert", 6) == wished
     leave(bert)
 
 
-def test_a_taken_host_name_gets_a_number(mesh: Mesh, bert: Host) -> None:
+def test_a_taken_host_name_gets_a_number(mesh: Mesh, anna: Host, bert: Host) -> None:
     before = set(mesh.nodes())
+    assert anna.name in before
     bert.run("hostname", "Anna.example.org")
     mesh.join(bert)
     assert set(mesh.nodes()) - before == {"anna-2"}
