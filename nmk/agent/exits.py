@@ -183,11 +183,11 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
         past += [Past(f"IPv{family}", a, i) for a, i in by.items() if i and i != me.interface]
     past = past or _parts_past(me, run)
     out = replace(out, leaves=tuple(leaves))
-    if not past:
-        ours = families(me)
-        shut = [f"no way for IPv{x.family}" for x in leaves if x.family in ours and not x.by]
-        return replace(out, problem=out.problem or ", ".join(shut) or None)
-    return _name_past(me, out, past, run)
+    if past:
+        return _name_past(me, out, past, run)
+    ours = families(me)
+    lost = [x.family for x in leaves if x.family in ours and not x.by]
+    return _name_lost(me, out, lost, run) if lost and not out.problem else out
 
 
 def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
@@ -247,11 +247,8 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
         hint = f"one network has the exit node: {' or '.join(ways)}"
     told = ", ".join(f"{what} leaves by {', '.join(by)}" for what, by in lines.items())
     is_all = all(one.what.startswith("IPv") for one in past) and not (removes or mine)
-    if is_all and probe_table(run, me.order, me.interface).led.isdisjoint(EVERYTHING):
-        why = _why_left_out(me)
-        told += f", as {why.message}" if why else f", as nothing of nmk's leads to {out.node}"
-        anew = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
-        hint = why.hint if why else anew
+    if is_all and (why := _why_left_out(me, out, run)):
+        told, hint = f"{told}, as {why.message}", why.hint
     cut_off = None
     if out.kill_switch and out.kill_switch.laid and not mine:  # it lets into other networks
         is_cut = not any(me.interface in one.by for one in out.leaves)
@@ -260,12 +257,30 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
     return replace(out, problem=told, cut_off=cut_off, past=interfaces, hint=hint)
 
 
-def _why_left_out(me: Membership) -> Problem | None:
-    """Why the last run has not laid the way by the exit node, as it said itself."""
+def _name_lost(me: Membership, out: WayOut, lost: Sequence[int], run: Runner) -> WayOut:
+    """The same with what lets nothing get to the exit node, by families, and what ends that."""
+    told = ", ".join(f"no way for IPv{family}" for family in lost)
+    asked = (who_leads(run, OUTSIDE[f][0], me.order, me.interface) for f in lost)
+    if found := [culprit for culprit in asked if culprit]:
+        told += f" ({', '.join(dict.fromkeys(printable(c.what) for c in found))})"
+        ends = "; ".join(dict.fromkeys(printable(c.remove) for c in found))
+        hint = f"{ends}, or end what lays it, another VPN; or {command(me, 'exit-node', '')}"
+    elif why := _why_left_out(me, out, run):
+        told, hint = f"{told}, as {why.message}", why.hint
+    else:
+        hint = "ip rule; ip route show table all: find what leads nowhere there"
+    return replace(out, problem=told, hint=hint)
+
+
+def _why_left_out(me: Membership, out: WayOut, run: Runner) -> Problem | None:
+    """Why there is no way by the exit node, as the last run said itself; None where there is."""
+    if not probe_table(run, me.order, me.interface).led.isdisjoint(EVERYTHING):
+        return None
     told = {CommandFailed.code, ToolMissing.code}
     found = [p for p in me.problems if p.code in told]
     found = [p for p in found if p.message.startswith(LEFT_OUT) or "nft" in p.message]
-    return found[0] if found else None
+    anew = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
+    return found[0] if found else Problem("", f"nothing of nmk's leads to {out.node}", anew)
 
 
 def _parts_past(me: Membership, run: Runner) -> list[Past]:

@@ -42,7 +42,7 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     for network in lost.networks or (salvage.LOST,) * bool(lost):
         try:
             leave_lost(network, run, say)
-        except CommandFailed as error:
+        except (CommandFailed, ToolMissing) as error:
             failures.append(error)
     for path in leftovers(purge=purge):
         say(f"removing {path}")

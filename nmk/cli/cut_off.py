@@ -27,6 +27,8 @@ def tell_cut_off(me: Membership, *, quiet: bool) -> None:
     if out.cut_off:
         lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
         say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
+    elif out.problem and out.hint and not out.past:
+        say(f"{me.network}: everything by {out.node}: {out.problem}", f"  try: {out.hint}")
     if out.kill_switch and not out.kill_switch.laid:
         say(f"{me.network}: {out.kill_switch.problem}", f"  try: {out.kill_switch.next}")
 

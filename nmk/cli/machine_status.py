@@ -117,6 +117,8 @@ def _exit_lines(network: Row) -> Iterator[str]:
     elif leaving["node"]:
         problem = f": {leaving['problem']}" if leaving["problem"] else ""
         yield f"exit        everything by {leaving['node']}{problem}"
+        if leaving["hint"]:
+            yield f"  try: {leaving['hint']}"
     elif leaving["problem"]:
         yield f"exit        none: {leaving['problem']}"
     for lan in leaving["lans"]:

@@ -24,6 +24,7 @@ from nmk.agent.peer_status import Row, Trails, describe_clients, describe_peer, 
 from nmk.agent.reach import Visit
 from nmk.agent.status import declined, describe_check_in
 from nmk.agent.unmarked import LEFT_OUT
+from nmk.cli.cut_off import tell_cut_off
 from nmk.cli.machine_status import render_status
 from nmk.cli.watch import remembered, watch
 from nmk.core.amounts import show_age, show_ago, show_bytes
@@ -348,9 +349,29 @@ class Routed(Runner):
 def test_an_exit_node_that_nothing_gets_to() -> None:
     """A family that the network has not is shut, and that is as it should be."""
     found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"2": "nmk-home", "3": "nmk-home"}))
-    assert (found.problem, found.past) == ("no way for IPv4", ())
+    assert found.problem == "no way for IPv4, as nothing of nmk's leads to peer-2"
+    assert found.past == ()
+    assert found.hint == "nmk checkin -n home, which lays that, or says why it does not"
     found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"1": "nmk-home"}))
     assert (found.problem, found.past) == (None, ())
+
+
+def test_who_lets_nothing_get_to_the_exit_node_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule: Row = {"priority": 9, "dst": "0.0.0.0", "dstlen": 0, "action": "unreachable"}
+    found = observe(joined(peer(2)), WayOut("peer-2"), Cut({"2": "nmk-home"}, (), [rule]))
+    named = "priority 9 to 0.0.0.0/0 unreachable"
+    assert found.problem == f"no way for IPv4 (rule {named})"
+    assert str(found.hint).startswith(f"ip -4 rule del {named}, or end what lays it")
+    [told] = gateway.way_out_findings(joined(peer(2)), found)
+    assert (told.level, told.mend) == ("broken", found.hint)
+    shown = render_status([{**NETWORKS[0], **found.as_json()}], "table")
+    assert f"{found.problem}\n  try: {found.hint}\n" in shown
+    monkeypatch.setattr("nmk.agent.status.way_out", lambda *_: found)
+    tell_cut_off(joined(peer(2)), quiet=False)
+    said = f"home: everything by peer-2: {found.problem}\n  try: {found.hint}\n"
+    assert capsys.readouterr().err == said
 
 
 class Shared(Routed):

@@ -100,8 +100,7 @@ def way_out_findings(me: Membership, out: WayOut) -> list[Finding]:
     elif out.past:
         reason, mend = f"{out.problem}, not by the exit node {out.node}", out.hint
     elif out.node and out.problem:
-        reason = f"everything is sent to {out.node}: {out.problem}"
-        mend = "ip rule; ip route show table all: find what leads nowhere there"
+        reason, mend = f"everything is sent to {out.node}: {out.problem}", out.hint
     elif out.problem == WAITS:
         hint = f"nmk set -n {me.network} exit-node=NODE"
         return [Finding("gateway", "warn", WAITS, hint, me.network)]
