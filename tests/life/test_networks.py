@@ -266,7 +266,7 @@ def test_an_address_that_is_the_routers_does_not_cut_the_machine_off(mesh: Mesh)
 def test_addresses_come_back_when_the_lan_is_another(mesh: Mesh) -> None:
     """A laptop in a LAN that has all of the network's range, and then in one that does not."""
     clash = mesh.lab.lan("clash", "10.0.0.0/8", nat="port-restricted", behind=mesh.internet)
-    laptop = mesh.join(mesh.machine("laptop"))
+    laptop, away = mesh.members("laptop", "away")
     own = live_addresses(laptop)
     laptop.attach(clash)
     laptop.run("nmk", "checkin")
@@ -275,5 +275,5 @@ def test_addresses_come_back_when_the_lan_is_another(mesh: Mesh) -> None:
     laptop.run("ip", "address", "flush", "dev", "eth1")
     laptop.run("nmk", "checkin")
     assert live_addresses(laptop) == own
-    mesh.lab.hosts["far"].run("nmk", "checkin")
-    reaches(laptop, mesh.address("far"))
+    away.run("nmk", "checkin")
+    reaches(laptop, mesh.address(away.name))
