@@ -9,11 +9,11 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from nmk.agent import own_link, state
+from nmk.agent import kill_note, own_link, state
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.core.nesting import read_json
-from nmk.core.parse import parse_interface
+from nmk.core.parse import parse_interface, parse_label
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, NmkError, StateUnwritable
 from nmk.files import open_regular, read_file, write_private
@@ -38,11 +38,24 @@ def interface_for(network: str) -> str:
 
 
 def head_of(network: str, directory: Path | None = None) -> bytes:
-    """The beginning of its file, as far as there is one."""
+    """The beginning of its file, as far as there is one and it is the network's."""
     path = (directory or state_directory()) / f"{network}.json"
     with suppress(OSError), open_regular(path) as file:
-        return file.read(_HEAD)
+        head = file.read(_HEAD)
+        if not _is_anothers(path, head):
+            return head.partition(b'"successor":')[0]  # which has the same fields
     return b""
+
+
+def _is_anothers(path: Path, head: bytes) -> bool:
+    """Whether it is a copy of the state of another network of this machine.
+
+    Nothing in it is of the network that it is called by, and all of it may be in use.
+    """
+    with suppress(BadInput):
+        name = parse_label(str(field_of(head, "network") or ""))
+        return name != path.stem and path.with_name(f"{name}.json").exists()
+    return False
 
 
 def field_of(head: bytes, name: str) -> object:
@@ -77,12 +90,13 @@ def noted_in(head: bytes) -> tuple[Mapping[str, object], bool]:
 
 
 def note_opened(network: str) -> None:
-    """Note in the file that its owner has opened the kill switch; the rest of it stays as it is.
+    """Note that its owner has opened the kill switch, in the file too: the rest stays as it is.
 
     Raises StateUnwritable.
     """
     path = state.file_of(network)
     try:
+        kill_note.note(network, on=False)
         raw = read_file(path, state.MOST_BYTES)
         head = _KILL_SWITCH_ON.sub(rb'\1"off"', raw[:_HEAD])
         if head != raw[:_HEAD]:

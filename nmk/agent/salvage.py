@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
 
-from nmk.agent import interface, kill_switch, state, surroundings
+from nmk.agent import interface, kill_note, kill_switch, state, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.elsewhere import Elsewhere, elsewhere, told
 from nmk.agent.heads import (
@@ -45,6 +45,7 @@ OPEN = "nmk set -n {} kill-switch=off"
 LOST = "lost"  # a network of which not even the name is left
 _AGAIN = "end the nmk that lays it, as one with another NMK_STATE_DIR: ps -ef; then the same again"
 _NOBODY = "unknown"  # an exit node of which the name cannot be read
+_OFF: dict[str, int | str] = {"kill-switch": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +163,15 @@ def guarded(network: str, run: Runner) -> Membership:
     head = head_of(network)
     me = _begin(network, head, run)
     held = field_of(head, "as_read")
+    is_joining = field_of(head, "phase") == "joining" and not kill_note.noted(network)
     cidrs: tuple[str, ...] = ()
     with suppress(BadInput):
         cidrs = parse_ranges(field_of(head, "ranges"))
     files = held.items() if isinstance(held, dict) else ()
     return replace(
         me,
-        phase="joining" if field_of(head, "phase") == "joining" else "joined",
-        wishes=Wishes(settings=_noted(head)[0]),
+        phase="joining" if is_joining else "joined",
+        wishes=Wishes(settings=_noted(network, head)[0]),
         as_read={file: _settings(values) for file, values in files},
         known=Known(b"", 0, "", View(network, cidrs, {}, "", "", (), (), {})),
     )
@@ -181,7 +183,7 @@ def is_untold(me: Membership) -> bool:
     Raises BadInput.
     """
     found = {name: value for name, (value, _) in wished(me.network, me).items()}
-    if me.phase == "joining" or _noted(head_of(me.network))[1]:
+    if me.phase == "joining" or _noted(me.network, head_of(me.network))[1]:
         return False
     exit_node, kill = (found.get(name) for name in ("exit-node", "kill-switch"))
     return not (exit_node == "" or kill == "off" or (exit_node and kill))
@@ -214,10 +216,16 @@ def _begin(network: str, head: bytes, run: Runner) -> Membership:
     )
 
 
-def _noted(head: bytes) -> tuple[dict[str, int | str], bool]:
-    """What `nmk set` has noted, as far as that can be read, and whether that is all of it."""
+def _noted(network: str, head: bytes) -> tuple[dict[str, int | str], bool]:
+    """What `nmk set` has noted, as far as that can be read, and whether that tells enough.
+
+    Of a kill switch its own note tells, where there is one.
+    """
     noted, is_whole = noted_in(head)
     found = _settings(noted)
+    shut = kill_note.noted(network)
+    if shut is not None:
+        return {"exit-node": _NOBODY, **found, "kill-switch": "on"} if shut else found | _OFF, True
     if len(found) == len(noted) and is_whole:
         return found, True
     if "exit-node" in noted or found.get("kill-switch") == "on":

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from nmk.agent import history
+from nmk.agent import history, kill_note
 from nmk.agent.membership import Membership, decode, encode, is_foreign
 from nmk.agent.places import forget_runtime, state_directory
 from nmk.core.parse import find_meant, parse_label, quote
@@ -156,8 +156,13 @@ def save(me: Membership) -> None:
         raise StateUnwritable(
             f"{path} would have {len(raw)} bytes, above the bound of {MOST_BYTES}"
         )
+    shut = kill_note.wanted(me)
     try:
+        if shut:
+            kill_note.note(me.network, on=True)
         write_private(path, raw)
+        if shut is False:  # last, so that a crash leaves it shut
+            kill_note.note(me.network, on=False)
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
 
@@ -180,6 +185,7 @@ def remove(network: str) -> None:
     forget_runtime(network, is_last=networks() in ([], [network]))
     try:
         history.forget(network)
+        kill_note.forget(network)
         temporary_of(path).unlink(missing_ok=True)
         if path.is_dir() and not path.is_symlink():
             path.rmdir()  # only an empty one: what is in it is not ours

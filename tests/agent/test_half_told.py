@@ -16,11 +16,13 @@ from nmk.agent import state
 from nmk.agent.doctor import examine
 from nmk.agent.membership import Wishes, encode
 from nmk.agent.mend import shut_networks
+from nmk.agent.salvage import salvage
 from nmk.agent.status import status
 from nmk.agent.wishes import note
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import is_shut
-from nmk.errors import NmkError, StateDamaged
+from nmk.core.route_table import NO_ORDER
+from nmk.errors import NmkError, StateDamaged, StateUnwritable
 from nmk.system.runner import Runner
 from tests.agent.test_kill_switch import ACTIONS, Nft, guarded, one_check_in, tools
 
@@ -102,7 +104,10 @@ HALF = encode(replace(guarded(), wishes=Wishes(settings={"exit-node": "peer-2"})
 def test_no_byte_of_a_state_opens_a_kill_switch_unsaid(
     state_dir: Path, written: bytes, place: int, byte: bytes
 ) -> None:
-    """After a reboot: it is read with the wish, or is shut, or it is said; `HALF`: with a file."""
+    """After a reboot: it is read with the wish, or is shut, or it is said; `HALF`: with a file.
+
+    Nothing is noted beside it, as nmk before 0.3.0 noted nothing.
+    """
     config = state_dir.parent / "config"
     config.mkdir(exist_ok=True)
     (config / "agent.toml").write_text('kill-switch = "on"' if written == HALF else "")
@@ -116,8 +121,9 @@ def test_no_byte_of_a_state_opens_a_kill_switch_unsaid(
 def test_a_state_that_is_cut_off_before_its_kill_switch_says_so(
     state_dir: Path, end: bytes
 ) -> None:
-    """None is laid; one that is there stays, and its owner opens it."""
+    """None is laid where it is noted nowhere; one that is there stays, and its owner opens it."""
     state.save(guarded())
+    (state_dir / "home.kill-switch").unlink()
     file = state_dir / "home.json"
     run = Nft()
     shut_networks(run)
@@ -140,3 +146,81 @@ def test_a_state_that_is_cut_off_before_its_kill_switch_says_so(
     subprocess.run(["sh", "-c", line], check=True)
     shut_networks(run)
     assert is_shut(run.there)
+
+
+REJOINS = encode(replace(guarded(), successor=replace(guarded(), phase="joining")))
+STRUCTURE = b'{}",\\\0x'
+
+
+@pytest.mark.parametrize("written", [WHOLE, REJOINS], ids=["a member", "one that joins anew"])
+def test_no_byte_of_a_state_opens_a_kill_switch_that_is_noted(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, written: bytes
+) -> None:
+    """After a reboot, whichever byte is another one; what comes after these is never salvaged."""
+    state.save(guarded())
+    monkeypatch.setattr("nmk.files.os.fsync", lambda _: None)
+    places = [
+        *range(written.index(b'"phase"'), written.index(b'"down"')),
+        *range(written.index(b'"settings"'), written.index(b'"ranges"')),
+    ]
+    damaged = [
+        *(written[:p] + bytes([b]) + written[p + 1 :] for p in places for b in STRUCTURE),
+        *(bytes(size) + written[size:] for size in (64, 256, 512, len(written))),
+        *(written[:size] for size in (0, 1, 64, 512)),
+    ]
+    run = Nft()
+    for raw in damaged:
+        (state_dir / "home.json").write_bytes(raw)
+        run.there = ""
+        shut_networks(run)
+        assert is_shut(run.there), raw
+
+
+@pytest.mark.parametrize("note_in", [b"", b"on\n", b"of\n", b"off\n\n", bytes(4096)])
+def test_a_note_that_is_damaged_is_one_of_a_kill_switch(state_dir: Path, note_in: bytes) -> None:
+    state.save(guarded())
+    (state_dir / "home.json").write_bytes(b"")
+    (state_dir / "home.kill-switch").write_bytes(note_in)
+    run = Nft()
+    shut_networks(run)
+    assert is_shut(run.there)
+    note("home", {"kill-switch": "off"}, run)
+    assert run.there == ""
+    shut_networks(run)
+    assert run.there == ""
+    assert not is_said(run)  # there is nothing more to ask
+
+
+@pytest.mark.parametrize("off", [{"kill-switch": "off"}, {"exit-node": ""}])
+def test_it_is_noted_when_it_is_switched(state_dir: Path, off: dict[str, str]) -> None:
+    """Off only once the state says so, on before: a crash between the two leaves it shut."""
+    file = state_dir / "home.kill-switch"
+    state.save(guarded(**off))
+    assert file.read_text() == "off\n"
+    state.save(guarded())
+    assert file.read_text() == "on\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    (state_dir / ".home.json.tmp").mkdir()  # the state cannot be written
+    with pytest.raises(StateUnwritable):
+        state.save(guarded(**off))
+    assert file.read_text() == "on\n"
+    (state_dir / ".home.json.tmp").rmdir()
+    state.remove("home")
+    assert not list(state_dir.glob("*"))
+
+
+def test_a_copy_of_another_networks_state_takes_nothing_of_that(state_dir: Path) -> None:
+    """As `cp home.json home-old.json` makes one, or a backup that is put in the wrong place."""
+    me = replace(guarded(), order=3)
+    state.save(me)
+    (state_dir / "home-old.json").write_bytes(encode(me))
+    run = Nft()
+    shut_networks(run)
+    assert "table inet nmk-home {" in run.there
+    assert "table inet nmk-home-old" not in run.there
+    found = salvage("home-old", run)
+    assert found.interface == "nmk-home-old"
+    assert found.order == NO_ORDER
+    assert found.private_key != me.private_key
+    (state_dir / "home.json").unlink()  # what it is of is not here: it may be all that there is
+    assert salvage("home-old", run).interface == me.interface
