@@ -96,7 +96,7 @@ FILES = """
 | `/run/nmk/hooks.turn` | empty; its lock says whose [hooks](hooks.md) come last |
 | `/run/nmk/NET.gateways` | which of several gateways for one range do not answer |
 | `/var/lib/nmk/NET.json` | a machine's state in a network: identity, keys, the last view. Secret |
-| `/var/lib/nmk/NET.kill-switch` | whether a kill switch was wanted last, for when the state cannot be read |
+| `/var/lib/nmk/NET.kill-switch` | whether a kill switch was wanted last: told when no state is |
 | `/var/lib/nmk/NET.log` | what `nmk log` shows |
 | `/etc/nmk/NET.toml` | the owner's settings for one network of this machine |
 | `/etc/nmk/agent.toml` | the owner's settings for all of them |
