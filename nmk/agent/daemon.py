@@ -53,6 +53,7 @@ BUSY = 2.0  # seconds to wait for another run of nmk
 _QUARREL = 3  # changes by others in a row that are no chance
 REST = 1.0  # seconds after a round that could not be ended
 HELD_LONG = 60.0  # seconds; a lock that is held for longer is told of
+QUIET = 60.0  # seconds between two lines of what comes and goes with each round
 
 Say = Callable[[str], None]
 
@@ -100,6 +101,7 @@ class Agent:
         self._answers = SimpleQueue[tuple[str, Asking, Finish]]()
         self._is_new = True
         self._lacking = ""
+        self._lacked = -inf  # when that was said last
         self._wake: socket.socket | None = None  # what wakes the loop when an answer is there
 
     def serve(self) -> None:
@@ -158,8 +160,8 @@ class Agent:
         for turn in self._turns.values():
             turn.due = min(turn.due, now + LONGEST_SLEEP)
             turn.look, turn.watch = min(turn.look, now), min(turn.watch, now)
-        if self._lacking != error.code:
-            self._lacking = error.code
+        if self._lacking != error.code and now - self._lacked >= QUIET:
+            self._lacking, self._lacked = error.code, now
             self._say(f"{error.message}; tried again until it is over")
 
     def _take_in(self, news: News) -> None:

@@ -172,6 +172,19 @@ def test_an_agent_without_descriptors_goes_on() -> None:
         assert_asked(agent, door)
 
 
+def test_what_comes_and_goes_with_each_round_is_said_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = list[str]()
+    agent = daemon.Agent(Runner(), said.append)
+    for quiet, lines in ((60, 1), (0, 11)):
+        monkeypatch.setattr(daemon, "QUIET", quiet)
+        for _ in range(10):
+            agent._lacking = ""  # a round that was well
+            agent._begin_anew(MachineUnfit("no memory"))
+        assert said == ["no memory; tried again until it is over"] * lines
+
+
 def test_that_nothing_can_be_opened_is_said_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
