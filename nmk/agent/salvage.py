@@ -251,7 +251,8 @@ def _with_order(me: Membership, order: int | None) -> Membership:
 def open_way(network: str, run: Runner) -> Membership:
     """Let everything out past the network, kill switch or not; its interface stays.
 
-    Raises StateUnwritable where the file goes on saying that a kill switch is wanted.
+    Raises StateUnwritable where the file goes on saying that a kill switch is wanted, CommandFailed
+    where something is still in the way.
     """
     me = salvage(network, run)
     work = surroundings.plan(me, NOTHING, run)
@@ -261,6 +262,7 @@ def open_way(network: str, run: Runner) -> Membership:
     tried.complain()
     if not run.dry:
         note_opened(network)
+        surroundings.check_removed(me, NOTHING, run)
     return after
 
 
