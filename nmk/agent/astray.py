@@ -51,7 +51,7 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
     parts = [p for p in other_parts(me, run) if ip_network(p).version in on]
     asked |= dict([*samples_in(parts, view.cidrs, nodes).items()][:_MOST_PARTS])
     theirs = [p for p in parts if ip_network(p) not in nearer]
-    asked |= dict([*samples_in(theirs, led, ()).items()][:_MOST_PARTS])
+    asked |= dict([*samples_in(theirs, led).items()][:_MOST_PARTS])
     found = _no_uplink(me, routing, run)
     for address, what in asked.items():
         by = leaves_by(run, address)

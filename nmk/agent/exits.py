@@ -295,6 +295,6 @@ def _parts_past(me: Membership, run: Runner) -> list[Past]:
     parts = [p for p in parts if not is_lan(p) or p in beside]
     parts = [p for p in parts if not any(holds(cidr, p) for cidr in (*LINKS, *CLOUDS))]
     ours = {me.interface, *other_interfaces(me, state.others(me.network))}
-    asked = [*samples_in(parts, EVERYTHING, ()).items()][:_MOST_PARTS]
+    asked = [*samples_in(parts, EVERYTHING).items()][:_MOST_PARTS]
     found = [(part, address, leaves_by(run, address)) for address, part in asked]
     return [Past(part, address, by) for part, address, by in found if by and by not in ours]

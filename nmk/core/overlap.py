@@ -35,7 +35,9 @@ class Overlap:
     nodes: tuple[str, ...] = ()  # the addresses it takes
 
 
-def samples_in(parts: Iterable[str], cidrs: Sequence[str], nodes: Sequence[str]) -> dict[str, str]:
+def samples_in(
+    parts: Iterable[str], cidrs: Sequence[str], nodes: Sequence[str] | None = None
+) -> dict[str, str]:
     """An address to ask the kernel about in each part that lies in one of the ranges.
 
     With what it stands for: the part or, where `nodes` are given, the first of them in it; parts
@@ -46,10 +48,10 @@ def samples_in(parts: Iterable[str], cidrs: Sequence[str], nodes: Sequence[str])
     for cidr, part in ((p, ip_network(p)) for p in parts):
         if not any(overlap(part, r) and part.prefixlen >= r.prefixlen for r in ranges):
             continue
-        inside = [n for n in nodes if ip_address(n) in part]
+        inside = [n for n in nodes or () if ip_address(n) in part]
         if inside:
             found[inside[0]] = inside[0]
-        elif not nodes:
+        elif nodes is None:
             found[str(part[1 if part.num_addresses > 1 else 0])] = cidr
     return found
 

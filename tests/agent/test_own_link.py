@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from nmk.agent.checks import network as checks
 from nmk.agent.membership import Membership
 from nmk.agent.places import runtime_directory
 from nmk.errors import CommandFailed
+from nmk.system.dump import Dump
 from nmk.system.runner import DryRunner, Runner
 from tests.agent.memberships import joined
 from tests.core.made import key32
@@ -87,6 +89,43 @@ def test_another_interface_with_our_key_is_named_and_not_touched(
     assert found.hint.startswith("ip link set dev theirs name nmk-home, if it is that, renamed")
     monkeypatch.setattr(checks, "live", lambda *_: ("missing", None))
     assert [f.reason for f in checks.check_interface(me, run, {})] == [found.message]
+
+
+class Held(Doubled):
+    """The same, on which a WireGuard interface has the network's range."""
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[0] == "wg":
+            return super().read(argv)
+        if argv[-3:] == ["show", "table", "all"] and "-4" in argv:
+            return json.dumps([{"dst": "10.77.0.0/24", "dev": self.names[0]}])
+        if "get" in argv:  # the interface's own address is local
+            raise CommandFailed("no such route")
+        return "[]"
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize(
+    ("owner", "mend"),
+    [
+        ("other", "to take that hub over: nmk extclient import /etc/wireguard/other.conf -n home; "),
+        ("mine", "end what `nmk showconf` printed, where its file is: wg-quick down ./mine.conf; "),
+        ("eth1", "give that LAN or the network another range, if those nodes are needed here"),
+    ],
+)
+def test_who_has_the_range_of_a_network_of_one_is_named_with_what_comes_next(
+    monkeypatch: pytest.MonkeyPatch, owner: str, mend: str
+) -> None:
+    """A hub between the join and the import, a file of showconf, a LAN."""
+    me = joined()
+    monkeypatch.setattr("nmk.agent.claims.own_subnets", lambda **_: [(owner, "10.77.0.0/24")])
+    monkeypatch.setattr("nmk.system.wireguard.exists", lambda _: True)
+    monkeypatch.setattr(checks, "live", lambda *_: ("up", Dump("", "", 1, {})))
+    [found] = checks.check_overlap(me, Held(me, *({owner} - {"eth1"} or {"nmk-home"})), {})
+    assert found.reason == f"left out, as {owner} has 10.77.0.0/24: 10.77.0.1 (web)"
+    assert found.level == "warn"
+    assert found.mend is not None
+    assert found.mend.startswith(mend)
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 
 from nmk.agent import history, last_check_in, state
@@ -20,7 +21,7 @@ from nmk.archive import running_file
 from nmk.core.amounts import age_of, show_ago, show_since
 from nmk.core.check_in_health import CheckInHealth
 from nmk.core.claims import summarize
-from nmk.core.commands import remove_link
+from nmk.core.commands import command, remove_link
 from nmk.core.findings import Finding, Level
 from nmk.core.overlap import Overlap, find_overlaps
 from nmk.core.peers import View
@@ -114,8 +115,11 @@ def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
     places = [p for p in routes.places(run, me.interface) if ip_network(p.cidr) not in claimed]
     settled = {one.address for one in left}
     found = find_overlaps(view.cidrs, places, [n for n in nodes if n not in settled])
-    mend = "give that LAN or the network another range, if those nodes are needed here"
-    known = [Finding("overlap", "warn", line, mend, me.network) for line in summarize(left)]
+    known = [
+        Finding("overlap", "warn", line, _make_room(me, owner, run), me.network)
+        for owner in dict.fromkeys(one.owner for one in left)
+        for line in summarize([one for one in left if one.owner == owner])
+    ]
     condition, dump = live(me, run)
     if dump and not any(overlap.kind == "taken" for overlap in found):  # which says it better
         routing = led(desired(me, local, collect_facts(me, local).lan), condition)
@@ -131,6 +135,22 @@ def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
         reason = f"{', '.join(view.cidrs)} is nowhere else on this machine"
         return [Finding("overlap", "ok", reason, network=me.network)]
     return known + [_overlap_finding(me, overlap) for overlap in found]
+
+
+def _make_room(me: Membership, owner: str, run: Runner) -> str:
+    """What to do where the network's addresses are left to `owner`, as in `core.claims`."""
+    if owner in wireguard.of_key(run, me.private_key):
+        file = command(f"./{owner}.conf")
+        return (
+            f"end what `nmk showconf` printed, where its file is: wg-quick down {file}; "
+            f"then: nmk up -n {me.network}"
+        )
+    room = "give that LAN or the network another range, if those nodes are needed here"
+    with suppress(NmkError):
+        if owner in wireguard.names(run):
+            file = command(f"/etc/wireguard/{owner}.conf")
+            return f"to take that hub over: nmk extclient import {file} -n {me.network}; or {room}"
+    return room
 
 
 def check_check_ins(me: Membership, now: float, local: Local) -> list[Finding]:
