@@ -13,8 +13,8 @@ from nmk.agent.membership import Membership
 from nmk.agent.peer_status import bear_with, describe_peers
 from nmk.agent.places import state_directory
 from nmk.agent.reach import Visit, visit_all
-from nmk.agent.salvage import leftovers
-from nmk.agent.settings import local_settings
+from nmk.agent.salvage import guarded, leftovers
+from nmk.agent.settings import local_settings, unread
 from nmk.agent.status import live
 from nmk.agent.tick import collect_facts
 from nmk.core.findings import Finding
@@ -59,6 +59,8 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
         if isinstance(error, StateDamaged):
+            for problem in unread(guarded(name, run)):
+                yield Finding("applied", "warn", problem.message, problem.hint, name)
             yield from gateway.check_kill_switch(name, observe_damaged(name, run))
         return
     visits: list[Visit] = []

@@ -14,9 +14,8 @@ from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
-from nmk.agent.places import config_directory
 from nmk.agent.salvage import guarded, is_untold
-from nmk.agent.settings import command, route_wishes
+from nmk.agent.settings import appending, command, route_wishes, unread, wished
 from nmk.agent.unmarked import LEFT_OUT
 from nmk.core.claims import holds
 from nmk.core.commands import command as shell
@@ -210,9 +209,8 @@ def observe_damaged(network: str, run: Runner) -> WayOut:
     with suppress(BadInput):
         out = with_kill_switch(me, out, run)
         if is_untold(me):
-            file = config_directory() / f"{network}.toml"
-            lines = shell("printf", 'exit-node = "NODE"\\nkill-switch = "on"\\n')
-            shuts = f"to shut it: {lines} >> {file}; nmk checkin -n {network}"
+            anew = next((p.hint for p in unread(me)), "") or f"to shut it: {_shuts(me)}"
+            shuts = f"{anew}; nmk checkin -n {network}"
             is_laid = surroundings.is_shut(me, run)
             found = KillSwitch() if is_laid else KillSwitch(None, UNTOLD, shuts)
             out = replace(out, kill_switch=found)
@@ -220,6 +218,13 @@ def observe_damaged(network: str, run: Runner) -> WayOut:
             cut_off = CutOff("kill switch", command(me, "kill-switch", "off"))
             out = replace(out, problem=NOT_UP, cut_off=cut_off)
     return out
+
+
+def _shuts(me: Membership) -> str:
+    """What writes down that a kill switch is wanted, as far as the owner's files do not say so."""
+    said = wished(me.network, me)
+    lines = {"exit-node": 'exit-node = "NODE"', "kill-switch": 'kill-switch = "on"'}
+    return appending(me.network, *(line for name, line in lines.items() if name not in said))
 
 
 def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -> WayOut:

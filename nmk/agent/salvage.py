@@ -26,7 +26,7 @@ from nmk.agent.heads import (
 )
 from nmk.agent.membership import Kind, Known, Membership, Wishes, parse_found
 from nmk.agent.places import state_directory
-from nmk.agent.settings import wished
+from nmk.agent.settings import unread, wished
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
 from nmk.core.route_table import NO_ORDER, is_order
@@ -192,13 +192,18 @@ def is_untold(me: Membership) -> bool:
 def load(network: str, run: Runner) -> Membership:
     """The network's state. Where it cannot be read, its kill switch is laid before that is raised.
 
-    Hold the lock. Raises NotJoined, StateDamaged, StateNewer.
+    Hold the lock. Raises NotJoined, StateDamaged, StateNewer, which also say what is wrong with the
+    owner's settings: nothing else tells of a kill switch then.
     """
     try:
         return state.load(network)
-    except StateDamaged:
+    except StateDamaged as error:
+        me = guarded(network, run)
         with suppress(NmkError):
-            kill_switch.lay_alone(guarded(network, run), run)
+            kill_switch.lay_alone(me, run)
+        for problem in unread(me):
+            error.message += f"; {problem.message}"
+            error.hint = f"{problem.hint}; and {error.hint}"
         raise
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
+from nmk.core.commands import command as shell
 from nmk.core.problems import Problem, problem_of
 from nmk.core.routes import RouteWishes
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, parse_local
@@ -89,6 +90,14 @@ def command(me: Membership, name: str, value: str) -> str:
     return f"nmk set -n {me.network} {name}={value}"
 
 
+def appending(network: str, *lines: str) -> str:
+    """The command that adds lines to the network's file, also where its directory is not there."""
+    file = config_directory() / f"{network}.toml"
+    text = "".join(f"{line}\\n" for line in lines)
+    make = "" if file.parent.is_dir() else f"{shell('install', '-d', file.parent)} && "
+    return f"{make}{shell('printf', text)} >> {shell(file)}"
+
+
 def _look(network: str, me: Membership | None) -> tuple[dict[str, Sourced], tuple[Problem, ...]]:
     """What each file and the environment hold, the one that wins last, and what is wrong there.
 
@@ -104,7 +113,8 @@ def _look(network: str, me: Membership | None) -> tuple[dict[str, Sourced], tupl
             if held is None:
                 raise
             found[path.name] = {name: (value, str(path)) for name, value in held.items()}
-            problems.append(_gone_on(error, "what it held before goes on"))
+            goes_on = "what it held before goes on" if held else "it counts as empty"
+            problems.append(_gone_on(error, goes_on))
     found[ENVIRONMENT], bad = from_environment(os.environ)
     before = (me.as_read or {}).get(ENVIRONMENT, {}) if me else {}
     for name, mistake in bad.items():

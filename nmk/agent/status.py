@@ -18,7 +18,7 @@ from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
 from nmk.agent.peer_status import Row, Trails, bear_with, describe_clients, describe_peers
-from nmk.agent.salvage import salvage
+from nmk.agent.salvage import guarded, salvage
 from nmk.agent.settings import local_settings, route_wishes, unread
 from nmk.agent.tick import collect_facts, serves
 from nmk.core.amounts import age_of
@@ -193,6 +193,7 @@ def _damaged(me: Membership, error: StateDamaged, now: float, run: Runner) -> Ro
         "mapped": {},
         **observe_damaged(me.network, run).as_json(),
         **{name: [] for name in _LISTS},
+        "problems": [asdict(p) for p in unread(guarded(me.network, run))],
     }
 
 

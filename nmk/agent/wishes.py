@@ -12,7 +12,7 @@ from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
 from nmk.agent.salvage import guarded, open_way
-from nmk.agent.settings import NOTED, local_settings, route_wishes, unread, wished
+from nmk.agent.settings import NOTED, appending, local_settings, route_wishes, unread, wished
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
 from nmk.core.parse import find_meant
@@ -66,9 +66,9 @@ def _open_damaged(network: str, error: StateDamaged, run: Runner) -> Membership:
 
 def _unnoted(network: str) -> str:
     """What opens a kill switch on a full disk."""
-    file = config_directory() / f"{network}.toml"
-    line = f"echo 'kill-switch = \"off\"' >> {file}; nmk checkin -n {network}"
-    return f"make room, or, where {file.parent} can be written: {line}"
+    opens = appending(network, 'kill-switch = "off"')
+    line = f"{opens}; nmk checkin -n {network}"
+    return f"make room, or, where {config_directory()} can be written: {line}"
 
 
 def carry_out(

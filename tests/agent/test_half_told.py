@@ -18,6 +18,7 @@ from nmk.agent.membership import Wishes, encode
 from nmk.agent.mend import shut_networks
 from nmk.agent.salvage import salvage
 from nmk.agent.status import status
+from nmk.agent.tick import check_in_network
 from nmk.agent.wishes import note
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import is_shut
@@ -139,10 +140,44 @@ def test_a_state_that_is_cut_off_before_its_kill_switch_says_so(
     assert run.there == ""
     assert is_said(run)
     hint = status("home", run, 0, reachable=lambda _: False)["kill_switch"]["next"]
-    config = state_dir.parent / "config"
-    config.mkdir()
     assert "\n" not in str(hint)
     line = str(hint).removeprefix("to shut it: ").partition(";")[0].replace("NODE", "peer-2")
+    assert not (state_dir.parent / "config").exists()
+    subprocess.run(["sh", "-c", line], check=True)
+    shut_networks(run)
+    assert is_shut(run.there)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('exit-node = "NODE"\nkill-switch = "on"\n', "'NODE' cannot be exit-node"),
+        ('exit-node = "a"\nexit-node = "a"\n', "is not valid TOML"),
+    ],
+    ids=["as it was pasted", "twice"],
+)
+def test_a_broken_settings_file_is_named_while_the_state_cannot_be_read_either(
+    state_dir: Path, text: str, said: str
+) -> None:
+    """By the check-in, `status` and `doctor`: it is all that tells of a kill switch."""
+    config = state_dir.parent / "config"
+    config.mkdir()
+    (config / "home.toml").write_text(text)
+    (state_dir / "home.json").touch()
+    run = Nft()
+    with pytest.raises(StateDamaged) as raised:
+        check_in_network("home", run)
+    shown = status("home", run, 0, reachable=lambda _: False)
+    lines = render_status([shown], "table").splitlines()
+    found = [f.reason for f in examine(["home"], run, lambda: 0)]
+    for told in (raised.value.message, f"{lines}", f"{found}"):
+        assert str(config / "home.toml") in told
+        assert said in told
+    assert ">>" not in f"{shown}"
+    (config / "home.toml").write_text('exit-node = "peer-2"\n')
+    hint = status("home", run, 0, reachable=lambda _: False)["kill_switch"]["next"]
+    line = str(hint).removeprefix("to shut it: ").partition(";")[0]
+    assert "exit-node" not in line
     subprocess.run(["sh", "-c", line], check=True)
     shut_networks(run)
     assert is_shut(run.there)

@@ -375,8 +375,7 @@ def test_its_owner_opens_it_on_a_full_disk(
         note("home", {"kill-switch": "off"}, run)
     assert is_shut(run.there)
     config = state_dir.parent / "config"
-    config.mkdir()
-    line = f"echo 'kill-switch = \"off\"' >> {config}/home.toml"
+    line = f"install -d {config} && printf 'kill-switch = \"off\"\\n' >> {config}/home.toml"
     hint = f"make room, or, where {config} can be written: {line}; nmk checkin -n home"
     assert raised.value.hint == hint
     subprocess.run(["sh", "-c", line], check=True)

@@ -108,7 +108,10 @@ class Held(Doubled):
 @pytest.mark.parametrize(
     ("owner", "mend"),
     [
-        ("other", "to take that hub over: nmk extclient import /etc/wireguard/other.conf -n home; "),
+        (
+            "other",
+            "to take that hub over: nmk extclient import /etc/wireguard/other.conf -n home; ",
+        ),
         ("mine", "end what `nmk showconf` printed, where its file is: wg-quick down ./mine.conf; "),
         ("eth1", "give that LAN or the network another range, if those nodes are needed here"),
     ],
