@@ -51,6 +51,8 @@ NO_TABLE = RouteTable()
 # knows no scopes: there it looks into the new route's own table first (net/ipv6/route.c).
 _SCOPE = "scope global"
 
+_BUT_DEFAULT = "suppress_prefixlength 0"  # what a table knows but for its default route
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -98,8 +100,8 @@ def rules_of(order: int) -> Rules:
     nowhere = f"{unmarked} unreachable"
     ours = f"{unmarked} table {table_of(order)}"
     return Rules(
-        lan=f"priority {first} table main suppress_prefixlength 0",
-        ranges=f"priority {first + 1} {ours} suppress_prefixlength 0",
+        lan=f"priority {first} table main {_BUT_DEFAULT}",
+        ranges=f"priority {first + 1} {ours} {_BUT_DEFAULT}",
         everything=f"priority {last} {ours}",
         closed=frozenset(
             {
@@ -117,6 +119,7 @@ def rules_of(order: int) -> Rules:
             {
                 (4, f"priority {closed} {nowhere}"),
                 *((family, f"priority {last} {nowhere}") for family in (4, 6)),
+                *((family, f"priority {first + 1} {ours}") for family in (4, 6)),  # 0.2.0
             }
         ),
     )
@@ -195,7 +198,8 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
     """The commands that turn one into the other, at most one a family; none where they agree.
 
     What comes does so before anything goes. Routes come before the rules that lead to them, and
-    go after them; of the rules those that spare the LAN come first and go last.
+    go after them; of the rules those that spare the LAN come first and go last. To take away a rule
+    that suppresses nothing, ip takes the first that is else the same: that is laid again after it.
     """
     commands = []
     to = f"dev {interface} table {table_of(order)}"
@@ -204,10 +208,13 @@ def plan_table(order: int, interface: str, want: RouteTable, live: RouteTable) -
     for family in (4, 6):
         gone, new = _rules(family, live.rules - want.rules), _rules(family, want.rules - live.rules)
         shuts = family == 4 and want.shut != live.shut
+        twins = _rules(family, {(family, f"{rule} {_BUT_DEFAULT}") for rule in gone} & want.rules)
+        again = [rule for rule in twins if rule not in new]
         lines = [
             *(f"route replace {cidr} {to} {_SCOPE}" for cidr in _of(family, led)),
             *([f"route replace {nowhere}"] if shuts and want.shut else ()),
-            *(f"rule add {rule}" for rule in new),
+            *(f"rule del {rule}" for rule in again),
+            *(f"rule add {rule}" for rule in [*again, *new]),
             *(f"rule del {rule}" for rule in reversed(gone)),
             *(f"route del {cidr} {to}" for cidr in _of(family, live.led - want.led)),
             *([f"route del {nowhere}"] if shuts and live.shut else ()),

@@ -161,6 +161,32 @@ def test_a_router_is_found_whatever_its_address_is(host: Host) -> None:
     assert shown["none"]
 
 
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_rules_of_an_earlier_version_go(host: Host, first: str) -> None:
+    """Those of 0.2.0 differ from ours in a suppression that `ip rule del` cannot leave out."""
+    shown = run_in(
+        host,
+        f"""
+        cable("nmk-home", "10.20.0.1/24")
+        theirs = {{(f, r.removesuffix(" suppress_prefixlength 0")) for f, r in rules(1, "ranges")}}
+        want = RouteTable(frozenset({{"10.30.0.0/16"}}), rules(1, "ranges", "lan"))
+        def before():
+            for family, rule in theirs:
+                ip(f"-{{family}}", "rule", "add", *rule.split())
+        ({first!r} == "theirs" and before(), lay(1, want), {first!r} == "ours" and before())
+        def left():
+            found = [(f, routes.render_rule(r)) for f in (4, 6) for r in routes.read_rules(run, f)]
+            return [rule for rule in found if rule in theirs]
+        was = len(left())
+        lay(1, want)
+        show(was=was, left=left(), same=probe(1) == want)
+        """,
+    )
+    assert shown["was"] == (0 if first == "theirs" else 2)
+    assert shown["left"] == []
+    assert shown["same"]
+
+
 def test_each_network_sees_its_own_table_and_rules(host: Host) -> None:
     shown = run_in(
         host,
