@@ -122,7 +122,7 @@ def complain(me: Membership) -> None:
             raise from_code(problem.code, problem.message, problem.hint)
 
 
-def with_usable_port(me: Membership, local: Local, live: Tunnel | None) -> Membership:
+def with_usable_port(me: Membership, local: Local, live: Tunnel | Dump | None) -> Membership:
     """The membership with a UDP port that WireGuard has or can have; another one if need be.
 
     Raises PortTaken where that is the one that its owner asked for.

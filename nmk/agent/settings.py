@@ -2,6 +2,7 @@
 
 In this order: environment (`NMK_MTU`), the network's file (`/etc/nmk/home.toml`), the machine's
 file (`/etc/nmk/agent.toml`), what `nmk set` has noted; a file holds lines such as `mtu = 1380`.
+A port that `nmk join` was given goes before them all, until `nmk set` takes its place.
 While a file cannot be read, or a variable has a mistake, what it held before goes on: no kill
 switch opens by a slip.
 """
@@ -26,6 +27,7 @@ from nmk.files import read_toml
 Value = int | str
 Sourced = dict[str, tuple[Value, str]]  # by their names, with where each comes from
 NOTED = "nmk set"
+JOINED = "nmk join"
 ENVIRONMENT = "environment"  # beside the files' names, which all end in .toml
 
 
@@ -49,7 +51,7 @@ def route_wishes(me: Membership) -> RouteWishes:
 
 
 def wished(network: str, me: Membership | None) -> Sourced:
-    """All that the owner has set, and where: a variable, a file, or `nmk set`.
+    """All that the owner has set, and where: a variable, a file, `nmk set` or `nmk join`.
 
     Raises BadInput that names a variable before the machine has joined, or a file of which it was
     never noted what it held.
@@ -58,6 +60,8 @@ def wished(network: str, me: Membership | None) -> Sourced:
     found: Sourced = {name: (value, NOTED) for name, value in noted.items()}
     for read in _look(network, me)[0].values():
         found |= read
+    if me and me.wishes.listen_port:
+        found["listen-port"] = (me.wishes.listen_port, JOINED)
     return found
 
 

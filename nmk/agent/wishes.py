@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from nmk.agent import interface, state
+from nmk.agent.desired import listen_port
 from nmk.agent.history import Cause, Reason
 from nmk.agent.lock import machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.places import config_directory
 from nmk.agent.salvage import guarded, open_way
-from nmk.agent.settings import NOTED, appending, local_settings, route_wishes, unread, wished
+from nmk.agent.settings import (
+    JOINED,
+    NOTED,
+    appending,
+    local_settings,
+    route_wishes,
+    unread,
+    wished,
+)
 from nmk.agent.tick import collect_facts, keep, put_others_right, seen_by_others
 from nmk.agent.wake import wake
 from nmk.core.parse import find_meant
 from nmk.core.routes import exit_gateways, why_no_exit
 from nmk.core.settings import NETWORK_SETTINGS, WISHES, check_local, parse_local
-from nmk.errors import BadInput, ExitUnusable, NodeDeleted, StateDamaged, StateUnwritable
+from nmk.errors import BadInput, ExitUnusable, NmkError, NodeDeleted, StateDamaged, StateUnwritable
 from nmk.system.runner import Runner
 
 
@@ -40,7 +50,8 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
                 settings.pop(name, None)
         if pairs.get("exit-node"):
             _check_exit(me, pairs["exit-node"])
-        return replace(me, wishes=replace(me.wishes, settings=settings))
+        port = None if "listen-port" in pairs else me.wishes.listen_port
+        return replace(me, wishes=replace(me.wishes, settings=settings, listen_port=port))
 
     opens = pairs.get("kill-switch") == "off"
     try:
@@ -77,17 +88,29 @@ def carry_out(
     """Change what the owner wants, on disk, and then make the machine so.
 
     No controller is needed. The wish comes first: cut short, the next check-in carries it out.
-    Nothing is noted where the owner's files are such that it cannot be.
+    Nothing is noted where the owner's files are such that it cannot be, nor a port that is in use.
+    Settings that cannot be carried out are put back, and what was wrong is raised; not what a kill
+    switch is made of: it is laid whatever else fails, and stays.
     """
     with machine_lock(run):
         before = state.load(network)
         wanted = wish(before)
         if wanted.phase == "deleted" and not wanted.down:
             raise NodeDeleted(f"this machine's node in {network} was deleted on the controller")
-        local = local_settings(network, wanted)
+        local, earlier = local_settings(network, wanted), local_settings(network, before)
         lan = collect_facts(wanted, local).lan
+        is_same_port = listen_port(wanted, local) == listen_port(before, earlier)
+        if not (is_same_port or wanted.down):
+            interface.with_usable_port(wanted, local, interface.look(before, run))
         keep(before, wanted, run)
-        after = interface.apply(wanted, run, local, lan, Reason(cause))
+        try:
+            after = interface.apply(wanted, run, local, lan, Reason(cause))
+        except NmkError:
+            if not run.dry and _shut_by(wanted) == _shut_by(before):
+                with suppress(NmkError):
+                    now = state.load(network)
+                    keep(now, replace(now, wishes=before.wishes), run)
+            raise
         keep(wanted, after, run)
         if seen_by_others(wanted) != seen_by_others(before):
             put_others_right(network, run)
@@ -101,6 +124,12 @@ def carry_out(
         replace(after, problems=tuple(p for p in after.problems if p not in (*unheard, *no_exit)))
     )
     return after
+
+
+def _shut_by(me: Membership) -> str | None:
+    """The exit node past which a kill switch lets nothing; None without one."""
+    wishes = route_wishes(me)
+    return wishes.exit_node if wishes.kill_switch else None
 
 
 def show(network: str) -> list[dict[str, Any]]:
@@ -123,7 +152,7 @@ def show(network: str) -> list[dict[str, Any]]:
 
 def _check_free(name: str, source: str) -> None:
     """Raises BadInput where a file or a variable would win over what is noted."""
-    if source != NOTED:
+    if source not in {NOTED, JOINED}:
         raise BadInput(f"{source} sets {name} and takes precedence", f"change it in {source}")
 
 

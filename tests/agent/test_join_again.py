@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.agent.test_machine import NMK, SOURCE, Place, nmk, state_of
@@ -18,13 +20,34 @@ def host(place: Place) -> Host:
     return place.member("web")
 
 
-def test_a_port_that_is_taken_is_refused_and_nothing_changes(place: Place, host: Host) -> None:
+@pytest.mark.parametrize("by", ["join", "set"])
+def test_a_port_that_is_taken_is_refused_and_nothing_changes(
+    place: Place, host: Host, by: str
+) -> None:
     before = state_of(host)
-    join = (*NMK, "join", place.token(), "--listen-port", "5555")
-    done = host.run("python3", "-c", HOLDS, *join, check=False, env={"PYTHONPATH": SOURCE})
+    asked = ["join", place.token(), "--listen-port", "5555"]
+    asked = asked if by == "join" else ["set", "listen-port=5555", "kill-switch=on"]
+    ask = ("python3", "-c", HOLDS, *NMK, *asked)
+    done = host.run(*ask, check=False, env={"PYTHONPATH": SOURCE})
     assert (done.returncode, "UDP port 5555 is in use" in done.stderr) == (1, True)
     assert state_of(host)["wishes"] == before["wishes"]
     assert nmk(host, "checkin").returncode == 0
+
+
+def test_the_port_asked_for_when_joining_is_shown_until_another_is_set(
+    place: Place, host: Host
+) -> None:
+    assert nmk(host, "join", place.token(), "--listen-port", "51901").returncode == 0
+    for change, port, source in (
+        (None, 51901, "nmk join"),
+        ("listen-port=51902", 51902, "nmk set"),
+        ("listen-port=", 51821, "the network"),
+    ):
+        assert change is None or nmk(host, "set", change).returncode == 0
+        shown = {row["name"]: row for row in json.loads(nmk(host, "show", "-o", "json").stdout)}
+        assert (shown["listen-port"]["value"], shown["listen-port"]["from"]) == (port, source)
+        there = host.run("wg", "show", "nmk-home", "listen-port").stdout
+        assert int(there) == port
 
 
 def test_what_is_not_taken_is_said(place: Place, host: Host) -> None:

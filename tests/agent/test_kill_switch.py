@@ -383,3 +383,28 @@ def test_its_owner_opens_it_on_a_full_disk(
         with suppress(NmkError):
             action("home", run)
         assert "kill-" not in run.there
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mtu", "1400"),
+        ("keepalive", "0"),
+        ("interval", "30"),
+        ("listen-port", "5555"),
+        ("accept-routes", "off"),
+        ("accept-roles", "off"),
+        ("exit-node", ""),
+        ("kill-switch", "on"),
+        ("kill-switch", "off"),
+    ],
+)
+@pytest.mark.usefixtures("state_dir")
+def test_a_setting_that_cannot_be_carried_out_is_put_back(name: str, value: str) -> None:
+    """But for a kill switch: it is laid, or may be opened, whatever else fails."""
+    before = guarded(**{"kill-switch": "off" if value == "on" or name != "kill-switch" else "on"})
+    state.save(before)
+    with pytest.raises(CommandFailed):  # there is no interface, and none can be made
+        note("home", {name: value}, Nft())
+    after = state.load("home").wishes
+    assert (after == before.wishes) is (name != "kill-switch")
