@@ -59,9 +59,11 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
     except NmkError as error:
         yield Finding("state", "broken", error.message, error.hint, name)
         if isinstance(error, StateDamaged):
-            for problem in unread(guarded(name, run)):
+            left, out = guarded(name, run), observe_damaged(name, run)
+            for problem in unread(left):
                 yield Finding("applied", "warn", problem.message, problem.hint, name)
-            yield from gateway.check_kill_switch(name, observe_damaged(name, run))
+            yield from gateway.check_kill_switch(name, out)
+            yield from gateway.way_out_findings(left, out)
         return
     visits: list[Visit] = []
 

@@ -35,6 +35,7 @@ from nmk.system.runner import Runner
 
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
+NOTHING_LEADS = "nothing leads to an exit node"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
 UNTOLD = "the state does not tell whether a kill switch is wanted: without one all leaves openly"
 WAITS = "the kill switch shuts nothing before there is an exit node"
@@ -214,10 +215,17 @@ def observe_damaged(network: str, run: Runner) -> WayOut:
             is_laid = surroundings.is_shut(me, run)
             found = KillSwitch() if is_laid else KillSwitch(None, UNTOLD, shuts)
             out = replace(out, kill_switch=found)
-        if out.kill_switch and out.kill_switch.laid and not wireguard.exists(me.interface):
+        if out.kill_switch and out.kill_switch.laid and not _leads_out(me, run):
+            problem = NOTHING_LEADS if wireguard.exists(me.interface) else NOT_UP
             cut_off = CutOff("kill switch", command(me, "kill-switch", "off"))
-            out = replace(out, problem=NOT_UP, cut_off=cut_off)
+            out = replace(out, problem=problem, cut_off=cut_off)
     return out
+
+
+def _leads_out(me: Membership, run: Runner) -> bool:
+    """Whether anything that is for the internet goes into the network's interface."""
+    asked = (leaves_by(run, outside[0]) for outside in OUTSIDE.values())
+    return wireguard.exists(me.interface) and me.interface in asked
 
 
 def _shuts(me: Membership) -> str:

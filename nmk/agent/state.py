@@ -145,7 +145,9 @@ def find(network: str) -> Membership | None:
 
 
 def _cure(network: str) -> str:
-    return f"restore the file from a backup, or: nmk leave -n {network} --force; then join again"
+    opens = ", which opens its kill switch" if kill_note.noted(network) else ""
+    leaves = f"nmk leave -n {network} --force{opens}"
+    return f"restore the file from a backup, or: {leaves}; then join again"
 
 
 def save(me: Membership) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nmk.cli.output import say
-from nmk.errors import CommandFailed, NmkError, ToolMissing
+from nmk.errors import CommandFailed, NmkError, StateDamaged, ToolMissing
 
 if TYPE_CHECKING:
+    from nmk.agent.exits import WayOut
     from nmk.agent.membership import Membership
 
 
@@ -21,16 +22,18 @@ def tell_cut_off(me: Membership, *, quiet: bool) -> None:
     from nmk.agent.status import way_out
     from nmk.system.runner import Runner
 
-    if quiet:
-        return
-    out = way_out(me, Runner(warn=say))
+    if not quiet:
+        _tell(me.network, way_out(me, Runner(warn=say)))
+
+
+def _tell(network: str, out: WayOut) -> None:
     if out.cut_off:
         lets = f"the {out.cut_off.by} lets nothing out but to the LAN"
-        say(f"{me.network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
+        say(f"{network}: {out.problem}, and so {lets}", f"  try: {out.cut_off.next}")
     elif out.problem and out.hint and not out.past:
-        say(f"{me.network}: everything by {out.node}: {out.problem}", f"  try: {out.hint}")
+        say(f"{network}: everything by {out.node}: {out.problem}", f"  try: {out.hint}")
     if out.kill_switch and not out.kill_switch.laid:
-        say(f"{me.network}: {out.kill_switch.problem}", f"  try: {out.kill_switch.next}")
+        say(f"{network}: {out.kill_switch.problem}", f"  try: {out.kill_switch.next}")
 
 
 @contextmanager
@@ -44,9 +47,15 @@ def cut_off_told(network: str, *, quiet: bool) -> Iterator[None]:
 
 
 def tell_cut_off_of(network: str, *, quiet: bool) -> None:
-    """The same of a network as it is on disk, if it can be read."""
+    """The same of a network as it is on disk, as far as that can be read."""
     from nmk.agent import state
+    from nmk.agent.exits import observe_damaged
+    from nmk.system.runner import Runner
 
     with suppress(NmkError):
-        if me := state.find(network):
-            tell_cut_off(me, quiet=quiet)
+        try:
+            if me := state.find(network):
+                tell_cut_off(me, quiet=quiet)
+        except StateDamaged:
+            if not quiet:
+                _tell(network, observe_damaged(network, Runner(warn=say)))

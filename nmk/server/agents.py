@@ -206,7 +206,8 @@ class Agents:
                 _observe(self._node(header, node.identity).observed, remote),
             ),
         )
-        if facts.instance != node.facts.instance:
+        is_other = facts.instance != node.facts.instance
+        if is_other and facts.protocol == node.facts.protocol:  # which says how it is told
             self._controller.presence.hear_instance(
                 node.identity,
                 Sighting(node.facts.instance, next(iter(node.observed), "")),

@@ -180,12 +180,20 @@ class SqliteEngine:
             if os.path.samestat(os.stat(self.path), self._opened):  # noqa: PTH116
                 return
             what = "was replaced by another file under the running controller"
-            # The log is of the one before; SQLite would take it for this one's.
-            logs = f"{quote(self.path + '-wal')} {quote(self.path + '-shm')}"
-            hint = f"stop the controller, rm -f {logs}, start it again"
+            hint = "stop the controller, start it again"
+            if any(self._is_in_place(*log) for log in self._logs):
+                # It is of the file before; SQLite would take it for this one's.
+                logs = f"{quote(self.path + '-wal')} {quote(self.path + '-shm')}"
+                hint = f"stop the controller, rm -f {logs}, start it again"
         except OSError as error:
             what, hint = f"is not in its place: {error.strerror}", "put the file back"
         raise StoreUnavailable(f"the database {self.path} {what}", hint)
+
+    @staticmethod
+    def _is_in_place(log: str, opened: os.stat_result) -> bool:
+        with suppress(OSError):
+            return os.path.samestat(os.stat(log), opened)  # noqa: PTH116
+        return False
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from nmk.agent.salvage import salvage
 from nmk.agent.status import status
 from nmk.agent.tick import check_in_network, put_right
 from nmk.agent.wishes import note
+from nmk.cli.cut_off import tell_cut_off_of
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import chains_of, is_shut
 from nmk.core.tunnel import MARK, Command
@@ -320,7 +321,10 @@ def test_its_owner_opens_it_for_good_though_the_state_cannot_be_read(
 
 @pytest.mark.parametrize("laid", [True, False])
 def test_one_that_is_not_laid_is_told_though_the_state_cannot_be_read(
-    state_dir: Path, laid: bool
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    laid: bool,
 ) -> None:
     state.save(guarded())
     damage(state_dir, "cut")
@@ -335,6 +339,18 @@ def test_one_that_is_not_laid_is_told_though_the_state_cannot_be_read(
     assert (f"open        {problem}\n  try: nmk checkin -n home" in lines) != laid
     found = {f.reason: f.mend for f in examine(["home"], run, lambda: 0) if f.network}
     assert (found.get(problem) == "nmk checkin -n home") != laid
+    cut_off = "the interface is not up, and so the kill switch lets nothing out but to the LAN"
+    opens = "nmk set -n home kill-switch=off"
+    assert (found.get(cut_off) == opens) == laid
+    monkeypatch.setattr("nmk.system.runner.Runner", lambda **_: run)
+    tell_cut_off_of("home", quiet=False)
+    told = f"home: {cut_off}\n  try: {opens}\n"
+    assert capsys.readouterr().err == (
+        told if laid else f"home: {problem}\n  try: nmk checkin -n home\n"
+    )
+    with pytest.raises(StateDamaged) as raised:
+        state.load("home")
+    assert "--force, which opens its kill switch;" in str(raised.value.hint)
 
 
 @pytest.mark.usefixtures("state_dir")

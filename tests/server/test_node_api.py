@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nmk.core.records import PROTOCOL
 from nmk.wire.envelope import Kind
 from nmk.wire.token import parse_token
 from tests.hostile.stranger import forged
@@ -61,6 +62,20 @@ def test_the_same_join_again_is_the_same_node(
     assert first["self"] == second["self"]
     assert len(nodes(shared, network)) == 1
     assert uses(shared, network) == [1]
+
+
+@pytest.mark.parametrize(("protocol", "state"), [(PROTOCOL, "doubled"), (1, "healthy")])
+def test_a_machine_whose_agent_is_another_version_is_no_copy(
+    shared: Controller, agent: Agent, network: str, protocol: int, state: str
+) -> None:
+    """Each tells in its own way where it runs, and both do while a machine is upgraded."""
+    agent.join()
+    ours = replace(agent.facts, protocol=PROTOCOL)
+    for _ in range(2):
+        for facts in (replace(ours, instance="a"), replace(ours, instance="b", protocol=protocol)):
+            agent.facts = facts
+            agent.check_in(report=True)
+    assert [node["state"] for node in nodes(shared, network)] == [state]
 
 
 def test_a_member_that_joins_again_and_again_is_not_told_of_each_time(

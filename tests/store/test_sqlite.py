@@ -223,6 +223,12 @@ def test_nothing_is_acknowledged_where_another_file_was_put_in_place(
         with pytest.raises(StoreUnavailable, match="was replaced by another file") as refusal:
             act()
         assert f"rm -f {path}-wal {path}-shm" in refusal.value.hint
+    for end in ("-wal", "-shm"):  # which came with the other file
+        Path(f"{path}{end}").rename(tmp_path / f"old{end}")
+        Path(f"{path}{end}").write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match="was replaced by another file") as refusal:
+        store.heads()
+    assert refusal.value.hint == "stop the controller, start it again"
 
 
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
