@@ -16,6 +16,7 @@ from nmk.agent.surroundings import unwalled
 from nmk.core import nft_text
 from nmk.core.claims import find_left_out
 from nmk.core.gateways import NO_GATEWAY
+from nmk.core.kill_chains import is_shut
 from nmk.core.peers import View
 from nmk.core.problems import Problem, problem_of
 from nmk.core.route_table import only_ipv4
@@ -32,7 +33,8 @@ from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadInput, BadView, ExitUnusable, FamilyOff
 from nmk.system import sysctl
 from nmk.system.facts import is_inner
-from nmk.system.filter import no_nft
+from nmk.system.filter import listing, no_nft
+from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
 Local = Mapping[str, int]  # the machine's own settings, by their names in core.settings
@@ -72,7 +74,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     names = _filter_names(me, others)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
-    names = replace(names, loopback=sysctl.opens_loopback())
+    names = replace(names, loopback=sysctl.opens_loopback(), kept_in=_is_kept_in(me, others))
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
     if not (has_tool("nft") or view.gateway.roles or wishes.guarded or around.is_wall):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters
@@ -172,6 +174,26 @@ def _may_exit(other: Membership) -> bool:
         return route_wishes(other).exit_node is not None
     except BadInput:
         return True
+
+
+def keeps_in(me: Membership) -> bool:
+    """Whether it wants a kill switch that lets nothing out, be its interface up or not.
+
+    Also where nobody can tell.
+    """
+    try:
+        wishes = route_wishes(me)
+    except BadInput:
+        return True
+    return me.phase != "joining" and wishes.kill_switch and wishes.exit_node is not None
+
+
+def _is_kept_in(me: Membership, others: list[Membership]) -> bool:
+    """Whether another network's kill switch is wanted, or is there, where its state is damaged."""
+    if any(map(keeps_in, others)):
+        return True
+    damaged = set(state.networks()) - {me.network, *(other.network for other in others)}
+    return any(is_shut(listing(Runner(), table_name(network))) for network in damaged)
 
 
 def has_roles(me: Membership) -> bool:

@@ -12,8 +12,8 @@ from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import RENEW, is_filter_other, is_shut, not_ours, renew_filter
-from nmk.core.kill_chains import shut
-from nmk.core.ruleset import table_name
+from nmk.core.kill_chains import shut, silenced
+from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
 from nmk.errors import CommandFailed, StateUnwritable
@@ -64,6 +64,7 @@ def lay_first(
         return False
     if not is_filter_other(me, want.ruleset, run):
         return True
+    _silence_others(me.network, run)
     if "filter" not in me.laid:
         with suppress(StateUnwritable):
             state.save(replace(me, laid=me.laid | {"filter"}))
@@ -89,9 +90,19 @@ def lay_alone(me: Membership, run: Runner) -> None:
         return
     if is_shut(me, run) or not_ours(me, run):
         return
+    _silence_others(me.network, run)
     told = [Change("surroundings", RENEW)]
     with history.recording(me, Reason("restore"), told, run, Attempts()):
         _shut(me.network, alone, alone, run)
+
+
+def _silence_others(network: str, run: Runner) -> None:
+    """The tables of other networks let nothing past from now on; what they become is their own."""
+    for table in (table_name(other) for other in state.networks() if other != network):
+        there = packet_filter.listing(run, table)
+        if (text := silenced(table, there)) and is_ours(there):
+            with suppress(CommandFailed):
+                packet_filter.amend(run, text)
 
 
 def _shut(network: str, want: str, alone: str, run: Runner) -> None:

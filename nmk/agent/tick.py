@@ -22,7 +22,7 @@ from nmk.agent import (
 )
 from nmk.agent.api import NodeApi
 from nmk.agent.claims import inside_others
-from nmk.agent.desired import Local, desired_when_down, has_roles, listen_port
+from nmk.agent.desired import Local, desired_when_down, has_roles, keeps_in, listen_port
 from nmk.agent.exchange import Told, check_in
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
@@ -210,10 +210,13 @@ def put_others_right(network: str, run: Runner) -> None:
             run.warn(f"{other.network}: {error.message}")
 
 
-def seen_by_others(me: Membership) -> tuple[bool, bool]:
-    """What the machine's other networks go by: whether this one has an exit node, and any roles."""
+def seen_by_others(me: Membership) -> tuple[bool, bool, bool]:
+    """What the machine's other networks go by.
+
+    Whether this one has an exit node, any roles, and a kill switch.
+    """
     exits = me.phase == "joined" and not me.down and route_wishes(me).exit_node is not None
-    return exits, has_roles(me)
+    return exits, has_roles(me), keeps_in(me)
 
 
 def make_so(me: Membership, run: Runner, reason: Reason) -> Membership:

@@ -21,7 +21,8 @@ class Own:
     come to be forwarded; `forwards`: its kernel does, whether or not the network has it so;
     `inner`: the bridges that lead to containers and virtual machines alone, with their subnets;
     `rivals`: the interfaces of its other networks, with these networks' own ranges; `loopback`: its
-    kernel lets 127.0.0.0/8 be reached from outside (kernel: ip-sysctl, route_localnet).
+    kernel lets 127.0.0.0/8 be reached from outside (kernel: ip-sysctl, route_localnet); `kept_in`:
+    another network's kill switch lets nothing out.
     """
 
     table: str
@@ -33,6 +34,7 @@ class Own:
     inner: tuple[tuple[str, str], ...] = ()
     rivals: tuple[tuple[str, str], ...] = ()
     loopback: bool = False
+    kept_in: bool = False
 
 
 def others(view: View) -> list[str]:

@@ -20,19 +20,24 @@ from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.tunnel import MARK
 
-KILL = ("kill-output", "kill-forward")
+KILL = ("kill-leaving", "kill-postrouting", "kill-forward")  # each after those that it names
+OLD_KILL = ("kill-output", "kill-forward")  # up to 0.2.0
 _ALWAYS = "tunnel-input"
 # Of each table, one; up to 0.2.0 there was none that is in all.
-_SIGNS = ({_ALWAYS}, {"links", FORWARD}, {"premark"}, {"guard-output"}, {KILL[0]})
+_SIGNS = ({_ALWAYS}, {"links", FORWARD}, {"premark"}, {"guard-output"}, {OLD_KILL[0]}, {KILL[0]})
+# Whoever reroutes what a program sends does it in `output`, where nft goes on showing the interface
+# from before. Here it is the one that the packet leaves by, and the source is still the sender's.
+_LEAVING = "type filter hook postrouting priority filter; policy accept;"
 _LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
     """The content of the table; None where none is needed."""
     cut_off = _cuts_off(wishes)
+    marks = _mark_chains(own, view, cut_off=cut_off or own.kept_in)
     chains = [
         *(forward_chains(own, view) if view.gateway.roles or own.forwards else ()),
-        *(_mark_chains(own, view, cut_off=cut_off) if routing.table else ()),
+        *(marks if routing.table else ()),
         *(_guard_chains(own, view) if wishes.guarded else ()),
         *(_inbound_chains(own, view) if routing.exit else ()),
         *(_kill_chains(own, view, wishes) if cut_off else ()),
@@ -127,8 +132,8 @@ def _mark_chains(own: Own, view: View, *, cut_off: bool) -> Chains:
     """Answers to marked packets carry the mark too: reverse path filters look the way up by it.
 
     Connections from outside all meshes are answered outside: both directions are marked as well,
-    also of those that were there before this table. Not so where the machine is cut off: these
-    would be a way out.
+    also of those that were there before this table. Not so where a kill switch stands, whichever
+    network's: these would be a way out.
     """
     outside = f"iifname != {names(own.interface, *own.meshes)}"
     called = f"{outside} ct mark 0 ct direction original fib daddr type local"
@@ -162,11 +167,14 @@ def _answer_lines(own: Own, view: View) -> Iterator[str]:
     """What this machine says first in connections that were there before this table.
 
     One that was not followed until now is seen to begin here, but in the middle: from a port below
-    those that connections of this machine's own get.
+    those that connections of this machine's own get. One with an address of the mesh was in the
+    tunnel, and stays there.
     """
     mark = f"ct mark set {MARK:#x} meta mark set {MARK:#x}"
-    for beyond in _beyond(view):
-        led = f'oifname "{own.interface}" {beyond} ct mark 0'
+    mine = dict(by_family(view.addresses))
+    for family, beyond in zip(FAMILY.values(), _beyond(view), strict=True):
+        but = f" {family} saddr != {mine[family]}" if family in mine else ""
+        led = f'oifname "{own.interface}" {beyond}{but} ct mark 0'
         yield f"{led} ct direction reply {mark}"
         yield f"{led} ct state new tcp flags & syn == 0x0 tcp sport < {_LOCAL_PORTS} {mark}"
 
@@ -183,13 +191,14 @@ def _beyond(view: View, side: str = "daddr") -> Iterator[str]:
 def _guard_chains(own: Own, view: View) -> Chains:
     """Packets to and from this node's addresses in the mesh go by the mesh alone.
 
-    Nobody in the LAN tries out what is in the tunnel (CVE-2019-14899), and connections that began
-    in the tunnel do not go on beside it. An egress gateway is called, under these too, by the LANs
-    that it routes, and by nobody else: no other role has anybody call by another way.
+    Nobody in the LAN tries out what is in the tunnel (CVE-2019-14899), connections that began in
+    the tunnel do not go on beside it, and what others reroute does not either. An egress gateway is
+    called, under these too, by the LANs that it routes, and by nobody else: no other role has
+    anybody call by another way.
     """
     tunnel = names("lo", own.interface)
     into = ["type filter hook prerouting priority raw; policy accept;"]
-    out = ["type filter hook output priority filter; policy accept;"]
+    out = [_LEAVING]
     if egress := view.gateway.egress:
         outside = f"!= {names(own.interface, *own.meshes)}"
         by = f'"{egress.interface}"' if egress.interface else outside
@@ -202,7 +211,7 @@ def _guard_chains(own: Own, view: View) -> Chains:
         into.append(f"iifname != {tunnel} {family} daddr {address} drop")
         out.append(f"oifname != {tunnel} {family} saddr {address} drop")
     yield "guard-input", into
-    yield "guard-output", out
+    yield "guard-postrouting", out
 
 
 def _inbound_chains(own: Own, view: View) -> Chains:
@@ -217,17 +226,19 @@ def _inbound_chains(own: Own, view: View) -> Chains:
 def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     """Nothing leaves but by the tunnel, for it, or to the LAN (and to get an address there).
 
-    What is forwarded is never WireGuard's own, whatever mark it has from before. A LAN is what
-    `is_lan` takes for one; whatever addresses it has, those of the mesh are not its own, nor those
-    in ranges that are led into the tunnel, unless this very gateway routes that LAN. No other
-    network draws the mesh's addresses either, but those in ranges of its own. The kernel finds its
-    neighbours in other subnets too, or no router would be found; theirs alone has not been
-    forwarded (RFC 4861, 7.1).
+    What is forwarded has the interface that it leaves by in `forward` already, and is never
+    WireGuard's own, whatever mark it has from before; in `postrouting` old kernels do not say where
+    it came from (before 5.7), so it passes there: it has no socket, and no source of this machine.
+    A LAN is what `is_lan` takes for one; whatever addresses it has, those of the mesh are not its
+    own, nor those in ranges that are led into the tunnel, unless this very gateway routes that LAN.
+    No other network draws the mesh's addresses either, but those in ranges of its own. The kernel
+    finds its neighbours in other subnets too, or no router would be found; theirs alone has not
+    been forwarded (RFC 4861, 7.1).
     """
     near = [cidr for cidr in own.subnets if is_lan(cidr)]
     routed = [cidr for cidr in near if any(holds(lan, cidr) for lan in view.gateway.lans)]
+    tunnel = f"oifname {names('lo', own.interface)} accept"
     pass_ = [
-        f"oifname {names('lo', own.interface)} accept",
         *(
             f'oifname "{interface}" {family} daddr {ranges} accept'
             for interface, cidr in _rivals(own, view)
@@ -240,26 +251,13 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
         *_lines("accept", near),
         "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
-    yield (
-        KILL[0],
-        [
-            "type filter hook output priority filter; policy accept;",
-            f"meta mark {MARK:#x} accept",
-            *pass_,
-            "udp sport 68 udp dport 67 accept",
-            "udp sport 546 udp dport 547 accept",
-            "drop",
-        ],
-    )
-    yield (
-        KILL[1],
-        [
-            "type filter hook forward priority filter; policy accept;",
-            f'iifname "{own.interface}" accept',
-            *pass_,
-            "drop",
-        ],
-    )
+    dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
+    local, leaving, forward = KILL
+    yield local, [*pass_, *dhcp, "drop"]
+    sent = [f"{here} goto {local}" for here in ("meta skuid >= 0", "fib saddr type local")]
+    yield leaving, [_LEAVING, tunnel, f"meta mark {MARK:#x} accept", *sent]
+    head = "type filter hook forward priority filter; policy accept;"
+    yield forward, [head, f'iifname "{own.interface}" accept', tunnel, *pass_, "drop"]
 
 
 def _lines(verdict: str, cidrs: Sequence[str]) -> Iterator[str]:

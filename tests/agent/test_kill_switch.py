@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nmk.agent import state
+from nmk.agent.desired import desired
 from nmk.agent.doctor import examine
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import mend_network, shut_network, shut_networks
@@ -33,7 +35,7 @@ from nmk.errors import (
 )
 from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
-from tests.agent.memberships import joined, peer
+from tests.agent.memberships import full_view, joined, joining, peer, told
 
 OLDER = """table inet nmk-home {
 \tchain links {
@@ -154,6 +156,93 @@ def test_its_owner_opens_it_though_nft_refuses_the_rest(there: str) -> None:
         put_right("home", run)
     assert "kill-" not in run.there
     assert bool(run.there) == (there == OLDER)
+
+
+def beside(**changes: Any) -> Membership:
+    """Another network of the machine, which leads to a range of its own."""
+    egress = {"ranges": ["192.168.55.0/24"], "nat": "auto", "interface": None, "metric": 1}
+    leads = {**peer(3), "addresses": ["10.78.0.3"], "gateway": {"egress": egress}}
+    me = joining(network="work", remote_name="work", interface="nmk-work", order=2)
+    view = full_view(me, leads)
+    view["network"]["cidrs"], view["self"]["addresses"] = ["10.78.0.0/24"], ["10.78.0.1"]
+    me = replace(told(me, view), phase="joined")
+    return replace(me, **changes)
+
+
+def answers() -> bool:
+    """Whether that network's table has who calls from outside answered outside."""
+    text = desired(beside(), {}, ()).surroundings.ruleset or ""
+    assert "chain premark" in text
+    assert ("chain answer" in text) == ("ct mark set 0x6e6d6b" in text)
+    return "chain answer" in text
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_no_other_network_lets_anything_past_a_kill_switch() -> None:
+    """Not while the one that has it is down, or deleted, or nobody can tell what it wants."""
+    state.save(beside())
+    assert answers()
+    for shuts in (
+        guarded(),
+        replace(guarded(), down=True),
+        replace(guarded(), phase="deleted"),
+    ):
+        state.save(shuts)
+        assert not answers()
+    for opens in (
+        guarded(**{"kill-switch": "off"}),
+        guarded(**{"exit-node": ""}),
+        replace(guarded(), phase="joining"),
+    ):
+        state.save(opens)
+        assert answers()
+
+
+def test_no_other_network_lets_anything_past_a_kill_switch_whose_state_is_damaged(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Nft()
+    monkeypatch.setattr("nmk.agent.desired.Runner", lambda: run)
+    monkeypatch.setattr("nmk.agent.heads.Runner", lambda: run)
+    state.save(guarded())
+    damage(state_dir, "cut")
+    assert answers(), "there is none"
+    shut_networks(run)
+    assert is_shut(run.there)
+    assert not answers()
+
+
+class Two(Nft):
+    """The same with a table of another network, and what becomes of it."""
+
+    def __init__(self, beside: str) -> None:
+        super().__init__()
+        self.beside = beside
+        self.order: list[str] = []
+
+    def read(self, argv: Sequence[str]) -> str:
+        return self.beside if argv[-1] == "nmk-work" else super().read(argv)
+
+    def change(self, command: Command) -> None:
+        table = "nmk-work" if "inet nmk-work" in (command.stdin or "") else "nmk-home"
+        self.order.append(table)
+        if table == "nmk-home":
+            super().change(command)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_one_that_is_laid_ends_what_other_tables_let_past_it_first(
+    state_dir: Path, damaged: bool
+) -> None:
+    """Not only once these networks have been looked at."""
+    state.save(beside())
+    state.save(guarded())
+    if damaged:
+        damage(state_dir, "cut")
+    run = Two(OLDER.replace("nmk-home", "nmk-work"))
+    for _ in range(2):
+        shut_networks(run)
+    assert run.order == ["nmk-work", "nmk-home"]
 
 
 class Wg(Nft):

@@ -49,7 +49,7 @@ def place(module_lab: Lab) -> Exits:
 def is_shut(host: Host) -> bool:
     """Whether the kill switch is in the kernel."""
     there = host.run("nft", "list", "table", "inet", "nmk-home", check=False).stdout
-    return "chain kill-output" in there and "\n\t\tdrop" in there
+    return "chain kill-leaving" in there and "\n\t\tdrop" in there
 
 
 def key_of(host: Host) -> str:

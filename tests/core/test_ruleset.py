@@ -17,7 +17,7 @@ from nmk.core.nft_text import Own
 from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, compile_routing
-from nmk.core.ruleset import is_ours, render_kill_switch, render_ruleset
+from nmk.core.ruleset import KILL, is_ours, render_kill_switch, render_ruleset
 from nmk.core.tunnel import MARK
 from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, made_view
 
@@ -31,9 +31,10 @@ PLAIN = RouteWishes()
 LEAVING = RouteWishes(exit_node="n2", guarded=True)
 INBOUND = ("inbound-input", "inbound-forward")
 MARKS = {"premark", "answer", "postmark"}
-GUARDS = {"guard-input", "guard-output"}
+GUARDS = {"guard-input", "guard-postrouting"}
 FORWARDS = {"links", "forward", "output"}
 ALWAYS = "tunnel-input"
+LEAVES = "type filter hook postrouting priority filter; policy accept;"
 DNAT = "ct status dnat accept"
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 Chains = dict[str, list[str]]
@@ -101,7 +102,7 @@ def test_a_kill_switch_without_an_exit_node_cuts_nobody_off() -> None:
         (Gateway(), OUT, PLAIN, {*MARKS, *INBOUND}),
         (Gateway(), OUT, LEAVING, {*MARKS, *GUARDS, *INBOUND}),
         (Gateway(), Routing({}), LEAVING, GUARDS),
-        (Gateway(), Routing({}), CUT_OFF, {*GUARDS, "kill-output", "kill-forward"}),
+        (Gateway(), Routing({}), CUT_OFF, {*GUARDS, *KILL}),
         (INGRESS, Routing({}), PLAIN, FORWARDS),
         (EXIT, Routing({}), PLAIN, {*FORWARDS, "postrouting"}),
         (EXIT, OUT, LEAVING, {*FORWARDS, "postrouting", *GUARDS, *MARKS, *INBOUND}),
@@ -344,6 +345,11 @@ def test_a_table_of_others_is_not(chains: list[str]) -> None:
     assert not is_ours(f"table inet nmk-backup {{\n{rules}}}\n")
 
 
+@pytest.mark.parametrize("chain", ["kill-output", "guard-output", "premark"])
+def test_a_table_of_an_older_nmk_is_ours(chain: str) -> None:
+    assert is_ours(f"table inet nmk-home {{\n\tchain {chain} {{\n\t\tdrop\n\t}}\n}}\n")
+
+
 def test_a_gateways_table_of_nmk_0_2_0_is_ours() -> None:
     assert is_ours(
         "table inet nmk-home {\n\tchain forward {\n\t\tdrop\n\t}\n\tchain output {\n"
@@ -412,16 +418,38 @@ def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> 
     first, *later = found["answer"][1:]
     assert first == f"ct mark {MARK:#x} meta mark set ct mark"
     assert later == [
-        f'oifname "nmk-home" {family} daddr != {{ {cidr} }} ct mark 0 {begun} {mark}'
-        for family, cidr in (("ip", "10.20.0.0/24"), ("ip6", "fd20::/64"))
+        f'oifname "nmk-home" {family} daddr != {{ {cidr} }} {family} saddr != {{ {mine} }} '
+        f"ct mark 0 {begun} {mark}"
+        for family, cidr, mine in (
+            ("ip", "10.20.0.0/24", "10.20.0.1/32"),
+            ("ip6", "fd20::/64", "fd20::1/128"),
+        )
         for begun in (
             "ct direction reply",
             "ct state new tcp flags & syn == 0x0 tcp sport < 32768",
         )
     ]
-    cut_off = chains(view_of(), LED, RouteWishes(exit_node="n9", kill_switch=True))
-    assert cut_off["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
-    assert "answer" not in cut_off
+    only_four = chains(view_of(six=False), LED)["answer"]
+    assert [line.partition(" ct mark 0")[0] for line in only_four[2:]] == [
+        *['oifname "nmk-home" ip daddr != { 10.20.0.0/24 } ip saddr != { 10.20.0.1/32 }'] * 2,
+        *['oifname "nmk-home" meta nfproto ipv6'] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "own"),
+    [
+        (RouteWishes(exit_node="n9", kill_switch=True), OWN),
+        (PLAIN, replace(OWN, kept_in=True)),
+        (LEAVING, replace(OWN, kept_in=True)),
+    ],
+)
+def test_nobody_is_answered_outside_past_a_kill_switch_of_any_network(
+    wishes: RouteWishes, own: Own
+) -> None:
+    found = chains(view_of(), LED, wishes, own)
+    assert found["premark"][1:] == [f"ct mark {MARK:#x} meta mark set ct mark"]
+    assert "answer" not in found
 
 
 def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:
@@ -430,7 +458,8 @@ def test_who_had_an_exit_node_uses_mesh_addresses_in_the_mesh_alone() -> None:
         'iifname != { "lo", "nmk-home" } ip daddr 10.20.0.1 drop',
         'iifname != { "lo", "nmk-home" } ip6 daddr fd20::1 drop',
     ]
-    assert found["guard-output"][1:] == [
+    assert found["guard-postrouting"] == [
+        LEAVES,
         'oifname != { "lo", "nmk-home" } ip saddr 10.20.0.1 drop',
         'oifname != { "lo", "nmk-home" } ip6 saddr fd20::1 drop',
     ]
@@ -453,11 +482,11 @@ def test_a_role_opens_mesh_addresses_to_the_lans_that_it_routes_alone() -> None:
             f"iifname {words} ip6 saddr {{ {SIX} }} fib saddr . iif oif exists accept",
             *plain["guard-input"][1:],
         ]
-        assert found["guard-output"] == [
-            plain["guard-output"][0],
+        assert found["guard-postrouting"] == [
+            plain["guard-postrouting"][0],
             f"oifname {words} ip daddr {{ {LAN} }} accept",
             f"oifname {words} ip6 daddr {{ {SIX} }} accept",
-            *plain["guard-output"][1:],
+            *plain["guard-postrouting"][1:],
         ]
 
 
@@ -492,8 +521,8 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     lans = ("192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64", *NO_LANS)
     own = Own("nmk-home", "wg7", lans, ("nmk-lab", "nmk-office"))
     found = chains(view_of(), OUT, CUT_OFF, own)
+    tunnel = 'oifname { "lo", "wg7" } accept'
     passes = [
-        'oifname { "lo", "wg7" } accept',
         "ip daddr { 10.20.0.0/24 } drop",
         "ip6 daddr { fd20::/64 } drop",
         'oifname { "nmk-lab", "nmk-office" } accept',
@@ -510,13 +539,24 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
         "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
-    assert found["kill-output"][1:] == [f"meta mark {MARK:#x} accept", *passes, *dhcp, "drop"]
-    assert found["kill-forward"][1:] == ['iifname "wg7" accept', *passes, "drop"]
-    assert "hook output" in found["kill-output"][0]
-    assert "hook forward" in found["kill-forward"][0]
+    assert found["kill-leaving"] == [*passes, *dhcp, "drop"]
+    assert found["kill-forward"] == [
+        "type filter hook forward priority filter; policy accept;",
+        'iifname "wg7" accept',
+        tunnel,
+        *passes,
+        "drop",
+    ]
+    assert found["kill-postrouting"] == [
+        LEAVES,
+        tunnel,
+        f"meta mark {MARK:#x} accept",
+        "meta skuid >= 0 goto kill-leaving",
+        "fib saddr type local goto kill-leaving",
+    ]
 
 
-@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+@pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
 def test_a_kill_switch_keeps_what_is_led_from_a_lan_that_claims_it(chain: str) -> None:
     """Also while the interface is down; not what the owner does not have led."""
     claimed = Own("nmk-home", "nmk-home", ("10.0.0.0/12", "192.168.50.0/24", "192.168.1.0/24"))
@@ -539,13 +579,13 @@ def test_a_kill_switch_keeps_what_is_led_from_a_lan_that_claims_it(chain: str) -
 def test_a_kill_switch_leaves_a_gateway_the_lan_that_it_routes() -> None:
     own = Own("nmk-home", "nmk-home", ("10.9.3.0/24", "192.168.50.0/24"))
     view = view_of(egress("10.9.3.0/24"), egress(OFFICE, "10.9.3.0/24", "192.168.50.0/24"))
-    lines = lines_of(render_kill_switch(own, view, CUT_OFF), "kill-output")
+    lines = lines_of(render_kill_switch(own, view, CUT_OFF), "kill-leaving")
     kept = next(n for n, line in enumerate(lines) if "accept" in line and "10.9.3.0/24," in line)
     drop = lines.index(f"ip daddr {{ {OFFICE}, 192.168.50.0/24 }} drop")
     assert kept < drop < lines.index("ip daddr { 10.9.3.0/24, 192.168.50.0/24 } accept")
 
 
-@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+@pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
 def test_no_other_network_draws_what_is_for_one_with_a_kill_switch(chain: str) -> None:
     """Not while it is down or deleted either; another network's own range stays its own."""
     rivals = (("nmk-lab", "10.20.0.128/25"), ("nmk-lab", "fd99::/64"))
@@ -579,7 +619,7 @@ def test_a_lan_is_private_and_not_wide(cidr: str, lan: bool) -> None:
     assert is_lan(cidr) == lan
 
 
-@pytest.mark.parametrize("chain", ["kill-output", "kill-forward"])
+@pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
 def test_a_lan_with_addresses_of_the_mesh_gets_no_packet_of_it(chain: str) -> None:
     own = Own("nmk-home", "wg7", ("10.20.0.0/16", "10.20.0.128/25", "fd20::/64"))
     lines = chains(view_of(), OUT, CUT_OFF, own)[chain]
@@ -590,7 +630,7 @@ def test_a_lan_with_addresses_of_the_mesh_gets_no_packet_of_it(chain: str) -> No
 
 def test_a_kill_switch_holds_when_the_exit_node_is_gone() -> None:
     found = chains(view_of(), Routing({}, problem="there is no node 'n2'"), CUT_OFF)
-    assert found["kill-output"][-1] == "drop"
+    assert found["kill-leaving"][-1] == "drop"
 
 
 # --- nft itself
@@ -638,6 +678,7 @@ owns = st.builds(
     st.sampled_from([(), ("nmk-office",), ("wg1", "accept", "7y")]),
     st.sampled_from([(), ("wg1", "7z")]),
     st.booleans(),
+    kept_in=st.booleans(),
 )
 wishes_ = st.builds(
     RouteWishes,

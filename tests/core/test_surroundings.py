@@ -12,7 +12,7 @@ from nmk.core.parse import EVERYTHING
 from nmk.core.peers import View
 from nmk.core.route_table import NO_TABLE, compile_table
 from nmk.core.routes import RouteWishes, Routing
-from nmk.core.ruleset import render_ruleset
+from nmk.core.ruleset import KILL, render_ruleset
 from nmk.core.surroundings import (
     IPV4_FORWARDING,
     IPV6_FORWARDING,
@@ -120,7 +120,7 @@ def test_while_the_interface_is_down_only_the_kill_switch_stays() -> None:
     found = compile_kill_switch(OWN, view, CUT_OFF)
     assert found.ruleset
     names = [line.split()[1] for line in found.ruleset.splitlines() if line.startswith("\tchain")]
-    assert names == ["kill-output", "kill-forward"]
+    assert tuple(names) == KILL
     assert (found.table, found.sysctls, found.forwards) == (NO_TABLE, {}, False)
     up = around(view_of(), Routing({}, EVERYTHING, exit="n2"), CUT_OFF).ruleset
     assert up

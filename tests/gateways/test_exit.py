@@ -12,6 +12,7 @@ import pytest
 
 from nmk.agent.exits import NO_LAN
 from nmk.core.links import is_lan
+from nmk.core.ruleset import KILL
 from tests.gateways import forged
 from tests.gateways.capture import Capture, Packet, captured
 from tests.gateways.sites import status, told
@@ -485,7 +486,7 @@ def test_a_kill_switch_is_laid_beside_a_table_that_nft_does_not_renew(trip: Trip
             assert laptop.run("nmk", "set", "kill-switch=on", check=False).returncode == 1
             after = laptop.run("nft", "list", "table", "inet", "nmk-home").stdout
             assert "chain guard-input" in after
-            assert after.count("chain kill-output") == after.count("chain kill-forward") == 1
+            assert [after.count(f"chain {name} ") for name in KILL] == [1, 1, 1]
         assert trip.seen_as() == trip.home.address
         assert status(laptop)["kill_switch"] == {"laid": True, "problem": None, "next": None}
         for family in ("-4", "-6"):
@@ -680,6 +681,121 @@ def test_routes_that_win_over_ours_are_named_and_the_kill_switch_keeps_packets_i
     assert status(laptop)["problems"] == []
 
 
+SENDS = """
+import socket, sys
+mesh, mesh6, own, own6, web, web6 = sys.argv[1:]
+odd = "fd99::9"  # of nobody, as one that the machine has had
+for source, target in (mesh, web), (mesh6, web6), (own, web), (own6, web6), (odd, web6):
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as found:
+        found.setsockopt(*(socket.IPPROTO_IPV6, 78, 1) if source == odd else (0, 15, 0))  # FREEBIND
+        found.bind((source, 0))
+        try:
+            found.sendto(b"split?", (target, 4711))
+        except OSError as error:
+            print(source, error.errno)
+"""
+SPLITS = (
+    """nft -f - <<-END
+table inet split {
+chain out {
+type route hook output priority 9; policy accept;
+udp dport 4711 meta mark set 1
+}
+}
+END""",
+    """for each in iptables ip6tables; do
+$each -t mangle -A OUTPUT -p udp --dport 4711 -j MARK --set-mark 1
+done""",
+)
+
+
+def test_what_another_program_reroutes_stays_in(trip: Trip) -> None:
+    """By a mark and a rule of its own, as for split tunnelling: after `output` was left."""
+    assert trip.cafe.router
+    laptop = trip.laptop
+    six = _link_local(trip.cafe.router)
+    via = {4: laptop.run("ip", "route", "show", "default").stdout.split()[2], 6: six}
+    trip.set("exit-node=home")
+    mesh = [trip.mesh.address("laptop", family) for family in (4, 6)]
+    own = [str(address) for address in _own(laptop)]
+    talk = ("python3", "-c", SENDS, *mesh, *own, trip.web.address, str(trip.web.address6))
+    for family, router in via.items():
+        ip = ("ip", f"-{family}")
+        laptop.run(*ip, "rule", "add", "pref", "10", "fwmark", "1", "lookup", "100")
+        laptop.run(*ip, "route", "add", "default", "via", router, "dev", "eth0", "table", "100")
+
+    def seen() -> tuple[set[str], list[str]]:
+        """The sources of what left in the open, and what the program was told."""
+        with captured(trip.cafe.router, "eth1", "udp port 4711") as capture:  # type: ignore[arg-type]
+            said = laptop.run(*talk).stdout.split("\n")[:-1]
+            reaches(laptop, trip.guest.address)
+        return {p.source for p in capture.packets}, said
+
+    try:
+        for split, undo in zip(SPLITS, ("nft delete table inet split", "true"), strict=True):
+            laptop.run("sh", "-ec", split)
+            refused = [f"{address} 1" for address in mesh]  # EPERM
+            assert seen() == ({*own, "fd99::9"}, refused)
+            trip.set("kill-switch=on")
+            assert seen() == (set(), [*refused, *(f"{a} 1" for a in (*own, "fd99::9"))])
+            trip.set("kill-switch=")
+            laptop.run("sh", "-ec", undo)
+    finally:
+        for table in (("inet", "split"), ("ip", "mangle"), ("ip6", "mangle")):
+            laptop.run("nft", "delete", "table", *table, check=False)
+        for family in via:
+            laptop.run("ip", f"-{family}", "rule", "del", "pref", "10")
+            laptop.run("ip", f"-{family}", "route", "flush", "table", "100")
+
+
+def test_a_gateway_with_a_kill_switch_goes_on_forwarding_for_the_mesh(trip: Trip) -> None:
+    """To a range that is none of its own subnets, where nothing that it sends itself may go."""
+    laptop, guest, there = trip.laptop, trip.guest, "172.30.0.1"
+    guest.run("ip", "address", "add", there, "dev", "lo")
+    laptop.run("ip", "route", "add", f"{there}/32", "via", str(guest.address))
+    trip.mesh.admin("gateway", "add", "laptop", "egress", f"{there}/32")
+    trip.set("exit-node=home", "kill-switch=on")
+    try:
+        for host in (laptop, trip.home):
+            host.run("nmk", "checkin")
+        reaches(trip.home, there)
+        assert laptop.run("ping", "-c1", "-W1", there, check=False).returncode
+    finally:
+        laptop.run("ip", "route", "del", f"{there}/32")
+        guest.run("ip", "address", "del", there, "dev", "lo")
+        trip.mesh.admin("gateway", "remove", "laptop", "egress", "--yes")
+        for host in (laptop, trip.home):
+            host.run("nmk", "checkin")
+
+
+MIDDLE = """
+import socket, struct, sys
+for source in sys.argv[2:]:
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    raw.bind((source, 0))
+    data = struct.pack("!HHIIBBHHH", 20001, 4711, 1, 1, 5 << 4, 0x18, 999, 0, 0) + b"secret"
+    try:
+        raw.sendto(data, (sys.argv[1], 0))
+    except OSError:
+        pass
+"""
+
+
+def test_a_connection_that_began_in_the_tunnel_does_not_go_on_beside_it(trip: Trip) -> None:
+    """Where the kernel has forgotten it: not one that a caller from outside began before."""
+    assert trip.cafe.router
+    trip.set("exit-node=home")
+    mesh, own = trip.mesh.address("laptop"), trip.laptop.address
+    with (
+        captured(trip.laptop, INTERFACE, "tcp port 4711") as inside,
+        captured(trip.cafe.router, "eth1", "tcp port 4711") as beside,
+    ):
+        trip.laptop.run("python3", "-c", MIDDLE, trip.web.address, mesh, str(own))
+    assert [p.source for p in beside.of(mesh, own)] == [own]
+    assert [p.source for p in inside.of(mesh, own)] == [mesh]
+
+
 def _link_local(router: Host) -> str:
     shown = router.run("ip", "-6", "address", "show", "dev", "eth1", "scope", "link").stdout
     return shown.split("inet6 ")[1].partition("/")[0]
@@ -777,10 +893,34 @@ def test_other_networks_go_on_beside_an_exit_node(trip: Trip) -> None:
         reaches(trip.laptop, desk.address)
         reaches(trip.laptop, trip.web.address)
         assert open_rules(trip.laptop) == []
+        _stays_shut_to_who_calls_from_outside(trip)
         trip.laptop.run("nmk", "set", "-n", "home", "exit-node=", "kill-switch=")
         assert len(open_rules(trip.laptop)) == 1  # of work, which leads to a range
     finally:
+        trip.laptop.run("rm", "-f", "/etc/nmk/home.toml")
         trip.laptop.run("nmk", "leave", "-n", "work")
+
+
+def _stays_shut_to_who_calls_from_outside(trip: Trip) -> None:
+    """What another network asks of the machine opens no kill switch."""
+    laptop, file = trip.laptop, "/etc/nmk/home.toml"
+
+    def call() -> int:
+        """By a LAN that is none, as its addresses are public."""
+        caller = ("ping", "-c2", "-W1", "-i0.2", str(laptop.address6))
+        return trip.guest.run(*caller, check=False).returncode
+
+    for _ in range(2):
+        assert call(), "it answers past the kill switch"
+        laptop.run("nmk", "checkin")
+    laptop.run("nmk", "set", "-n", "home", "kill-switch=")
+    assert not call()
+    laptop.write(file, 'kill-switch = "on"\n')
+    laptop.run("nmk", "checkin", "-n", "home")  # the other network has not heard of it
+    assert call(), "it answers past the kill switch"
+    laptop.run("rm", file)
+    laptop.run("nmk", "checkin")
+    assert not call()
 
 
 def open_rules(host: Host) -> list[str]:

@@ -118,7 +118,7 @@ def test_join_behind_a_kill_switch(
 
     def assert_shut() -> None:
         there = host.run("nft", "list", "table", "inet", "nmk-home").stdout
-        assert "chain kill-output" in there
+        assert "chain kill-leaving" in there
 
     def prepare() -> str:
         mesh.join(host)
