@@ -179,7 +179,8 @@ def report(
     node = mesh.nodes[identity]
     check_number(node, seq)
     _check_wg_key(mesh, identity, facts)
-    facts = replace(facts, protocol=max(facts.protocol, node.facts.protocol))
+    if facts.protocol < node.facts.protocol:  # an earlier nmk beside a newer tells it otherwise
+        facts = replace(facts, protocol=node.facts.protocol, instance=node.facts.instance)
     return [replace(node, facts=facts, observed=observed, seq=seq)]
 
 

@@ -207,7 +207,7 @@ class Agents:
             ),
         )
         is_other = facts.instance != node.facts.instance
-        if is_other and facts.protocol == node.facts.protocol:  # which says how it is told
+        if is_other and facts.protocol == node.facts.protocol:  # else it is told otherwise
             self._controller.presence.hear_instance(
                 node.identity,
                 Sighting(node.facts.instance, next(iter(node.observed), "")),
