@@ -188,6 +188,9 @@ main() {
 			exec "$TARGET" uninstall "$@"
 		fi
 		say "there is no $TARGET: nothing to do"
+		for left in /var/lib/nmk /etc/nmk; do
+			[ ! -e "$left" ] || say "$left is there; to remove it, once no nmk runs: rm -r $left"
+		done
 		;;
 	-h | --help) usage ;;
 	*)

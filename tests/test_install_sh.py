@@ -470,6 +470,16 @@ def test_uninstall_is_left_to_nmk(machine: Machine) -> None:
     assert machine.install("uninstall", "--yes").stdout == "called: uninstall --yes\n"
 
 
+def test_what_is_left_without_a_program_is_named(machine: Machine) -> None:
+    """As a controller's data, which an uninstall without --purge has kept."""
+    there = f"{real('mount')} -t tmpfs none /var/lib && {real('mkdir')} /var/lib/nmk && "
+    done = machine.run("sh", "-c", f"{there} sh {machine.script} uninstall --purge --yes")
+    assert done.returncode == 0
+    assert (
+        "/var/lib/nmk is there; to remove it, once no nmk runs: rm -r /var/lib/nmk\n" in done.stderr
+    )
+
+
 def test_another_file_than_the_controllers_is_refused(
     machine: Machine, controller: Controller
 ) -> None:

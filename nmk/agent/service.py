@@ -207,20 +207,21 @@ def outdated(role: str) -> Iterator[tuple[int, str]]:
             yield int(process.name), restart
 
 
-def remove(role: str, run: Runner, say: Say) -> bool:
-    """Stop the service and remove its files; whether there was one."""
+def remove(role: str, run: Runner, say: Say) -> list[Path]:
+    """Stop the service and remove its files: these; none where there is no service."""
     manager = find_manager(role, "nmk")
     if manager is None or not manager.path.exists():
-        return False
+        return []
     for step in manager.stop:
         run.change(step)
-    for path in filter(None, (manager.path, manager.log)):
+    files = [path for path in (manager.path, manager.log) if path]
+    for path in files:
         say(f"removing {path}")
         if not run.dry:
             _unlink(path)
     if manager.name == "systemd":
         run.change(Command(("systemctl", "daemon-reload")))
-    return True
+    return files
 
 
 def _unlink(path: Path) -> None:

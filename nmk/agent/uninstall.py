@@ -16,7 +16,15 @@ from nmk.agent.own_controller import controllers_below, find_running
 from nmk.agent.places import DEFAULT_CONFIG, DEFAULT_STATE, config_directory, state_directory
 from nmk.core.ruleset import table_name
 from nmk.core.units import ROLES
-from nmk.errors import CommandFailed, FileUnusable, Locked, NmkError, ToolMissing
+from nmk.errors import (
+    CommandFailed,
+    FileUnusable,
+    Locked,
+    NmkError,
+    StateUnwritable,
+    ToolMissing,
+)
+from nmk.system import starters
 from nmk.system.filter import DELETE
 from nmk.system.runner import Runner
 from nmk.tools import install_hint
@@ -36,15 +44,17 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     service is stopped, one that somebody has started is not.
     """
     check_not_elsewhere()
-    _stop_services(run, say, purge=purge)
-    failures = [error for network in state.networks() if (error := _leave(network, run, say))]
+    gone, failures = _stop_services(run, say, purge=purge)
+    failures += [error for network in state.networks() for error in _leave(network, run, say)]
     lost = salvage.leftovers(run)
     for network in lost.networks or (salvage.LOST,) * bool(lost):
         try:
             leave_lost(network, run, say)
-        except (CommandFailed, ToolMissing) as error:
+        except (CommandFailed, StateUnwritable, ToolMissing) as error:
             failures.append(error)
     for path in leftovers(purge=purge):
+        if path in gone:  # of a dry run, in which it is still there
+            continue
         say(f"removing {path}")
         if not run.dry and (problem := _remove(path)):
             failures.append(problem)
@@ -53,24 +63,43 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
             state_directory().rmdir()
     for line in (*kept_files(), *(kept_places() if purge else ())):
         say(line)
-    if not run.dry and (running := find_running()):
-        say(f"{running}: it goes on")
-    server = state_directory() / "server"
-    if server.exists() and not purge:
-        say(f"the controller's data stays in {server}; with --purge it goes too")
+    _tell_what_goes_on(run, say, purge=purge)
     if failures:
         failures[0].message = "; ".join(failure.message for failure in failures)
+        failures[0].hint = "; ".join(dict.fromkeys(failure.hint for failure in failures))
         raise failures[0]
 
 
-def _stop_services(run: Runner, say: Say, *, purge: bool) -> None:
-    """Raises Locked where a controller is no service, or outlives it, and would lose its data."""
+def _stop_services(run: Runner, say: Say, *, purge: bool) -> tuple[list[Path], list[NmkError]]:
+    """Their files that are gone, and what kept one there.
+
+    Raises Locked where a controller is no service, or outlives it, and would lose its data.
+    """
     if purge and not service.status("server", run)["active"]:
         _refuse_beside_controller()
+    gone, failures = list[Path](), list[NmkError]()
     for role in ROLES:
-        service.remove(role, run, say)
+        try:
+            gone += service.remove(role, run, say)
+        except (CommandFailed, FileUnusable) as error:
+            failures.append(error)
     if purge and not run.dry:
         _refuse_beside_controller()
+    return gone, failures
+
+
+def _tell_what_goes_on(run: Runner, say: Say, *, purge: bool) -> None:
+    """What runs on without nmk's file, and what stays: with commands that need no nmk."""
+    running = None if run.dry else find_running()
+    if running:
+        say(f"{running}: it goes on")
+    for process in () if run.dry else starters.running("agent"):
+        say(f"an agent runs on (nmk agent, process {process.name}): kill {process.name}")
+    server = state_directory() / "server"
+    if server.exists() and not purge:
+        ended = ", once the controller has ended" if running else ""
+        remove = f"to remove it{ended}: rm -r {quote(str(server))}"
+        say(f"the controller's data stays in {server}; {remove}")
 
 
 def _refuse_beside_controller() -> None:
@@ -111,8 +140,8 @@ def kept_files() -> list[str]:
     return found
 
 
-def _leave(network: str, run: Runner, say: Say) -> NmkError | None:
-    """What kept something of it on the machine; its state goes in any case. Raises Locked."""
+def _leave(network: str, run: Runner, say: Say) -> list[NmkError]:
+    """What kept something of it on the machine; its state goes if it can. Raises Locked."""
     try:
         leave(network, run, say, force=True)
     except Locked:
@@ -122,10 +151,15 @@ def _leave(network: str, run: Runner, say: Say) -> NmkError | None:
         if isinstance(error, ToolMissing) and table in error.message:
             # There will be no nmk that could do the same again.
             error.hint = f"{install_hint('nft')}; then: {DELETE.format(table)}"
-        if not run.dry:
-            state.remove(network)
-        return error
-    return None
+        found: list[NmkError] = [] if isinstance(error, StateUnwritable) else [error]
+        try:
+            if not run.dry:
+                state.remove(network)
+        except StateUnwritable as kept:
+            kept.hint = f"make it writable, then: rm {quote(str(state.file_of(network)))}"
+            found.append(kept)
+        return found
+    return []
 
 
 def _remove(path: Path) -> FileUnusable | None:

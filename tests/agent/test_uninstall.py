@@ -14,7 +14,7 @@ import pytest
 from nmk import archive
 from nmk.agent import own_controller, salvage, service, state, surroundings, uninstall
 from nmk.cli import machine
-from nmk.errors import EXIT_TEMPORARY
+from nmk.errors import EXIT_TEMPORARY, FileUnusable, StateUnwritable
 from nmk.server.datadir import DataDir
 from nmk.system import filter as packet_filter
 from nmk.system.runner import DryRunner
@@ -58,7 +58,7 @@ def test_what_stays_for_want_of_nft_is_said_in_the_end_and_by_the_exit_code(
     monkeypatch.setattr(uninstall, "CACHES", (tmp_path / "cache",))
     monkeypatch.setattr(uninstall, "CRON_FILE", tmp_path / "cron")
     monkeypatch.setattr(archive, "running_file", lambda: installed)
-    monkeypatch.setattr(service, "remove", lambda *_: False)
+    monkeypatch.setattr(service, "remove", lambda *_: [])
     monkeypatch.setattr(surroundings, "has_tool", lambda name: name != "nft")
     monkeypatch.setattr(packet_filter, "has_tool", lambda name: name != "nft")
     monkeypatch.setattr(machine, "check_root", lambda _: None)
@@ -117,6 +117,9 @@ def test_the_data_of_a_controller_that_runs_is_not_purged(
     assert done.code == 0
     assert f"a controller runs on {data} (" in done.err
     assert ": it goes on" in done.err
+    if where == "server":
+        remove = f"to remove it, once the controller has ended: rm -r {data}"
+        assert f"the controller's data stays in {data}; {remove}\n" in done.err
     assert running.admin_key_file.exists()
     running._lock.close()
     assert nmk("uninstall", "--yes", "--purge").code == 0
@@ -182,3 +185,58 @@ def test_a_purge_takes_nothing_else_from_a_place_of_the_owners_choice(
     assert done.code == 0
     assert {str(p.relative_to(state_dir)) for p in state_dir.rglob("*")} == theirs
     assert f"{state_dir} stays, as its place is of your choice; to remove it: rm -r " in done.err
+
+
+@pytest.mark.usefixtures("nothing_else")
+def test_a_state_that_stays_keeps_nothing_else_there(
+    installed: Path, state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a disk that is read-only; nor does a service that cannot be removed."""
+
+    def kept(role: str, *_: object) -> list[Path]:
+        raise FileUnusable(f"nmk-{role} cannot be removed: Read-only file system")
+
+    installed.touch()
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(uninstall, "CACHES", (tmp_path / "cache",))
+    monkeypatch.setattr(archive, "running_file", lambda: installed)
+    monkeypatch.setattr(service, "remove", kept)
+    state.save(replace(joined(), interface="none-home", urls=("http://127.0.0.1:9",)))
+    file = state_dir / "home.json"
+
+    def stays(network: str) -> None:
+        raise StateUnwritable(f"{file} cannot be removed: Read-only file system", f"not {network}")
+
+    monkeypatch.setattr(state, "remove", stays)
+    done = nmk("uninstall", "--yes")
+    assert (done.code, installed.exists(), (tmp_path / "cache").exists()) == (1, False, False)
+    for part in ("nmk-agent cannot", "nmk-server cannot", f"{file} cannot be removed: Read-only"):
+        assert part in done.err
+    assert f"make it writable, then: rm {file}\n" in done.err
+
+
+@pytest.mark.usefixtures("nothing_else", "state_dir")
+def test_a_dry_run_names_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cron").touch()
+    manager = service.Manager("cron", tmp_path / "cron", "", 0o644)
+    monkeypatch.setattr(
+        service, "find_manager", lambda role, _: manager if role == "agent" else None
+    )
+    said: list[str] = []
+    uninstall.uninstall(DryRunner(lambda _: None), said.append)
+    assert said.count(f"removing {tmp_path / 'cron'}") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a process of root's")
+@pytest.mark.usefixtures("nothing_else", "state_dir")
+def test_an_agent_that_somebody_has_started_is_named(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_text("echo here; read x\n")
+    with subprocess.Popen(
+        ("nmk", "agent"), executable="/bin/sh", cwd=tmp_path, env={},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdout.readline() == b"here\n"
+        done = nmk("uninstall", "--yes")
+        assert f"(nmk agent, process {process.pid}): kill {process.pid}\n" in done.err
+        process.kill()
