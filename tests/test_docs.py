@@ -304,3 +304,9 @@ def test_the_protocols_token_holds() -> None:
 @each_page
 def test_no_page_has_a_path_of_the_machine_it_was_written_on(page: Path) -> None:
     assert not re.findall(r"/work/|/root/|/tmp/", page.read_text())
+
+
+def test_a_phone_is_made_once_all_is_there_that_its_config_leads_to() -> None:
+    """Else who follows the README from top to bottom scans what is outdated a line later."""
+    words = (ROOT / "README.md").read_text()
+    assert words.index("gateway add office egress") < words.index("extclient create phone")

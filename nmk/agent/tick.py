@@ -240,7 +240,11 @@ def newest_handshake(network: str, run: Runner) -> float:
 def api_of(me: Membership) -> NodeApi:
     """The membership's controller."""
     source = str(state.file_of(me.network))
-    anew = f"nmk leave -n {me.network} --force, then {Unreadable.default_hint}"
+    anew = (
+        "look who answers there, and put controller.key back on the controller's host; only where "
+        "that controller is gone for good, as with the membership a kill switch goes: "
+        f"nmk leave -n {me.network} --force, then {Unreadable.default_hint}"
+    )
     return NodeApi(
         me.urls, me.controller_key, me.identity, me.remote_name, source, when_unknown=anew
     )

@@ -405,6 +405,10 @@ def test_another_controller_behind_the_same_address(place: Place) -> None:
     done = nmk(host, "checkin")
     assert done.returncode == 1
     assert f"does not know the key in {STATE}: another controller answers there" in done.stderr
+    first, _, last = done.stderr.partition("only where that controller is gone for good")
+    assert "controller.key" in first
+    assert "--force" not in first
+    assert "nmk leave -n home --force, then join" in last
     assert "nmk-home" in interfaces(host)
 
 

@@ -25,7 +25,11 @@ LEFT = {
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
 JOIN_ANEW = "join with a token of the controller that now answers there"
-LEAVE = f"nmk leave -n home --force, then {JOIN_ANEW}"
+LEAVE = (
+    "look who answers there, and put controller.key back on the controller's host; only where "
+    "that controller is gone for good, as with the membership a kill switch goes: "
+    f"nmk leave -n home --force, then {JOIN_ANEW}"
+)
 
 
 class Middle:
