@@ -74,7 +74,12 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     names = _filter_names(me, others)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
-    names = replace(names, loopback=sysctl.opens_loopback(), kept_in=_is_kept_in(me, others))
+    names = replace(
+        names,
+        loopback=sysctl.opens_loopback(),
+        kept_in=_is_kept_in(me, others),
+        lowest_port=sysctl.lowest_port(),
+    )
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
     if not (has_tool("nft") or view.gateway.roles or wishes.guarded or around.is_wall):
         around = replace(around, ruleset=None)  # routes alone work without, but for strict filters

@@ -22,7 +22,7 @@ class Own:
     `inner`: the bridges that lead to containers and virtual machines alone, with their subnets;
     `rivals`: the interfaces of its other networks, with these networks' own ranges; `loopback`: its
     kernel lets 127.0.0.0/8 be reached from outside (kernel: ip-sysctl, route_localnet); `kept_in`:
-    another network's kill switch lets nothing out.
+    another network's kill switch lets nothing out; `lowest_port`: that its connections get.
     """
 
     table: str
@@ -35,6 +35,7 @@ class Own:
     rivals: tuple[tuple[str, str], ...] = ()
     loopback: bool = False
     kept_in: bool = False
+    lowest_port: int = 32768  # as kernels have it (ip-sysctl, ip_local_port_range)
 
 
 def others(view: View) -> list[str]:

@@ -28,7 +28,6 @@ _SIGNS = ({_ALWAYS}, {"links", FORWARD}, {"premark"}, {"guard-output"}, {OLD_KIL
 # Whoever reroutes what a program sends does it in `output`, where nft goes on showing the interface
 # from before. Here it is the one that the packet leaves by, and the source is still the sender's.
 _LEAVING = "type filter hook postrouting priority filter; policy accept;"
-_LOCAL_PORTS = 32768  # the lowest that connections get (kernel: ip-sysctl, ip_local_port_range)
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
@@ -176,7 +175,7 @@ def _answer_lines(own: Own, view: View) -> Iterator[str]:
         but = f" {family} saddr != {mine[family]}" if family in mine else ""
         led = f'oifname "{own.interface}" {beyond}{but} ct mark 0'
         yield f"{led} ct direction reply {mark}"
-        yield f"{led} ct state new tcp flags & syn == 0x0 tcp sport < {_LOCAL_PORTS} {mark}"
+        yield f"{led} ct state new tcp flags & syn == 0x0 tcp sport < {own.lowest_port} {mark}"
 
 
 def _beyond(view: View, side: str = "daddr") -> Iterator[str]:

@@ -50,6 +50,11 @@ def opens_loopback() -> bool:
     return any(is_on(f"net/ipv4/conf/{name}/route_localnet") for name in ("all", "default"))
 
 
+def lowest_port() -> int:
+    """The lowest port that the kernel gives to a connection, of IPv6 too (kernel: ip-sysctl)."""
+    return int((read("net/ipv4/ip_local_port_range") or "32768").split()[0])
+
+
 def why_no_ipv6(interface: str) -> str | None:
     """What keeps IPv6 off an interface, also one that is yet to be made; None where nothing does.
 

@@ -429,6 +429,8 @@ def test_who_calls_from_outside_is_answered_outside_unless_that_is_cut_off() -> 
             "ct state new tcp flags & syn == 0x0 tcp sport < 32768",
         )
     ]
+    lower = chains(view_of(), LED, own=replace(OWN, lowest_port=1024))["answer"]
+    assert [line for line in lower if "tcp sport < 1024 " in line] == lower[3::2]
     only_four = chains(view_of(six=False), LED)["answer"]
     assert [line.partition(" ct mark 0")[0] for line in only_four[2:]] == [
         *['oifname "nmk-home" ip daddr != { 10.20.0.0/24 } ip saddr != { 10.20.0.1/32 }'] * 2,

@@ -771,12 +771,13 @@ def test_a_gateway_with_a_kill_switch_goes_on_forwarding_for_the_mesh(trip: Trip
 
 MIDDLE = """
 import socket, struct, sys
-for source in sys.argv[2:]:
+target, port = sys.argv[1], int(sys.argv[2])
+for source in sys.argv[3:]:
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
     raw.bind((source, 0))
-    data = struct.pack("!HHIIBBHHH", 20001, 4711, 1, 1, 5 << 4, 0x18, 999, 0, 0) + b"secret"
+    data = struct.pack("!HHIIBBHHH", port, 4711, 1, 1, 5 << 4, 0x18, 999, 0, 0) + b"secret"
     try:
-        raw.sendto(data, (sys.argv[1], 0))
+        raw.sendto(data, (target, 0))
     except OSError:
         pass
 """
@@ -787,13 +788,19 @@ def test_a_connection_that_began_in_the_tunnel_does_not_go_on_beside_it(trip: Tr
     assert trip.cafe.router
     trip.set("exit-node=home")
     mesh, own = trip.mesh.address("laptop"), trip.laptop.address
-    with (
-        captured(trip.laptop, INTERFACE, "tcp port 4711") as inside,
-        captured(trip.cafe.router, "eth1", "tcp port 4711") as beside,
-    ):
-        trip.laptop.run("python3", "-c", MIDDLE, trip.web.address, mesh, str(own))
-    assert [p.source for p in beside.of(mesh, own)] == [own]
-    assert [p.source for p in inside.of(mesh, own)] == [mesh]
+    ports = trip.laptop.read("/proc/sys/net/ipv4/ip_local_port_range").split()
+    for lowest, port, outside in ((ports[0], 20001, [own]), ("20000", 20002, [])):
+        trip.laptop.run("sysctl", f"net.ipv4.ip_local_port_range={lowest} {ports[1]}")
+        trip.laptop.run("nmk", "checkin")
+        talk = ("python3", "-c", MIDDLE, trip.web.address, str(port), mesh, str(own))
+        with (
+            captured(trip.laptop, INTERFACE, "tcp port 4711") as inside,
+            captured(trip.cafe.router, "eth1", "tcp port 4711") as beside,
+        ):
+            trip.laptop.run(*talk)
+        assert [p.source for p in beside.of(mesh, own)] == outside
+        assert len(inside.of(mesh)) == 1
+    trip.laptop.run("sysctl", f"net.ipv4.ip_local_port_range={' '.join(ports)}")
 
 
 def _link_local(router: Host) -> str:
