@@ -76,7 +76,7 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
             invitation.token.encode() + b"\n" + invitation.archive,
             hear,
         )
-        outcome = _judge(machine, talk, exit_code, output, invitation.ssh_options)
+        outcome = _judge(machine, talk, exit_code, output, invitation)
     except CommandFailed as error:
         outcome = Outcome(
             machine, problem=error.message, hint=by_hand(machine, invitation.ssh_options)
@@ -86,10 +86,12 @@ def invite(machine: str, invitation: Invitation, tell: Tell) -> Outcome:
 
 
 def _judge(
-    machine: str, talk: Talk, exit_code: int, output: str, options: tuple[str, ...]
+    machine: str, talk: Talk, exit_code: int, output: str, invitation: Invitation
 ) -> Outcome:
+    options = invitation.ssh_options
     if exit_code != 0:
-        problem, hint = talk.failure(machine, exit_code, options)
+        own = ("-n", invitation.network, *(f"--range={cidr}" for cidr in invitation.ranges))
+        problem, hint = talk.failure(machine, exit_code, options, own)
         return Outcome(machine, problem=problem, hint=hint)
     try:
         return parse_answer(machine, output)

@@ -47,8 +47,7 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         if told:
             with suppress(StateUnwritable):  # a disk that is full keeps nobody in the network
                 state.save(me)
-    for member in told:
-        _tell_controller(member, say, force=force)
+    heard = [_tell_controller(member, say, force=force) for member in told]
     with machine_lock(run, RETURN_SECONDS):
         if me.urls and not run.dry:  # a state that cannot be read has none
             me = still_there(me)
@@ -56,6 +55,8 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         try:
             interface.remove(me, run)
         except (CommandFailed, ToolMissing) as error:  # the rest was removed
+            if heard and all(heard):
+                error.message += f"; {me.remote_name} has no such node any more on the controller"
             if not force or interface.is_left(me, run):
                 raise
             stays = error
@@ -102,11 +103,12 @@ def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:
         return salvage(network, run)
 
 
-def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
+def _tell_controller(me: Membership, say: Say, *, force: bool) -> bool:
+    """Whether it has no such node any more."""
     try:
         _send(me)
     except (NodeDeleted, NodeUnknown):
-        return  # under seal: the controller has no such node, as we wish
+        return True  # under seal, and as we wish
     except NmkError as error:
         if not force:
             error.hint = (
@@ -115,6 +117,8 @@ def _tell_controller(me: Membership, say: Say, *, force: bool) -> None:
             raise
         name = me.known.view.name if me.known else "NODE"
         say(f"{error.message}; on the controller: nmk node delete -n {me.remote_name} {name}")
+        return False
+    return True
 
 
 def _send(me: Membership) -> None:

@@ -109,8 +109,9 @@ def _tell_gateway(address: str, networks: list[str]) -> None:
         what = f"{quote(address)} is no node of {me.network}; it is in {route.range}"
         if route.gateway is None:
             raise NotFound(f"{what}, left out here: {route.reason}", f"ping {address}")
-        hint = f"nmk ping -n {me.network} {route.gateway}; ping {address}"
-        raise NotFound(f"{what}, which {route.gateway} routes", hint)
+        hint = f"nmk ping -n {me.network} {route.client or route.gateway}; ping {address}"
+        behind = f" to {route.client}" if route.client else ""
+        raise NotFound(f"{what}, which {route.gateway} routes{behind}", hint)
 
 
 def _clients(view: View) -> list[tuple[Peer, str]]:

@@ -12,6 +12,7 @@ from nmk.system.facts import INSTANCE
 TURN = "hooks.turn"  # the file of the run whose hooks come last
 NOTES = ("checkin", "gateways", "health", "left", "link", "ruleset", "state", "trouble")
 """What is kept of a network in the runtime directory: NETWORK.checkin and so on."""
+_EARLIER = ("answered",)  # of nmk 0.2.0
 
 CHOICES = ("NMK_STATE_DIR", "NMK_CONFIG_DIR", "NMK_RUNTIME_DIR")
 """Variables by which the machine's owner chooses places."""
@@ -74,7 +75,7 @@ def forget_runtime(network: str, *, is_last: bool = False) -> None:
         if is_last:
             for name in (INSTANCE, TURN):
                 (directory / name).unlink(missing_ok=True)
-        for kind in NOTES:  # no other: what else has the network's name here is not ours
+        for kind in (*NOTES, *_EARLIER):  # no other: what else has its name here is not ours
             path = directory / f"{network}.{kind}"
             path.unlink(missing_ok=True)
             temporary_of(path).unlink(missing_ok=True)

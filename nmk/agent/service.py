@@ -150,9 +150,9 @@ def keep_hint(program: str) -> str:
 
 
 def idle_cron(program: str) -> str | None:
-    """What starts cron where check-ins are its to make and it does not run; else None."""
+    """What starts cron where check-ins are its to make, and neither it nor an agent runs."""
     manager = find_manager("agent", program)
-    if (manager is None or manager.name == "cron") and not cron_runs():
+    if (manager is None or manager.name == "cron") and not (cron_runs() or starters.agent_runs()):
         return starts_cron()
     return None
 

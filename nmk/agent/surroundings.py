@@ -6,6 +6,7 @@ be laid is on disk first, so that a crash leaves nothing that the next run does 
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -24,6 +25,7 @@ from nmk.agent.membership import Kind, Membership
 from nmk.agent.places import make_runtime_directory, runtime_directory
 from nmk.agent.unmarked import leave_out_exit, why_unmarked, without_mark
 from nmk.core import kill_chains
+from nmk.core.commands import command as shell
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.route_table import (
@@ -313,7 +315,13 @@ def _note_settled(me: Membership, digest: bytes, tried: Attempts) -> None:
     except OSError as error:
         _unwritten[path] = digest
         message = f"{path} cannot be written: {error.strerror}"
-        tried.errors.append(NoteUnwritable(message, f"make room: df -hi {path.parent}"))
+        place = shell(path.parent)
+        hint = f"make room: df -hi {place}"
+        if path.parent.exists() and not path.parent.is_dir():
+            hint = f"move it away: mv {place} /root/"
+        elif error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            hint = f"look whose it is, and whether it can be written: ls -ld {place}; mount"
+        tried.errors.append(NoteUnwritable(message, hint))
 
 
 def _unsettle(me: Membership) -> None:

@@ -236,7 +236,8 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
     name = state.choose(network, state.LEFT_HINT)
     with cut_off_told(name, quiet=quiet or dry_run):
         me = updown.down(name, runner(dry_run, verbose))
-    say(f"{me.interface} is down until `nmk up`", quiet=quiet or dry_run)
+    until = "" if me.phase == "deleted" else " until `nmk up`"  # which then would refuse
+    say(f"{me.interface} is down{until}", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
 
 
@@ -358,14 +359,16 @@ def next_steps(me: Membership) -> str:
     """What to do after a join."""
     from nmk.agent.service import idle_cron, keep_hint, status
     from nmk.archive import running_file
+    from nmk.system.starters import agent_runs
 
     program = str(running_file() or "nmk")
     starting = idle_cron(program)
-    cron = f"cron is not running, and has to be:\n\n  {starting}" if starting else ""
+    cron = f"cron has to run, and does not:\n\n  {starting}" if starting else ""
     keeper = status("agent", runner(dry=False, verbose=False))
     if keeper["installed"]:
-        who = "cron" if keeper["manager"] == "cron" else "The agent"
-        keeping = f" To keep it up to date {cron}" if cron else f" {who} keeps it up to date."
+        is_cron = keeper["manager"] == "cron" and not agent_runs()
+        who = "cron" if is_cron else "The agent"
+        keeping = f" To keep it up to date, {cron}" if cron else f" {who} keeps it up to date."
     else:
         keeping = f" To keep it up to date:\n\n  {keep_hint(program)}"
         keeping += f"\n\nFor that {cron}" if cron else ""

@@ -291,7 +291,9 @@ def staleness(mesh: Mesh, client: ExtClient) -> list[str]:
     if issue.addresses != client.addresses:
         found.append(f"its address is {', '.join(client.addresses)} now")
     if issue.gateway_key != node.facts.wg_key:
-        found.append(f"{node.name} has another key now")
+        was = mesh.by_wg_key.get(issue.gateway_key)
+        other = f"its gateway is {node.name} now, and was {was.name}" if was else ""
+        found.append(other or f"{node.name} has another key now")
     endpoint = endpoint_of(node)
     if issue.endpoint not in {None, endpoint}:
         called = f"is called at {endpoint} now" if endpoint else "is nowhere to be called now"

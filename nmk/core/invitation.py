@@ -93,14 +93,16 @@ class Talk:
         quiet = not self._begun or self._muted or text.lstrip().startswith(_HINT)
         return None if quiet else text.removeprefix(STEP).strip() or None
 
-    def failure(self, machine: str, exit_code: int, options: Sequence[str] = ()) -> tuple[str, str]:
+    def failure(
+        self, machine: str, exit_code: int, options: Sequence[str] = (), own: Sequence[str] = ()
+    ) -> tuple[str, str]:
         """What went wrong, and what to try: the machine's word for the one, ours for the other.
 
-        `options`: those of ssh that the invitation has.
+        `options`: those of ssh that the invitation has; `own`: those of `nmk invite`.
         """
         lines = [line for line in self._lines if line.strip()]
         if exit_code == SSH_FAILED:
-            return explain_ssh(machine, lines, options)
+            return explain_ssh(machine, lines, options, own)
         for line in reversed(lines):
             if line.startswith("nmk: "):
                 return line.removeprefix("nmk: "), f"see more there: {by_hand(machine, options)}"
@@ -115,7 +117,9 @@ def by_hand(machine: str, options: Sequence[str], program: str = "ssh") -> str:
     return shlex.join([program, *(word for o in options for word in ("-o", o)), machine])
 
 
-def explain_ssh(machine: str, lines: Sequence[str], options: Sequence[str] = ()) -> tuple[str, str]:
+def explain_ssh(
+    machine: str, lines: Sequence[str], options: Sequence[str] = (), own: Sequence[str] = ()
+) -> tuple[str, str]:
     """Why ssh itself failed, and what to try."""
     text = "\n".join(lines)
     last = lines[-1].strip() if lines else "ssh does not say why it failed"
@@ -123,7 +127,7 @@ def explain_ssh(machine: str, lines: Sequence[str], options: Sequence[str] = ())
     if "IDENTIFICATION HAS CHANGED" in text:
         return "its host key is not the one that ssh knows", f"find out why, then: {ssh}"
     if "Host key verification failed" in text:
-        again = shlex.join([*(f"--ssh-option={o}" for o in options), machine])
+        again = shlex.join([*own, *(f"--ssh-option={o}" for o in options), machine])
         unseen = f"to trust it unseen: nmk invite --accept-new {again}"
         hint = f"{ssh}   (compare the key, say yes), then again; {unseen}"
         return "its host key is not known here", hint

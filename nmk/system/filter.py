@@ -70,7 +70,7 @@ def stays(table: str) -> ToolMissing:
     """What is to be said of a table that is to go where there is no nft."""
     return ToolMissing(
         f"nft is not installed: the packet filter {quote(f'table inet {table}')} stays as it is",
-        f"{install_hint('nft')}; then the same again, or: {DELETE.format(table)}",
+        f"{install_hint('nft')}; then the same again (or, by hand: {DELETE.format(table)})",
     )
 
 

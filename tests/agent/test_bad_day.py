@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from nmk.agent import history, interface, mend, state, surroundings
 from nmk.agent.attempts import Attempts
+from nmk.agent.checks import gateway
 from nmk.agent.exits import KillSwitch
 from nmk.agent.lock import PERSON_SECONDS
 from nmk.agent.membership import Membership, Wishes
@@ -380,6 +381,25 @@ def test_a_note_that_could_not_be_written_is_a_warning(monkeypatch: pytest.Monke
     tried.complain()
     interface.complain(replace(me, problems=tried.problems))
     assert [problem.code for problem in tried.problems] == ["note-unwritable"]
+    assert tried.problems[0].hint.startswith("make room: df -hi ")
+
+
+def test_a_file_in_the_place_of_the_notes_is_no_want_of_room(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does another check-in mend it."""
+    place = state_dir.parent / "run"
+    place.touch()
+    run, tried = Noting(), Attempts()
+    monkeypatch.setattr(run, "warn", lambda _: None)
+    me, want = joined(peer(2)), Surroundings(ruleset=RULESET)
+    surroundings.begin(me, surroundings.plan(me, want, run), run, tried)
+    assert [problem.hint for problem in tried.problems] == [f"move it away: mv {place} /root/"]
+    surroundings._unwritten.clear()
+    monkeypatch.setattr(gateway, "desired_when_down", lambda _: want)
+    me = replace(me, problems=tried.problems, down=True, laid=frozenset({"filter"}))
+    found = gateway.check_surroundings(me, run, {})
+    assert [f.mend for f in found if "renew" in f.reason] == [f"move it away: mv {place} /root/"]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o277, 0o777])

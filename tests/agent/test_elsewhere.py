@@ -332,7 +332,8 @@ def test_leaving_removes_what_nmk_has_made_and_nothing_else(
     place.mkdir()
     monkeypatch.setenv("NMK_RUNTIME_DIR", str(place))
     theirs = {"resolv.conf", ".resolv.conf.swp", "resolv.links", "resolv2.link"}
-    for name in theirs | {f"resolv.{kind}" for kind in NOTES} | {".resolv.state.tmp"}:
+    ours = {f"resolv.{kind}" for kind in (*NOTES, "answered")}
+    for name in theirs | ours | {".resolv.state.tmp"}:
         (place / name).touch()
     forget_runtime("resolv", is_last=True)
     assert {path.name for path in place.iterdir()} == theirs

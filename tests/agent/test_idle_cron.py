@@ -90,13 +90,22 @@ def test_a_join_says_so_before_and_after_the_installation(machine: Machine) -> N
     machine.give("bin/cron")
     machine.give("init.d/cron")
     told = next_steps(joined())
-    assert "nmk service install agent\n\nFor that cron is not running, and has to be:" in told
+    assert "nmk service install agent\n\nFor that cron has to run, and does not:" in told
     machine.install()
     told = next_steps(joined())
     assert "keeps it up to date" not in told
-    assert f"To keep it up to date {SAID}, and has to be:\n\n  " in told
+    assert "To keep it up to date, cron has to run, and does not:\n\n  " in told
     machine.start("/usr/sbin/cron", "-f")
     assert "cron keeps it up to date" in next_steps(joined())
+
+
+def test_an_agent_that_somebody_has_started_needs_no_cron(machine: Machine) -> None:
+    machine.give("bin/cron")
+    machine.start("sh", "/usr/local/bin/nmk", "agent")
+    said = machine.install()
+    done = nmk("service", "status", "agent")
+    assert (done.code, SAID in said + done.err) == (0, False)
+    assert "The agent keeps it up to date" in next_steps(joined())
 
 
 def test_doctor_says_so(machine: Machine) -> None:

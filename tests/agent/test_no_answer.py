@@ -20,6 +20,7 @@ from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, CommandUnanswered, NmkError, ToolMissing
 from nmk.system import runner, wireguard
 from nmk.system.runner import Runner
+from tests.agent.controllers import RealController
 from tests.agent.memberships import joined, peer
 from tests.lab.polling import patient
 
@@ -176,3 +177,16 @@ def test_a_packet_filter_that_stays_for_lack_of_nft_is_said(
     assert "'table inet nmk-home' stays" in raised.value.message
     assert "nft delete table inet nmk-home" in raised.value.hint
     assert state.file_of("home").exists() is not force
+
+
+def test_a_leave_that_does_not_come_to_its_end_says_what_the_controller_has(
+    machine: Machine, controller: RealController
+) -> None:
+    machine.has("wg", "exit 0")
+    machine.has("ip", IP % OURS)
+    there = {"urls": (controller.url,), "controller_key": controller.token().controller_key}
+    me = replace(member(laid=frozenset({"filter"})), interface="nmk-gone", phase="joined", **there)  # type: ignore[arg-type]
+    state.save(me)
+    with pytest.raises(ToolMissing) as raised:
+        leave("home", machine, lambda _: None)
+    assert raised.value.message.endswith("; home has no such node any more on the controller")

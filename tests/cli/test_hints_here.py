@@ -5,18 +5,26 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from nmk.agent import state
+from nmk.agent import ping, state
+from nmk.cli import machine
 from nmk.core.invitation import SSH_FAILED, Talk
+from nmk.core.routes import Route, Routing
 from nmk.errors import MachineUnfit, NmkError, Unreachable
+from tests.agent.failing_files import Deaf
 from tests.agent.memberships import joined, joining, peer
 from tests.cli.inprocess import nmk
 
 LEFT = "nmk doctor, which looks for what is left of one"
 PORT = ("Port=2222", "User=x y")
-UNSEEN = "nmk invite --accept-new --ssh-option=Port=2222 '--ssh-option=User=x y' web"
+OWN = ("-n", "home", "--range=9.0.0.0/8")
+UNSEEN = (
+    "nmk invite --accept-new -n home --range=9.0.0.0/8 --ssh-option=Port=2222 "
+    "'--ssh-option=User=x y' web"
+)
 BY_HAND = "ssh -o Port=2222 -o 'User=x y' web"
 
 
@@ -84,6 +92,31 @@ def test_a_number_that_is_none_comes_with_those_that_can_be(
     assert done.err.endswith(f"  try: use a number {hint}\n")
 
 
+def test_who_is_behind_an_ext_client_is_told_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    routing = Routing({}, routes=(Route("192.168.70.0/24", "peer-2", client="shop"),))
+    monkeypatch.setattr(ping, "desired", lambda *_: SimpleNamespace(routing=routing))
+    state.save(joined(peer(2)))
+    done = nmk("ping", "192.168.70.20")
+    assert "it is in 192.168.70.0/24, which peer-2 routes to shop\n" in done.err
+    assert done.err.endswith("  try: nmk ping -n home shop; ping 192.168.70.20\n")
+
+
+@pytest.mark.parametrize("state_is", ["damaged", "deleted", "whole"])
+def test_what_no_up_would_end_is_not_said_to_last_until_then(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, state_is: str
+) -> None:
+    monkeypatch.setattr(machine, "runner", lambda *_: Deaf())
+    me = replace(joined(peer(2)), interface="nmk-none")
+    state.save(replace(me, phase="deleted") if state_is == "deleted" else me)
+    if state_is == "damaged":
+        (state_dir / "home.json").write_text("{")
+    done = nmk("down")
+    end = " until `nmk up`\n" if state_is == "whole" else "\n"
+    assert f" is down{end}" in done.err
+
+
 @pytest.mark.parametrize(
     ("exit_code", "line", "hint"),
     [
@@ -103,7 +136,7 @@ def test_what_failed_over_ssh_is_looked_at_by_the_same_way(
 ) -> None:
     talk = Talk()
     talk.hear(line)
-    assert talk.failure("web", exit_code, PORT)[1] == hint
+    assert talk.failure("web", exit_code, PORT, OWN)[1] == hint
     assert "-o" in shlex.split(BY_HAND)
 
 

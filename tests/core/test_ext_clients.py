@@ -318,7 +318,7 @@ REASONS: list[tuple[str, Deed, list[str]]] = [
             replace(m.by_name["n2"], gateway=GATE),
             replace(m.client_by_name["c1"], gateway=identity(2)),
         ),
-        ["n2 has another key now"],
+        ["its gateway is n2 now, and was n1"],
     ),
     (
         "another key of the gateway",

@@ -242,7 +242,7 @@ STALE: dict[str, tuple[Callable[[Net], object], str]] = {
             net.ingress("attic", endpoint="vpn.example.org:51820"),
             net.call("PATCH", "/extclients/phone", {"gateway": "attic"}),
         ),
-        "attic has another key now",
+        "its gateway is attic now, and was office",
     ),
     "endpoint": (
         lambda net: net.add_gateway("office", "ingress", endpoint="new.example.org:1"),

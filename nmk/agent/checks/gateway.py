@@ -20,6 +20,7 @@ from nmk.core.gateways import NO_GATEWAY, OBSTACLES
 from nmk.core.routes import Routing
 from nmk.core.ruleset import table_name
 from nmk.core.sites import unsaid, ways_to_say
+from nmk.errors import NoteUnwritable
 from nmk.system import filter as filter_
 from nmk.system import wireguard
 from nmk.system.routes import places
@@ -52,7 +53,8 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     if lines:
         more = f"; and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
         reason = f"not as it should be, the next check-in would: {'; '.join(lines[:_MOST])}{more}"
-        mend = f"nmk checkin -n {me.network}"
+        unwritten = (p.hint for p in me.problems if p.code == NoteUnwritable.code)
+        mend = next(unwritten, f"nmk checkin -n {me.network}")  # else it is laid each time anew
         found.append(Finding("gateway", "broken", reason, mend, me.network))
     if found:
         return found
