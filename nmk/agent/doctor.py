@@ -109,7 +109,8 @@ def check_leftovers(run: Runner) -> list[Finding]:
     if left.elsewhere:
         there = elsewhere.told(left.elsewhere)
         reason = f"{state_directory()} is looked at, and this machine is in {there}"
-        return [Finding("leftovers", "warn", reason, left.elsewhere[0].by("nmk doctor"))]
+        found = Finding("leftovers", "warn", reason, left.elsewhere[0].by("nmk doctor"))
+        return [replace(found, level="broken") if any(e.missing for e in left.elsewhere) else found]
     if not left:
         return []
     what = [f"the packet filter or interface of {n}" for n in left.networks]

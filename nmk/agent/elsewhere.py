@@ -2,10 +2,11 @@
 
 A variable that is set in one shell, or one line of a crontab, is not set in the next shell, nor by
 sudo. Where the machine's state may be is told by notes in /run, by what starts check-ins here, and
-by agents that run.
+by agents that run: root's own, all of them.
 
-All of these are root's, and so is each directory that they lead to, and all above it: no other user
-of the machine keeps root from a command, or leads it anywhere.
+What they name is believed as far as nobody else can have put it there: a state is a file of root's
+alone that says whose it is, and no link is followed that others could have laid. A note, or an
+agent that runs, keeps its network from being a leftover even where no such state is found.
 """
 
 from __future__ import annotations
@@ -21,36 +22,75 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote, shlex
 
+from nmk.agent import state
 from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories, state_directory
-from nmk.agent.state import is_others
 from nmk.core.parse import parse_label
 from nmk.core.text import parse_json
 from nmk.errors import AlreadyJoined, BadInput
-from nmk.files import read_file, write_private
-from nmk.system.script import find_foreign
+from nmk.files import open_regular, read_file, write_private
+from nmk.system.foreign import Fault, find_foreign, find_replaceable, follow
 from nmk.system.starters import agent_environments, start_lines
 
 _MOST_NOTE = 16 * 1024  # bytes
 _MOST_PLACES = 64
 _MOST_FILES = 1000  # that are looked at in a directory
 _MOST_NETWORKS = 64  # in all of them
+_HEAD = 4096  # bytes, in which a state says whose it is
 _SHOWN = 4  # in a line
 _STATE, _CONFIG, _RUNTIME = CHOICES
 _SUFFIX = ".state"
+_BEGINNING = re.compile(rb'\{"version": ?\d{1,9}, ?"network": ?"([a-z0-9-]+)", ?"remote_name": ?"')
 _ASSIGNED = re.compile(rf"\b({'|'.join(CHOICES)})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A network whose state is in another directory. `variables`: what leads a command there."""
+class _Claim:
+    """What tells of a place. `network`: the one that is there, where it says so.
 
-    network: str
+    `source`: what it is; `release`: what withdraws it, "" where it need not be true.
+    """
+
+    variables: dict[str, str]
+    source: str = ""
+    release: str = ""
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A network whose state is in another directory.
+
+    `network`: None of an agent that nobody can tell it of; `variables`: what leads a command there;
+    `claim`: what tells of it; `missing`: why no state is there, though that was noted, "" where one
+    is; `fault`: why others than root can put another in its place.
+    """
+
+    network: str | None
     directory: Path
     variables: tuple[tuple[str, str], ...]
+    claim: _Claim
+    missing: str = ""
+    fault: Fault | None = None
+
+    @property
+    def name(self) -> str:
+        """The network, as a message has it."""
+        return self.network or "a network"
+
+    @property
+    def where(self) -> str:
+        """The directory, and what is wrong with it."""
+        if self.missing:
+            return f"{self.directory} (so says {self.claim.source}; but {self.missing})"
+        return f"{self.directory} ({self.fault.reason})" if self.fault else str(self.directory)
 
     def by(self, command: str) -> str:
-        """The command, so that it looks there."""
-        return " ".join([*(f"{name}={quote(value)}" for name, value in self.variables), command])
+        """The command, so that it looks there; what comes before it, where that is needed."""
+        if self.missing:
+            there = quote(str(self.directory.parent))
+            return f"ls -la {there}, and put its state back there; {self.claim.release}"
+        led = " ".join([*(f"{name}={quote(value)}" for name, value in self.variables), command])
+        return f"{self.fault.mend}; then: {led}" if self.fault else led
 
 
 def note(network: str) -> None:
@@ -72,45 +112,90 @@ def note(network: str) -> None:
 def told(found: Sequence[Elsewhere]) -> str:
     """The networks and where they are, the first of them."""
     more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return ", ".join([*(f"{e.network} in {e.directory}" for e in found[:_SHOWN]), *more])
+    return ", ".join([*(f"{e.name} in {e.where}" for e in found[:_SHOWN]), *more])
 
 
 def elsewhere() -> list[Elsewhere]:
-    """The networks of all state directories that can be found, but for the one in use."""
-    found: dict[Path, Elsewhere] = {}
-    for variables in (*islice(_places(), _MOST_PLACES), {}):
-        led = {_STATE: str(DEFAULT_STATE), **variables}
-        named = {name: at for name in CHOICES if (at := _own(led.get(name)))}
-        directory = named.get(_STATE)
-        if directory is None or _is_same(directory, state_directory()):
-            continue
-        for network in _networks(directory):
-            pairs = tuple(
-                (name, str(place))
-                for name, place in named.items()
-                if name != _RUNTIME or _is_noted(network, directory, place)
-            )
-            found.setdefault(directory / network, Elsewhere(network, directory, pairs))
-    return list(islice(found.values(), _MOST_NETWORKS))
+    """The networks of all state directories that can be found, but for those of the one in use.
+
+    First those whose state is there, then those of which it is only known that it should be, in
+    the one in use too.
+    """
+    found: dict[tuple[str | None, Path], Elsewhere] = {}
+    for claim in (*islice(_claims(), _MOST_PLACES), _Claim({})):
+        for there in _look(claim):
+            found.setdefault((there.network, there.directory), there)
+    return sorted(found.values(), key=lambda there: bool(there.missing))[:_MOST_NETWORKS]
 
 
 def check_not_elsewhere(network: str | None = None) -> None:
-    """Raises AlreadyJoined where another state directory has that network, or any."""
+    """Raises AlreadyJoined where another state directory has that network, or any, or should."""
     for there in elsewhere():
-        if network in {None, there.network}:
+        is_in_use = network and _is_same(there.directory, state_directory())  # a place to join in
+        if there.network and network in {None, there.network} and not is_in_use:
             raise AlreadyJoined(
-                f"this machine is in {there.network}, whose state is in {there.directory}",
+                f"this machine is in {there.name}, whose state is in {there.where}",
                 there.by("nmk status" if network else f"nmk leave -n {there.network}"),
             )
 
 
-def _places() -> Iterator[dict[str, str]]:
+def _claims() -> Iterator[_Claim]:
+    """All that tell of a place, the notes first."""
     for directory in runtime_directories():
-        if _own(str(directory)):
-            for name in _files(directory, _SUFFIX):
-                yield _noted(_read(directory / name))
-    yield from (found for line in start_lines() if (found := _assigned(line)))
-    yield from ({n: v for n, v in e.items() if n in CHOICES} for e in agent_environments())
+        for name in _files(directory, _SUFFIX) if _closed(str(directory)) else ():
+            with suppress(BadInput):
+                network, path = parse_label(name.removesuffix(_SUFFIX)), directory / name
+                release = (
+                    f"to give {network} up here, remove {path}, "
+                    f"then: nmk leave -n {network} --force"
+                )
+                yield _Claim(_noted(_read(path)), str(path), release, network)
+    for process, variables in agent_environments():
+        values = {n: v for n, v in variables.items() if n in CHOICES}
+        source = f"`nmk agent`, process {process}"
+        yield _Claim(values, source, f"or end process {process}, then the same again")
+    yield from (_Claim(found) for line in start_lines() if (found := _assigned(line)))
+
+
+def _look(claim: _Claim) -> Iterator[Elsewhere]:
+    """The networks that are where it says, or should be."""
+    path = Path(claim.variables.get(_STATE) or DEFAULT_STATE)
+    is_in_use = _is_same(path, state_directory())
+    if not path.is_absolute() or (is_in_use and claim.network in state.networks()):
+        return
+    directory, missing = _lead(path)
+    if missing:
+        if _STATE in claim.variables and claim.release:
+            yield Elsewhere(claim.network, path, (), claim, missing)
+        return
+    if is_in_use and not claim.network:
+        return
+    fault = None
+    with suppress(OSError):
+        fault = find_foreign(directory, is_run=False)
+    for network in [claim.network] if claim.network else _networks(directory):
+        pairs = tuple(_variables(claim, network, directory))
+        missing = _why_no_state(directory, network) if claim.network else ""
+        yield Elsewhere(network, directory, pairs, claim, missing, fault)
+
+
+def _lead(path: Path) -> tuple[Path, str]:
+    """Where a path leads, and why that is no directory that can be looked in."""
+    try:
+        directory, fault = follow(path)
+        is_none = not fault and not directory.is_dir()
+        return directory, fault.reason if fault else f"{directory} is no directory" * is_none
+    except (OSError, ValueError) as error:
+        return path, f"{path} {_why(error)}"
+
+
+def _variables(claim: _Claim, network: str, directory: Path) -> Iterator[tuple[str, str]]:
+    """What leads a command there; a runtime directory only where nmk itself has noted it in it."""
+    yield _STATE, str(directory)
+    for name in (_CONFIG, _RUNTIME):
+        place = _closed(claim.variables.get(name))
+        if place and (name == _CONFIG or _is_noted(network, directory, place)):
+            yield name, str(place)
 
 
 def _noted(text: str) -> dict[str, str]:
@@ -131,13 +216,12 @@ def _assigned(line: str) -> dict[str, str]:
     return {}
 
 
-def _own(path: str | None) -> Path | None:
-    """The directory where it is there and root's, and nobody else can write there."""
-    with suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        if path and Path(path).is_absolute():
-            directory = Path(path).resolve(strict=True)
-            if directory.is_dir() and not find_foreign(directory, is_in_share=True):
-                return directory
+def _closed(path: str | None) -> Path | None:
+    """The directory where it is there and nobody but root can say what is in it."""
+    with suppress(OSError, ValueError):
+        if path and Path(path).is_absolute() and not find_replaceable(Path(path)):
+            directory = follow(Path(path))[0]
+            return directory if directory.is_dir() else None
     return None
 
 
@@ -146,9 +230,29 @@ def _networks(directory: Path) -> list[str]:
     for name in _files(directory, ".json"):
         with suppress(BadInput):
             network = parse_label(name.removesuffix(".json"))
-            if not is_others(directory / name):
+            if not _why_no_state(directory, network):
                 found.append(network)
     return found
+
+
+def _why_no_state(directory: Path, network: str) -> str:
+    """Why its file there is no state of the network's that root has written; "" where it is."""
+    path = directory / f"{network}.json"
+    try:
+        if not _is_own_file(path):
+            return f"{path} is not a file of root's alone"
+        with open_regular(path) as file:
+            found = _BEGINNING.match(file.read(_HEAD))
+            is_state = found and found[1].decode() == network
+            return "" if is_state else f"{path} is no state of {network}"
+    except OSError as error:
+        return f"{path} {_why(error)}"
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    return f"cannot be looked at: {getattr(error, 'strerror', None) or error}"
 
 
 def _files(directory: Path, suffix: str) -> list[str]:
@@ -163,17 +267,18 @@ def _files(directory: Path, suffix: str) -> list[str]:
 
 
 def _is_own_file(path: Path) -> bool:
-    with suppress(OSError):
-        info = path.lstat()
-        return info.st_uid == 0 and stat.S_ISREG(info.st_mode)
-    return False
+    """Whether nobody but root has written it, nor given it its name. Raises OSError."""
+    info = path.lstat()
+    is_roots = info.st_uid == 0 and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return is_roots and stat.S_ISREG(info.st_mode) and info.st_nlink == 1
 
 
 def _is_noted(network: str, state: Path, runtime: Path) -> bool:
     """Whether nmk itself has noted in a runtime directory that the network's state is there."""
     path = runtime / f"{network}{_SUFFIX}"
-    noted = _noted(_read(path)).get(_STATE) if _is_own_file(path) else None
-    return _own(noted) == state
+    with suppress(OSError):
+        return _is_own_file(path) and _noted(_read(path)).get(_STATE) == str(state)
+    return False
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -27,7 +27,7 @@ from nmk.agent.heads import holder_of, interface_for
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
-from nmk.agent.places import state_directory
+from nmk.agent.places import find_exposure, state_directory
 from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.succession import (
@@ -133,7 +133,7 @@ def join(
 
 
 def _make_state(run: Runner, say: Say) -> None:
-    """The state directory, with a warning where it does not last."""
+    """The state directory, with a warning where it does not last, or is not safe."""
     directory = state_directory()
     if filesystem.is_volatile(directory):
         say(
@@ -142,6 +142,8 @@ def _make_state(run: Runner, say: Say) -> None:
         )
     if not run.dry:
         state.make_directory()
+    if fault := find_exposure():
+        say(f"warning: {directory} is not safe: {fault.reason}; {fault.mend}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nmk.files import temporary_of
 from nmk.system.facts import INSTANCE
+from nmk.system.foreign import Fault, find_replaceable
 
 TURN = "hooks.turn"  # the file of the run whose hooks come last
 NOTES = ("checkin", "gateways", "health", "left", "link", "ruleset", "state", "trouble")
@@ -26,6 +27,16 @@ _STATE_MODE = 0o711  # a controller of another user's may live below
 def state_directory() -> Path:
     """One JSON file a network: `NMK_STATE_DIR`, else /var/lib/nmk."""
     return Path(os.environ.get("NMK_STATE_DIR") or DEFAULT_STATE)
+
+
+def find_exposure() -> Fault | None:
+    """Why others than root can put another state directory in its place; None where they cannot.
+
+    Nor where there is none yet, or it cannot be looked at.
+    """
+    with suppress(OSError):
+        return find_replaceable(state_directory().absolute())
+    return None
 
 
 def close_to_others(directory: Path) -> None:
@@ -50,9 +61,9 @@ def runtime_directories() -> list[Path]:
 
 
 def chosen() -> dict[str, str]:
-    """The variables that lead to the places in use, absolute; "" counts as none."""
+    """The variables that lead to the places in use, without links; "" counts as none."""
     values = {name: os.environ.get(name) for name in CHOICES}
-    return {name: str(Path(value).absolute()) for name, value in values.items() if value}
+    return {name: os.path.realpath(value) for name, value in values.items() if value}
 
 
 def make_runtime_directory() -> Path:

@@ -87,7 +87,7 @@ def leftovers(run: Runner) -> Leftovers:
     """What a state that was lost, or another version of nmk, has left. Changes nothing."""
     others = elsewhere()
     known = [salvage(network, run) for network in state.networks()]
-    known += [salvage(e.network, run, e.directory) for e in others]
+    known += [salvage(e.network, run, e.directory) for e in others if e.network and not e.missing]
     tables = packet_filter.names(run) - {table_name(me.network) for me in known}
     named = {table: name for table in tables if (name := _network_of(table))}
     networks = {n for table, n in named.items() if is_ours(packet_filter.listing(run, table))}
@@ -106,19 +106,18 @@ def remove_leftovers(network: str, run: Runner) -> bool:
     """Remove what is left of a network; with the last one, all that nobody can say whose it is.
 
     Whether there was anything. Hold the lock. Raises NotJoined where that is of a network whose
-    state is elsewhere; CommandFailed where some of it is still there, the rest removed.
+    state is elsewhere, be it there or only noted, or may be an agent's that runs; CommandFailed
+    where some of it is still there, the rest removed.
     """
     left = leftovers(run)
     for there in left.elsewhere:
-        if there.network == network:
-            raise NotJoined(
-                f"the state of {there.network} is in {there.directory}, not in {state_directory()}",
-                there.by(f"nmk leave -n {there.network}"),
-            )
+        if there.network in {network, None}:
+            what = f"the state of {there.name} is in {there.where}"
+            raise NotJoined(what, there.by(f"nmk leave -n {there.network}"))
     if not left or (left.networks and network not in left.networks):
         return False
     usual = interface_for(network)
-    is_last = set(left.networks) <= {network}
+    is_last = set(left.networks) <= {network} and not any(e.missing for e in left.elsewhere)
     interfaces = [i for i in left.interfaces if is_last or i == usual] or [usual]
     orders = left.orders if is_last else ()
     tried = Attempts()

@@ -21,6 +21,7 @@ from nmk.errors import (
     FileUnusable,
     Locked,
     NmkError,
+    NotJoined,
     StateUnwritable,
     ToolMissing,
 )
@@ -50,7 +51,7 @@ def uninstall(run: Runner, say: Say, *, purge: bool = False) -> None:
     for network in lost.networks or (salvage.LOST,) * bool(lost):
         try:
             leave_lost(network, run, say)
-        except (CommandFailed, StateUnwritable, ToolMissing) as error:
+        except (CommandFailed, NotJoined, StateUnwritable, ToolMissing) as error:
             failures.append(error)
     for path in leftovers(purge=purge):
         if path in gone:  # of a dry run, in which it is still there

@@ -149,6 +149,7 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
     from nmk.agent import patience, state
     from nmk.agent.interface import complain
     from nmk.agent.mend import shut_networks
+    from nmk.agent.places import find_exposure, state_directory
     from nmk.agent.rounds import check_in_all
     from nmk.agent.wake import wake
 
@@ -161,6 +162,8 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
         return 0  # the machine has left, and cron goes on
     chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
     talk = talker(quiet=quiet)
+    if fault := find_exposure():
+        talk(f"warning: {state_directory()} is not safe: {fault.reason}; {fault.mend}")
     failures, told = set(), set[str]()
     for name, outcome in check_in_all(chosen, partial(runner, dry_run, verbose), in_turn=quiet):
         try:

@@ -13,10 +13,12 @@ import click
 from nmk.archive import own_command, start_again
 from nmk.cli import output
 from nmk.cli.nouns import Commands
-from nmk.errors import EXIT_USAGE, NmkError, OutputFailed
+from nmk.core.parse import quote
+from nmk.errors import EXIT_USAGE, BadInput, NmkError, OutputFailed
 from nmk.tools import search_path
 from nmk.unforeseen import ours
 
+MOST_LEVELS = 64  # of a directory that a variable names
 EVERYDAY = ("server", "join", "checkin", "network", "key", "extclient")
 AREAS: dict[str, tuple[str, ...]] = {
     "Everyday": EVERYDAY,
@@ -119,6 +121,7 @@ def run(args: list[str]) -> int:
     output.expect_json(args)
     output.name_program(lambda: own_command(search_path()), COMMANDS)
     try:
+        _check_places()
         result = nmk.main(args, prog_name="nmk", standalone_mode=False)
     except OutputFailed as error:
         if not error.broken:
@@ -141,6 +144,16 @@ def run(args: list[str]) -> int:
         output.fail(found.code, found.message, found.hint)
         return found.exit_code
     return _exit_code(result)
+
+
+def _check_places() -> None:
+    """Raises BadInput where a variable names a place that is too deep to be made."""
+    for name, value in os.environ.items():
+        if name.startswith("NMK_") and name.endswith("_DIR") and value.count("/") > MOST_LEVELS:
+            raise BadInput(
+                f"{name} has more than {MOST_LEVELS} levels: {quote(value)}",
+                f"set {name} to a place with fewer directories above it",
+            )
 
 
 def _tell_usage(error: click.ClickException, ctx: click.Context | None, args: list[str]) -> None:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from nmk.errors import CommandFailed
 from nmk.files import open_regular
 from nmk.system import scratch
+from nmk.system.foreign import Fault, find_foreign
 from nmk.system.runner import environment
 
 MOST_OUTPUT = 64 * 1024  # bytes
@@ -29,13 +30,6 @@ class TimeIsUp(CommandFailed):
     """A program that was ended because it took too long, or printed too much."""
 
 
-class Fault(NamedTuple):
-    """Why a program is not run, and what mends that."""
-
-    reason: str
-    mend: str
-
-
 def find_fault(program: Path) -> Fault | None:
     """Why root must not run a program; None where it may. Raises OSError."""
     if fault := find_foreign(program):
@@ -45,26 +39,6 @@ def find_fault(program: Path) -> Fault | None:
         return Fault(f"{program} is no file", "put a program in its place")
     if not mode & stat.S_IXUSR:
         return Fault(f"{program} is not executable", f"chmod u+x {named}")
-    return None
-
-
-def find_foreign(path: Path, *, is_in_share: bool = False) -> Fault | None:
-    """Why others than root can say what is there; None where they cannot. Raises OSError.
-
-    It and every directory above it must be root's, and writable by nobody else: whoever can put
-    another file in its place can be root. `is_in_share`: a directory may lie where others write, as
-    in a NAS's shared folder: they can move it away, and put nothing of root's in its place.
-    """
-    for place in (path, *path.parents):
-        info, named = place.lstat(), shlex.quote(str(place))
-        if stat.S_ISLNK(info.st_mode):
-            return Fault(f"{place} is a symbolic link", "put in its place what it leads to")
-        if info.st_uid != 0:
-            mend = f"chown root {named}, if it has what you want root to run"
-            return Fault(f"{place} does not belong to root", mend)
-        is_safe = is_in_share and place != path
-        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_safe:
-            return Fault(f"{place} can be written by others than root", f"chmod go-w {named}")
     return None
 
 

@@ -68,11 +68,11 @@ def start_lines() -> Iterator[str]:
             yield from (x for x in _lines(path) if not x.lstrip().startswith("#"))
 
 
-def agent_environments() -> Iterator[dict[str, str]]:
-    """The variables that each `nmk agent` of root's in this network namespace was started with."""
+def agent_environments() -> Iterator[tuple[str, dict[str, str]]]:
+    """Each `nmk agent` of root's in this network namespace, and its variables from its start."""
     for process in running("agent"):
         with suppress(OSError):  # it has just ended
-            yield processes.variables(process)
+            yield process.name, processes.variables(process)
 
 
 def running(role: str) -> Iterator[Path]:

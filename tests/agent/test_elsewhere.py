@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,14 @@ from click.testing import CliRunner
 
 from nmk import processes
 from nmk.agent import elsewhere, own_link, state, uninstall
+from nmk.agent.checks.machine import check_state
 from nmk.agent.doctor import check_leftovers
-from nmk.agent.join import join
+from nmk.agent.join import _make_state, join
 from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
-from nmk.agent.places import NOTES, forget_runtime, runtime_directories, runtime_directory
+from nmk.agent.places import CHOICES, NOTES, forget_runtime, runtime_directories, runtime_directory
 from nmk.agent.salvage import leftovers
-from nmk.cli import machine, machine_seeing
+from nmk.cli import machine, machine_seeing, main
 from nmk.core import units
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
@@ -90,7 +92,7 @@ def test_what_is_found_leads_to_the_state_that_it_belongs_to(
         note(theirs, monkeypatch)
     elif way == "process":
         environment = {"NMK_STATE_DIR": str(theirs), "HOME": "/root"}
-        monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter([environment]))
+        monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter([("17", environment)]))
     else:
         by_crontab(theirs, monkeypatch, WAYS[way])
     left = leftovers(Guarded())
@@ -139,16 +141,24 @@ def test_where_no_state_is_found_what_is_left_can_be_removed() -> None:
     assert finding.mend == FORCE
 
 
-def test_a_state_that_is_gone_or_is_in_use_is_not_elsewhere(
+def test_a_state_that_is_in_use_is_not_elsewhere_and_is_missed_where_it_is_gone(
     theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note(theirs, monkeypatch)
-    with monkeypatch.context() as there:
-        there.setenv("NMK_STATE_DIR", str(theirs))
-        assert elsewhere.elsewhere() == []
-    (theirs / "home.json").unlink()
+    monkeypatch.setenv("NMK_STATE_DIR", str(theirs))
     assert elsewhere.elsewhere() == []
-    assert leftovers(Guarded()).cure == FORCE
+    (theirs / "home.json").write_text("damaged")
+    assert elsewhere.elsewhere() == []
+    (theirs / "home.json").unlink()
+    (theirs / "more").touch()
+    assert f"{theirs}/home.json is not there" in refused(theirs)
+    elsewhere.check_not_elsewhere("home")  # it is a place to join in
+    (theirs / "more").unlink()
+    shutil.rmtree(theirs)
+    assert f"{theirs} is not there" in leftovers(Guarded()).told[0]
+    with pytest.raises(NotJoined):
+        leave_lost("home", Guarded(), print)
+    elsewhere.check_not_elsewhere("home")
 
 
 def test_other_places_come_along_and_are_quoted(
@@ -206,37 +216,194 @@ NOBODY = 65534
 SOURCE = Path(elsewhere.__file__).parents[1]
 
 
-@pytest.mark.parametrize("whose", ["directory", "above", "writable", "file", "link", "relative"])
+def refused(theirs: Path) -> str:
+    """What `nmk leave -n home --force` says that leaves all as it is, beside its hint."""
+    assert leftovers(Guarded()).cure != FORCE
+    with pytest.raises(NotJoined) as refused:
+        leave_lost("home", Guarded(), print)
+    with pytest.raises(AlreadyJoined) as refused_too:
+        uninstall.uninstall(Guarded(), print)
+    where = refused.value.message.removeprefix("the state of home is in ")
+    assert where.startswith(str(theirs))
+    assert refused_too.value.message == f"this machine is in home, whose state is in {where}"
+    assert refused.value.hint == refused_too.value.hint
+    return f"{refused.value.message}\n{refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "whose", ["file", "link", "linked", "writable", "empty", "named", "relative"]
+)
+@pytest.mark.parametrize("is_noted", [False, True])
 def test_a_state_that_others_than_root_could_have_laid_is_none(
-    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, is_noted: bool
 ) -> None:
-    line = "NMK_STATE_DIR={}"
-    if whose == "directory":
-        os.chown(theirs, NOBODY, NOBODY)
-    elif whose == "above":
-        os.chown(tmp_path, NOBODY, NOBODY)
-    elif whose == "writable":
-        theirs.chmod(0o1777)
-    elif whose == "file":
-        os.chown(theirs / "home.json", NOBODY, NOBODY)
+    """Of a note its network stays, wherever its state is, and nothing there is called a state."""
+    line, path = "NMK_STATE_DIR={}", theirs / "home.json"
+    if is_noted:
+        note(theirs, monkeypatch)
+    if whose == "file":
+        os.chown(path, NOBODY, NOBODY)
     elif whose == "link":
-        (theirs / "home.json").replace(theirs / "home")
-        (theirs / "home.json").symlink_to("home")
+        path.replace(theirs / "home")
+        path.symlink_to("home")
+    elif whose == "linked":
+        (tmp_path / "home.json").hardlink_to(path)
+    elif whose == "writable":
+        path.chmod(0o666)
+    elif whose == "empty":
+        path.write_text("{}")
+    elif whose == "named":  # a file of root's that its user has given another name
+        path.rename(theirs / "config.json")
     else:
         monkeypatch.chdir(theirs.parent)
         line = f"NMK_STATE_DIR={theirs.name}"
     by_crontab(theirs, monkeypatch, line)
+    if not is_noted:
+        assert elsewhere.elsewhere() == []
+        assert leftovers(Guarded()).cure == FORCE
+    elif whose != "relative":
+        assert f"(so says {runtime_directory()}/home.state; but {path} is" in refused(theirs)
+
+
+@pytest.mark.parametrize("way", ["note", "crontab"])
+@pytest.mark.parametrize("whose", ["writable", "owner", "share", "owner of the share"])
+def test_a_state_that_others_can_replace_is_said_with_what_mends_that(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, way: str
+) -> None:
+    if way == "note":
+        note(theirs, monkeypatch)
+    else:
+        by_crontab(theirs, monkeypatch, WAYS[way])
+    place = tmp_path if "share" in whose else theirs
+    if "owner" in whose:
+        os.chown(place, NOBODY, NOBODY)
+        reason, mend = f"{place} does not belong to root", f"chown root {place}"
+    else:
+        place.chmod(0o777)
+        reason, mend = f"{place} can be written by others than root", f"chmod go-w {place}; then: "
+    if place == tmp_path and way == "note":
+        monkeypatch.setattr(
+            elsewhere, "find_replaceable", lambda _: None
+        )  # of the notes, there too
+    if place == tmp_path and way == "crontab":
+        assert f"home in {theirs}" in leftovers(Guarded()).told[0]
+    said = refused(theirs)
+    assert reason in said
+    assert f"\n{mend}" in said
+    assert said.endswith(f"NMK_STATE_DIR={theirs} nmk leave -n home")
+    [finding] = check_leftovers(Guarded())
+    assert reason in finding.reason
+    assert (finding.mend or "").startswith(mend)
+
+
+@pytest.mark.parametrize("what", ["a tool's", "the usual place"])
+def test_a_link_that_somebody_lays_in_a_share_leads_root_nowhere(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Its user moves the state away, and lays a link of his own there."""
+    share, tool = tmp_path / "share", tmp_path / "tool"
+    (share / "nmk").mkdir(parents=True)
+    theirs = theirs.rename(share / "nmk/state")
+    note(theirs, monkeypatch)
+    tool.mkdir()
+    (tool / "config.json").write_text("{}")
+    (share / "nmk").rename(share / "gone")
+    share.chmod(0o777)
+    (share / "nmk").mkdir()
+    os.chown(share / "nmk", NOBODY, NOBODY)
+    if what == "the usual place":
+        monkeypatch.setenv("NMK_STATE_DIR", str(tool))
+    theirs.symlink_to(tool)
+    line = f"* * * * * NMK_STATE_DIR={theirs} nmk checkin\n"
+    by_crontab(tmp_path / "state", monkeypatch, line)
+    said = refused(theirs)
+    assert f"{theirs} is a symbolic link that others than root can have laid" in said
+    assert f"ls -la {theirs.parent}" in said
+    assert "config" not in " ".join(leftovers(Guarded()).told)
+    if what == "a tool's":
+        assert str(tool) not in said
+        assert [path.name for path in tool.iterdir()] == ["config.json"]
+
+
+def test_a_link_of_roots_leads_to_a_state_and_is_noted_resolved(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(theirs.name)
+    by_crontab(theirs, monkeypatch, f"NMK_STATE_DIR={link}\n")
+    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
+    note(link, monkeypatch)
+    link.unlink()
+    monkeypatch.setattr(starters, "_CRONTABS", ())
+    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
+    link.symlink_to(link)  # a loop leads nowhere, and stops nothing
+    by_crontab(theirs, monkeypatch, f"NMK_STATE_DIR={link}\n")
+    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
+
+
+def test_a_noted_state_that_is_gone_is_said_and_given_up_with_its_note(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(theirs, monkeypatch)
+    (theirs / "home.json").unlink()
+    shutil.rmtree(theirs)
+    noted = runtime_directory() / "home.state"
+    said = refused(theirs)
+    assert f"{theirs} (so says {noted}; but {theirs} is not there)" in said
+    assert f"remove {noted}, then: {FORCE}" in said
+    [finding] = check_leftovers(Guarded())
+    assert finding.level == "broken"
+    assert str(noted) in finding.reason
+    noted.unlink()
     assert elsewhere.elsewhere() == []
     assert leftovers(Guarded()).cure == FORCE
 
 
-def test_a_state_in_a_shared_folder_is_one(
-    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_what_an_agent_may_have_whose_state_is_moved_away_is_not_removed(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch, is_chosen: bool
 ) -> None:
-    tmp_path.chmod(0o777)
-    by_crontab(theirs, monkeypatch, "NMK_STATE_DIR={}")
-    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
-    assert leftovers(Guarded()).cure != FORCE
+    environment = {"NMK_STATE_DIR": str(theirs)} if is_chosen else {}
+    theirs.rename(theirs.with_name("gone"))
+    monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter([("17", environment)]))
+    if not is_chosen:
+        assert leftovers(Guarded()).cure == FORCE
+        return
+    assert "end process 17" in leftovers(Guarded()).cure
+    for network in ("home", "lost"):
+        with pytest.raises(NotJoined, match="`nmk agent`, process 17") as refused:
+            leave_lost(network, Guarded(), print)
+        assert FORCE not in (refused.value.hint or "")
+    token = Token(("http://192.0.2.1:50051",), bytes(32), "home", "k1", bytes(32))
+    elsewhere.check_not_elsewhere(token.network)  # which network it has, nobody knows
+
+
+@pytest.mark.parametrize("way", ["join", "check-in", "doctor"])
+def test_a_state_directory_that_others_can_replace_is_warned_of(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("nmk.agent.checks.machine.filesystem.is_volatile", lambda _: False)
+    monkeypatch.setattr("nmk.agent.join.filesystem.is_volatile", lambda _: False)
+    for mode in (0o755, 0o777):
+        state_dir.chmod(mode)
+        if way == "doctor":
+            [found] = check_state()
+            said = [f"{found.reason}; {found.mend}"] if found.level == "warn" else []
+        elif way == "join":
+            said = []
+            _make_state(Runner(), said.append)
+        else:
+            monkeypatch.setattr(machine, "check_root", lambda _: None)
+            monkeypatch.setattr("nmk.agent.mend.shut_networks", lambda _: None)
+            monkeypatch.setattr("nmk.agent.rounds.check_in_all", lambda *_, **__: iter(()))
+            state.save(joined())
+            told = CliRunner().invoke(machine.checkin, [], standalone_mode=False)
+            said = told.output.splitlines()
+            quiet = CliRunner().invoke(machine.checkin, ["--quiet"], standalone_mode=False)
+            assert (quiet.exception, quiet.output) == (None, "")
+        reason = f"{state_dir} can be written by others than root; chmod go-w {state_dir}"
+        assert [line for line in said if reason in line] == said
+        assert len(said) == (mode == 0o777)
 
 
 @pytest.mark.parametrize("how", ["owner", "mode"])
@@ -291,7 +458,7 @@ def test_only_an_agent_of_root_tells_of_anything(user: int) -> None:
     with agent_of(user, variables) as process:
         assert processes.is_roots(process) == (user == 0)
         found = list(starters.agent_environments())
-    assert (variables in found) == (user == 0)
+        assert ((process.name, variables) in found) == (user == 0)
 
 
 def test_a_program_that_is_set_user_id_is_not_taken_for_roots(tmp_path: Path) -> None:
@@ -345,6 +512,12 @@ def test_all_that_is_kept_of_a_network_is_known_to_be() -> None:
     assert kinds - {"json", "log", "toml"} == set(NOTES)
 
 
+def lay(directory: Path, network: str) -> None:
+    """The beginning of a state."""
+    head = f'{{"version":1,"network":"{network}","remote_name":"{network}",'
+    (directory / f"{network}.json").write_text(head)
+
+
 def test_what_is_looked_at_elsewhere_is_bounded(
     theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +525,26 @@ def test_what_is_looked_at_elsewhere_is_bounded(
     for place in places:
         place.mkdir()
         for number in range(3):
-            (place / f"n{number}.json").touch()
+            lay(place, f"n{number}")
     for number in range(2000):
-        (theirs / f"n{number}.json").touch()
+        lay(theirs, f"n{number}")
     lines = "".join(f"NMK_STATE_DIR={place}\n" for place in [*places, theirs])
     by_crontab(theirs, monkeypatch, lines)
     assert len(elsewhere.elsewhere()) == 64
     assert len(leftovers(Guarded()).told[0]) < 1000
     by_crontab(theirs, monkeypatch, WAYS["crontab"])
-    assert len(elsewhere._networks(theirs)) <= 1000
+    assert 0 < len(elsewhere._networks(theirs)) <= 1000
+
+
+@pytest.mark.parametrize("name", [*CHOICES, "NMK_DATA_DIR"])
+@pytest.mark.parametrize("command", ["leave -n home --force", "status", "doctor", "network list"])
+def test_a_place_with_more_levels_than_any_has_is_refused(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main.nmk, "main", None)  # nothing is begun
+    monkeypatch.setenv(name, "/x" * 2000)
+    assert main.run(command.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"nmk: {name} has more than 64 levels: '/x/x")
+    assert said.count("\n") == 2
+    assert len(said) < 400

@@ -8,7 +8,7 @@ from pathlib import Path
 from nmk.agent import state
 from nmk.agent.hooks import hooks_directory
 from nmk.agent.lock import find_stuck
-from nmk.agent.places import state_directory
+from nmk.agent.places import find_exposure, state_directory
 from nmk.agent.service import outdated
 from nmk.core.findings import Finding
 from nmk.core.hooks import NAMES
@@ -105,22 +105,22 @@ def check_agent() -> list[Finding]:
 
 
 def check_state() -> list[Finding]:
-    """Whether what the machine knows outlives a reboot, and is read by nobody else."""
+    """Whether what the machine knows outlives a reboot, and nobody else reads or replaces it."""
     directory = state_directory()
+    found = []
+    if fault := find_exposure():
+        reason = f"the state in {directory} is not safe: {fault.reason}"
+        found.append(Finding("state", "warn", reason, fault.mend))
     open_files = [p for p in map(state.file_of, state.networks()) if p.stat().st_mode & 0o077]
     if open_files:
         names = " ".join(str(p) for p in open_files)
-        return [Finding("state", "broken", f"others can read {names}", f"chmod 600 {names}")]
+        reason = f"others can read {names}"
+        return [*found, Finding("state", "broken", reason, f"chmod 600 {names}")]
     if filesystem.is_volatile(directory):
-        return [
-            Finding(
-                "state",
-                "warn",
-                f"{directory} is forgotten at a reboot, and with it the networks",
-                "set NMK_STATE_DIR to a directory that lasts, and join again",
-            )
-        ]
-    return [Finding("state", "ok", f"{directory} outlives a reboot")]
+        reason = f"{directory} is forgotten at a reboot, and with it the networks"
+        mend = "set NMK_STATE_DIR to a directory that lasts, and join again"
+        found.append(Finding("state", "warn", reason, mend))
+    return found or [Finding("state", "ok", f"{directory} outlives a reboot")]
 
 
 def check_hooks() -> list[Finding]:
