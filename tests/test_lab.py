@@ -10,6 +10,7 @@ from textwrap import dedent
 
 import pytest
 
+from tests.gateways.capture import captured
 from tests.lab import CommandFailed, Host, Lab, LabError, Nat, Process, patient, poll
 
 pytest_plugins = ["tests.lab.plugin"]
@@ -41,6 +42,16 @@ def test_only_a_clean_environment_gets_in(lab: Lab, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NMK_LEAK", "1")
     names = re.findall("(?m)^([A-Z_]+)=", lab.host("a").run("env", env={"EXTRA": "x"}).stdout)
     assert sorted(names) == ["EXTRA", "HOME", "LANG", "PATH"]
+
+
+def test_a_host_captures_once_and_again(lab: Lab) -> None:
+    """Whatever fs.protected_regular is on this machine: what is read twice is two files."""
+    lan = lab.lan("home", "192.168.1.0/24")
+    host, other = lab.host("alpha", on=lan), lab.host("beta", on=lan)
+    for _ in range(2):
+        with captured(host, "eth0", "icmp") as capture:
+            host.run(*PING, other.address)
+        assert [packet.source for packet in capture.packets] == [host.address, other.address]
 
 
 def test_a_failed_command_tells_all(lab: Lab) -> None:

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from nmk.agent import places, state
 from nmk.agent.checks.machine import check_lock
-from nmk.agent.lock import LOCK, find_stuck, locked
+from nmk.agent.lock import LOCK, find_stuck, locked, machine_lock
 from nmk.agent.status import status
 from nmk.agent.tick import put_right
 from nmk.errors import Locked, NotJoined, StoreUnavailable
@@ -187,6 +188,22 @@ def test_a_person_waits_and_is_told_so(tmp_path: Path) -> None:
         with locked(tmp_path, 10, end):
             [line] = told
             assert line.endswith(f"process {other.pid}): waiting for it")
+
+
+def test_a_person_waits_for_ten_seconds(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+
+    def busy(_handle: int, seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return False
+
+    monkeypatch.setattr("nmk.agent.lock.take", busy)
+    monkeypatch.setattr("nmk.agent.lock.time", SimpleNamespace(monotonic=lambda: now))
+    (state_dir / LOCK).touch()
+    with pytest.raises(Locked), machine_lock(Runner()):
+        raise AssertionError
+    assert now == 100 + 10
 
 
 def test_a_lock_that_was_removed_is_taken_anew(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from nmk import archive
-from nmk.core.units import cron_line, render_openrc, render_systemd
+from nmk.agent.invite import make_archive
+from nmk.core.invitation import render_script
+from nmk.core.units import ROLES, cron_line, render_openrc, render_systemd
 from tests.lab.polling import patient
 from tests.mesh import NMK
 from tests.test_install_sh import BASICS, Controller, real
@@ -150,15 +152,26 @@ def test_the_file_by_python_in_such_a_directory(trap: Trap) -> None:
     assert trap.caught == ""
 
 
-def test_services(trap: Trap) -> None:
-    [start] = [
-        line.removeprefix("ExecStart=")
-        for line in render_systemd("server", INSTALLED, {}).splitlines()
-        if line.startswith("ExecStart=")
-    ]
+def test_what_an_invitation_runs(trap: Trap, tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    sent.write_bytes(b"nmk1.none\n" + make_archive(NMK.read_bytes()))
+    done = trap.run("sh", "-c", f"exec sh -c {shlex.quote(render_script('home'))} < {sent}")
+    assert "installed /usr/local/bin/nmk" in done.stderr
+    assert "'nmk1.none'" in done.stderr.splitlines()[-2], done.stderr  # which ends it
+    assert trap.caught == ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_unit_of_systemd(trap: Trap, role: str) -> None:
+    unit = render_systemd(role, INSTALLED, {}).splitlines()
+    [start] = [line.removeprefix("ExecStart=") for line in unit if line.startswith("ExecStart=")]
+    assert f"Usage: nmk {role}" in trap.run(*shlex.split(start), "--help").stdout
+    assert trap.caught == ""
+
+
+def test_openrc_and_cron(trap: Trap) -> None:
     openrc = f"{render_openrc('agent', INSTALLED, {})}\n$command $command_args --help"
     cron = cron_line(INSTALLED, {}).split("root ")[1]
-    for command in ([*shlex.split(start), "--help"], ["sh", "-c", f"{cron} --help"]):
-        assert "Usage: nmk" in trap.run(*command).stdout
+    assert "Usage: nmk checkin" in trap.run("sh", "-c", f"{cron} --help").stdout
     assert "Usage: nmk agent" in trap.run("sh", "-c", openrc.replace("\ndepend", "\nunused")).stdout
     assert trap.caught == ""

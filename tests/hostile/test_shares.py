@@ -64,12 +64,16 @@ def reports(agent: Agent, number: int) -> list[str]:
 def test_one_node_causes_so_many_commits_and_others_go_on(
     controller: RealController, stranger: Stranger, time: Time
 ) -> None:
-    hostile, other = (stranger.member(controller.token(), name) for name in ("a", "b"))
+    hostile, other, behind = (stranger.member(controller.token(), name) for name in "abc")
+    assert behind.check_in()["full"] is True
     before = revision(controller)
     told = reports(hostile, 300)
     assert told == ["taken in"] * int(REPORT_BURST) + ["rate-limited"] * (300 - int(REPORT_BURST))
     assert revision(controller) - before == REPORT_BURST
     assert other.check_in()["full"] is True
+    delta = behind.check_in()  # the log reaches back to where it stands
+    assert not delta["full"]
+    assert [[peer["name"] for peer in part] for part in delta["peers"]] == [["a"]]
     assert hostile.check_in()["at"]  # it is served as ever, but for that
     assert reports(other, 5) == ["taken in"] * 5
     time.now += 600

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.lab import Host, Lab, Process, poll
-from tests.mesh import Mesh, live_addresses, reaches
+from tests.mesh import Mesh, live_addresses, live_peers, reaches
 
 
 @pytest.fixture
@@ -120,14 +120,27 @@ def test_down_stays_down(mesh: Mesh) -> None:
 
 def test_what_people_and_peers_show_ends_the_wait_after_failures(mesh: Mesh) -> None:
     """Nobody waits out a back-off of minutes once the world is known to be back."""
-    mesh.admin("network", "set", "home", "interval=600")
-    web = mesh.join(mesh.machine("web"))
-    mesh.stop()
+    mesh.admin("network", "set", "home", "interval=600", "keepalive=0")
+    web, db = mesh.members("web", "db")
+    assert set(live_peers(web, "latest-handshakes").values()) == {"0"}
+    shown = (
+        (db, ("ping", "-c1", "-w30", mesh.address("web"))),  # and so a handshake, the first in long
+        (web, ("nmk", "up")),
+        (web, ("nmk", "set", "mtu=1380")),
+        (web, ("nmk", "checkin")),
+    )
     agent = start_agent(web)
-    agent.wait_for("cannot reach", 60)
-    mesh.start()
-    web.run("nmk", "up")
-    agent.wait_for("well again", 30)
+    agent.wait_for("keeping")
+
+    def is_said(line: str, times: int) -> None:
+        poll(lambda: agent.output.count(f"home: {line}") == times, 30, f"{line}, {times} times")
+
+    for number, (host, command) in enumerate(shown, 1):
+        with mesh.stopped():
+            agent.signal(signal.SIGHUP)
+            is_said("cannot reach", number)
+        host.run(*command)
+        is_said("well again", number)
 
 
 def test_after_down_and_up_gateways_are_looked_at_again(mesh: Mesh) -> None:

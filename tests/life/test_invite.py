@@ -92,18 +92,24 @@ def invite(mesh: Mesh, desk: Host, *words: str, before: tuple[str, ...] = ()) ->
     return desk.run(*before, "nmk", "invite", *words, check=False, env=env)
 
 
+@pytest.fixture(scope="module")
+def invited(mesh: Mesh, desk: Host, servers: dict[str, Host]) -> Any:
+    """How it went that web and nas were let in."""
+    machines = (f"root@{servers['web'].address}", f"ada@{servers['nas'].address}")
+    return invite(mesh, desk, *machines, "-n", "home", "-o", "json", before=STRACE)
+
+
 def traced(host: Host) -> list[str]:
     return host.read(TRACE).splitlines()
 
 
 def test_machines_join_and_no_secret_is_in_a_process_list(
-    mesh: Mesh, desk: Host, servers: dict[str, Host]
+    mesh: Mesh, desk: Host, servers: dict[str, Host], invited: Any
 ) -> None:
     web, nas = servers["web"], servers["nas"]
     machines = (f"root@{web.address}", f"ada@{nas.address}")
-    done = invite(mesh, desk, *machines, "-n", "home", "-o", "json", before=STRACE)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    assert invited.returncode == 0, invited.stderr
+    rows = json.loads(invited.stdout)
     assert [(r["machine"], r["state"], r["node"]) for r in rows] == [
         (machines[0], "joined", "web"),
         (machines[1], "joined", "nas"),
@@ -114,11 +120,11 @@ def test_machines_join_and_no_secret_is_in_a_process_list(
         host.run("nmk", "checkin")
     reaches(web, mesh.address("nas"))
 
-    steps = [line for line in done.stderr.splitlines() if line.startswith(machines[0])]
+    steps = [line for line in invited.stderr.splitlines() if line.startswith(machines[0])]
     assert steps[0] == f"{machines[0]}: connecting"
     assert f"{machines[0]}: nmk: installed /usr/local/bin/nmk" in steps
     assert f"{machines[0]}: joined as web" in steps
-    assert "Done:" not in done.stderr
+    assert "Done:" not in invited.stderr
 
     for host in (desk, web):
         calls = [line for line in traced(host) if "execve(" in line]
@@ -132,6 +138,7 @@ def test_machines_join_and_no_secret_is_in_a_process_list(
         assert host.run("find", "/tmp", "-name", "nmk-invite.*").stdout == ""
 
 
+@pytest.mark.usefixtures("invited")
 def test_one_that_fails_does_not_stop_the_others_and_says_what_to_do(
     mesh: Mesh, desk: Host, servers: dict[str, Host]
 ) -> None:

@@ -64,7 +64,7 @@ def test_a_machine_that_left_meanwhile_has_left(mesh: Mesh, anna: Host) -> None:
     assert "home.json" not in left
 
 
-def test_a_person_waits_for_another_run_and_a_check_in_does_not(anna: Host) -> None:
+def test_a_person_waits_for_another_run_and_a_check_in_does_not(mesh: Mesh, anna: Host) -> None:
     lock = "/var/lib/nmk/lock"
 
     def hold() -> Process:
@@ -79,12 +79,17 @@ def test_a_person_waits_for_another_run_and_a_check_in_does_not(anna: Host) -> N
     holder = hold()
     at_once = anna.run("nmk", "checkin", "--quiet", check=False)
     assert (at_once.returncode, at_once.stdout, at_once.stderr) == (75, "", "")
-    waiting = anna.start("nmk", "down")
-    poll(lambda: len(who_has_it_open()) > 1, 10, "command that waits")
-    holder.kill()
-    assert waiting.wait() == 0, waiting.output
-
-    hold()
     told = failure(anna, "up")
     assert told.exit_code == 75
     assert "another run of nmk is at work in /var/lib/nmk (flock, process " in told.message
+    waiting = [anna.start("nmk", *command) for command in (("down",), ("set", "mtu=1380"))]
+    poll(lambda: len(who_has_it_open()) > len(waiting), 10, "commands that wait")
+    holder.kill()
+    assert [command.wait() for command in waiting] == [0, 0], [c.output for c in waiting]
+
+    holder = hold()
+    leaving = anna.start("nmk", "leave")
+    poll(lambda: len(who_has_it_open()) > 1, 10, "command that waits")
+    holder.kill()
+    assert leaving.wait() == 0, leaving.output
+    assert "anna" not in mesh.nodes()
