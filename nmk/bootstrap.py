@@ -35,6 +35,7 @@ BUILD_ID = "@BUILD_ID@"
 ABI = "@ABI@"
 
 BUILDS_KEPT = 3
+MOST_LEVELS = 64  # of a directory to unpack in
 AGAIN = "NMK_STARTED_AGAIN"  # in the environment of a process that has started itself once more
 SOON = 60.0  # seconds; damage again within this time has another cause than a file that went
 TEMPORARY = "a temporary directory"
@@ -251,6 +252,8 @@ def unpack(place: str) -> str:
     try:
         if place == TEMPORARY:
             return str(unpacking.unpack_once(NMK_FILE, BUILD_ID))
+        if place.count("/") > MOST_LEVELS:  # makedirs calls itself for each
+            raise OSError(0, "it has too many levels")
         os.makedirs(place, exist_ok=True)
         if not is_ours(place):
             raise PermissionError(0, "other users can write there")

@@ -249,6 +249,14 @@ def test_a_lock_that_somebody_has_already_is_got_out_of_the_way(user: User, file
         os.close(handle)
 
 
+def test_a_cache_with_more_levels_than_any_has_is_not_made(
+    user: User, home: Path, file: Path
+) -> None:
+    user.env["XDG_CACHE_HOME"] = f"{home}{'/x' * 1900}"
+    assert user.start(file)
+    assert not (home / "x").exists()
+
+
 def test_a_cache_of_another_user_is_not_used(user: User, file: Path) -> None:
     user.start(file)
     os.chown(user.cache, 1234, 1234)

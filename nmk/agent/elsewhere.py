@@ -284,7 +284,7 @@ def _is_noted(network: str, state: Path, runtime: Path) -> bool:
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL
         return one == other.absolute()
 
 

@@ -336,9 +336,10 @@ def test_a_link_of_roots_leads_to_a_state_and_is_noted_resolved(
     link.unlink()
     monkeypatch.setattr(starters, "_CRONTABS", ())
     assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
-    link.symlink_to(link)  # a loop leads nowhere, and stops nothing
-    by_crontab(theirs, monkeypatch, f"NMK_STATE_DIR={link}\n")
-    assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
+    link.symlink_to(link)
+    for nowhere in (link, "/a\0b", "/" + "x" * 300, "/x" * 3000):
+        by_crontab(theirs, monkeypatch, f"NMK_STATE_DIR={nowhere}\n")
+        assert [there.directory for there in elsewhere.elsewhere()] == [theirs]
 
 
 def test_a_noted_state_that_is_gone_is_said_and_given_up_with_its_note(
