@@ -20,6 +20,7 @@ from nmk.agent.peer_status import (
     is_newcomer,
     through_nat,
 )
+from nmk.agent.salvage import choose
 from nmk.agent.settings import local_settings
 from nmk.agent.status import live, trouble
 from nmk.agent.tick import collect_facts
@@ -60,7 +61,8 @@ class Target:
 
 def find_target(node: str, network: str | None) -> Target:
     """Whoever has that name or address. Raises NotFound, Ambiguous, NotJoined, BadInput."""
-    chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
+    every = [] if network else state.networks()
+    chosen = every or [choose(network, Runner())]
     address = None
     with suppress(BadInput):
         address = str(parse_address(node))

@@ -102,6 +102,21 @@ def leftovers(run: Runner) -> Leftovers:
     )
 
 
+def choose(network: str | None, run: Runner, hint: str | None = None) -> str:
+    """As `state.choose`; where the state is elsewhere or lost, with what shows or removes that."""
+    try:
+        return state.choose(network, hint)
+    except NotJoined as error:
+        left = leftovers(run)
+        there = [e for e in left.elsewhere if None in {network, e.network} or e.network == network]
+        if there:
+            error.message += f", as {state_directory()} has it, but in {told(there)}"
+            error.hint = there[0].by("nmk status")
+        elif not state.networks():
+            error.hint = left.cure or error.hint
+        raise
+
+
 def remove_leftovers(network: str, run: Runner) -> bool:
     """Remove what is left of a network; with the last one, all that nobody can say whose it is.
 

@@ -151,6 +151,7 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
     from nmk.agent.mend import shut_networks
     from nmk.agent.places import find_exposure, state_directory
     from nmk.agent.rounds import check_in_all
+    from nmk.agent.salvage import choose
     from nmk.agent.wake import wake
 
     check_root("nmk checkin")
@@ -160,7 +161,8 @@ def checkin(network: str | None, splay: str, dry_run: bool, quiet: bool, verbose
         time.sleep(random.uniform(0, seconds))  # noqa: S311  # spreads load, hides nothing
     if quiet and not network and not state.networks():
         return 0  # the machine has left, and cron goes on
-    chosen = [state.choose(network)] if network else state.networks() or [state.choose(None)]
+    every = [] if network else state.networks()
+    chosen = every or [choose(network, runner(dry_run, verbose))]
     talk = talker(quiet=quiet)
     if fault := find_exposure():
         talk(f"warning: {state_directory()} is not safe: {fault.reason}; {fault.mend}")
@@ -202,12 +204,13 @@ def leave(network: str | None, force: bool, dry_run: bool, quiet: bool, verbose:
     from nmk.agent import state
     from nmk.agent.leave import leave as leave_network
     from nmk.agent.leave import leave_lost
+    from nmk.agent.salvage import choose
 
     check_root("nmk leave")
     if force and network and network not in state.networks():
         leave_lost(network, runner(dry_run, verbose), talker(quiet=quiet))
         return
-    name = state.choose(network, state.LEFT_HINT)
+    name = choose(network, runner(dry_run, verbose), state.LEFT_HINT)
     leave_network(name, runner(dry_run, verbose), talker(quiet=quiet), force=force)
 
 
@@ -217,12 +220,14 @@ def leave(network: str | None, force: bool, dry_run: bool, quiet: bool, verbose:
 @talk_options
 def up(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
     """Bring the interface up from what is on disk, with or without the controller."""
-    from nmk.agent import state, updown
+    from nmk.agent import updown
+    from nmk.agent.salvage import choose
 
     check_root("nmk up")
-    name = state.choose(network)
+    run = runner(dry_run, verbose)
+    name = choose(network, run)
     with cut_off_told(name, quiet=quiet or dry_run):
-        me = updown.up(name, runner(dry_run, verbose))
+        me = updown.up(name, run)
     say(f"{me.interface} is up", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
 
@@ -234,11 +239,13 @@ def up(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
 def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None:
     """Take the interface down until `nmk up`; check-ins leave it down."""
     from nmk.agent import state, updown
+    from nmk.agent.salvage import choose
 
     check_root("nmk down")
-    name = state.choose(network, state.LEFT_HINT)
+    run = runner(dry_run, verbose)
+    name = choose(network, run, state.LEFT_HINT)
     with cut_off_told(name, quiet=quiet or dry_run):
-        me = updown.down(name, runner(dry_run, verbose))
+        me = updown.down(name, run)
     until = "" if me.phase == "deleted" else " until `nmk up`"  # which then would refuse
     say(f"{me.interface} is down{until}", quiet=quiet or dry_run)
     tell_cut_off(me, quiet=quiet or dry_run)
@@ -248,11 +255,13 @@ def down(network: str | None, dry_run: bool, quiet: bool, verbose: bool) -> None
 @network_option
 def showconf(network: str | None) -> None:
     """Print the tunnel as a file for wg-quick. The output contains the private key."""
-    from nmk.agent import state, updown
+    from nmk.agent import updown
+    from nmk.agent.salvage import choose
     from nmk.core.tunnel import render_quick
 
     check_root("nmk showconf")
-    put_text(render_quick(updown.as_wished(state.choose(network))))
+    name = choose(network, runner(dry=False, verbose=False))
+    put_text(render_quick(updown.as_wished(name)))
 
 
 @click.command(epilog="Example: nmk version")

@@ -54,7 +54,7 @@ def status(network: str | None, again: bool, output: str) -> None:
     from nmk.agent import state
     from nmk.agent.lock import find_stuck
     from nmk.agent.peer_status import Trails
-    from nmk.agent.salvage import leftovers
+    from nmk.agent.salvage import choose, leftovers
     from nmk.agent.status import is_reachable
     from nmk.agent.status import status as status_of
     from nmk.cli.machine_status import render_status
@@ -66,7 +66,7 @@ def status(network: str | None, again: bool, output: str) -> None:
     reachable = remembered(is_reachable, _CONTROLLER_PERIOD)
 
     def render() -> str:
-        chosen = [state.choose(network)] if network else state.networks()
+        chosen = [choose(network, run)] if network else state.networks()
         now = time.time()
         held = find_stuck() if chosen else None
         rows = [
@@ -139,16 +139,18 @@ def doctor(network: str | None, output: str) -> int:
     """
     from nmk.agent import state
     from nmk.agent.doctor import attempt, examine
+    from nmk.agent.salvage import choose
     from nmk.cli.controller_check import check_own_controller
     from nmk.core.findings import is_broken
 
     check_root("nmk doctor")
-    chosen = [state.choose(network)] if network else state.networks()
+    run = runner(dry=False, verbose=False)
+    chosen = [choose(network, run)] if network else state.networks()
     findings: list[Finding] = []
     server = attempt("server", None, lambda: check_own_controller(data_directory()))
     # A host that is a controller and nothing else needs nothing of what a node does.
     is_node = bool(chosen) or not server
-    own = examine(chosen, runner(dry=False, verbose=False), time.time) if is_node else ()
+    own = examine(chosen, run, time.time) if is_node else ()
     for finding in chain(server, own):
         findings.append(finding)
         if output == "table":
@@ -166,9 +168,11 @@ def doctor(network: str | None, output: str) -> int:
 def log(network: str | None, output: str) -> None:
     """Show what nmk changed on this machine lately, when and why, the newest last."""
     from nmk.agent import history, state
+    from nmk.agent.salvage import choose
 
     check_root("nmk log")
-    chosen = [state.choose(network, state.LEFT_HINT)] if network else state.networks()
+    run = runner(dry=False, verbose=False)
+    chosen = [choose(network, run, state.LEFT_HINT)] if network else state.networks()
     entries = sorted(
         ((entry, name) for name in chosen for entry in history.read(name)),
         key=lambda pair: pair[0].at,

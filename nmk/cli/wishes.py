@@ -11,7 +11,6 @@ from nmk.cli.nouns import Setter, dry_run_option, parse_pairs
 from nmk.cli.output import output_option, say
 from nmk.cli.output import show as show_rows
 from nmk.core.settings import NETWORK_SETTINGS, WISHES
-from nmk.errors import NotJoined
 from nmk.system.facts import check_root
 
 COLUMNS = {"SETTING": "name", "VALUE": "value", "FROM": "from"}
@@ -39,19 +38,14 @@ def set_(
     Settings of the network, such as mtu=1380, can be set for this machine alone as well. An empty
     value takes a setting back.
     """
-    from nmk.agent import state
     from nmk.agent.exits import WAITS
-    from nmk.agent.salvage import leftovers
+    from nmk.agent.salvage import choose
     from nmk.agent.settings import route_wishes
     from nmk.agent.wishes import note
 
     check_root("nmk set")
     pairs, run = parse_pairs(settings, EXAMPLES), runner(dry_run, verbose)
-    try:
-        chosen = state.choose(network)
-    except NotJoined as error:  # a kill switch may stand that the lost state has laid
-        error.hint = leftovers(run).cure or error.hint
-        raise
+    chosen = choose(network, run)
     with cut_off_told(chosen, quiet=quiet or dry_run):
         me = note(chosen, pairs, run)
     if not dry_run:
@@ -66,8 +60,9 @@ def set_(
 @output_option
 def show(network: str | None, output: str) -> None:
     """Show this machine's settings in a network, and where each is from."""
-    from nmk.agent import state
+    from nmk.agent.salvage import choose
     from nmk.agent.wishes import show as settings_of
 
     check_root("nmk show")
-    show_rows(settings_of(state.choose(network)), output, COLUMNS, "name")
+    name = choose(network, runner(dry=False, verbose=False))
+    show_rows(settings_of(name), output, COLUMNS, "name")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
 from nmk.agent.places import CHOICES, NOTES, forget_runtime, runtime_directories, runtime_directory
 from nmk.agent.salvage import leftovers
-from nmk.cli import machine, machine_seeing, main
+from nmk.cli import machine, machine_seeing, main, wishes
 from nmk.core import units
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
@@ -30,6 +31,7 @@ from nmk.system import starters
 from nmk.system.runner import Runner
 from nmk.wire.token import Token
 from tests.agent.memberships import joined
+from tests.cli.inprocess import nmk
 
 FORCE = "nmk leave -n home --force"
 
@@ -121,6 +123,35 @@ def test_status_says_where_the_network_is(theirs: Path, monkeypatch: pytest.Monk
     assert f"try: NMK_STATE_DIR={theirs} nmk status" in told.output
     assert "--force" not in told.output
     assert "in no network" not in told.output
+
+
+COMMANDS = ("checkin", "down", "leave", "ping web", "set mtu=1400", "show", "showconf", "up")
+LOOKS = ("doctor", "log", "status")
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [*product(COMMANDS, ("", " -n home")), *product(LOOKS, (" -n home",))],
+)
+def test_no_command_would_have_a_machine_join_whose_state_is_elsewhere_or_lost(
+    state_dir: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch, command: str, named: str
+) -> None:
+    """By a variable that this shell lacks, in another program's place, or with its directory."""
+    for module in (machine_seeing, machine, wishes):
+        monkeypatch.setattr(module, "runner", lambda *_, **__: Guarded(), raising=False)
+    monkeypatch.setattr("nmk.agent.ping.Runner", Guarded)
+    monkeypatch.setattr("nmk.system.facts.os.geteuid", lambda: 0)
+    assert theirs == state_dir
+    found = nmk(*f"{command}{named}".split()).err  # nobody knows of the other place
+    assert found.endswith(f"  try: {FORCE}\n"), found
+    with monkeypatch.context() as replaced:
+        replaced.setenv("NMK_STATE_DIR", str(state_dir))
+        replaced.setattr(state, "is_others", lambda _: True)  # of another program
+        assert nmk(*f"{command}{named}".split()).err.endswith(f"  try: {FORCE}\n")
+    note(theirs, monkeypatch)
+    found = nmk(*f"{command}{named}".split()).err
+    assert f"but in home in {theirs}\n" in found
+    assert found.endswith(f"  try: NMK_STATE_DIR={theirs} nmk status\n"), found
 
 
 def test_a_join_does_not_take_its_place(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
