@@ -31,6 +31,7 @@ os.environ |= {
     "NMK_STATE_DIR": f"{_NOWHERE.name}/state",
     "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
 }
+places._RUNTIME = Path(_NOWHERE.name, "run")  # where a note is written and read whatever was chosen
 
 
 @pytest.fixture

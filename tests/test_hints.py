@@ -240,3 +240,16 @@ def test_one_table_has_the_names_of_package_managers() -> None:
     for path in SOURCE.rglob("*.py"):
         if path.name != "tools.py":
             assert not names.search(path.read_text()), path
+
+
+def test_no_command_of_a_hint_goes_on_in_words() -> None:
+    """Whoever pastes it would give a comma and words to a program, which then may do more."""
+    begins = r"(?:nmk|ip|nft|sysctl|chown|wg-quick|systemctl) "
+    odd = re.compile(rf'"{begins}[^"`:;]*, (?:if|or) |\}}, (?:if|or (?:leave|end)) ')
+    found = {
+        f"{file.name}: {line.strip()}"
+        for file in SOURCE.rglob("*.py")
+        for line in file.read_text().splitlines()
+        if odd.search(line) and '"""' not in line
+    }
+    assert found <= {'sysctl.py: return f"start a kernel {without}, or leave it so"'}

@@ -57,13 +57,13 @@ def find_astray(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         by = leaves_by(run, address)
         if by != me.interface:
             reason = f"packets to {what} leave by {by or 'no way'}, not by {me.interface}"
-            hint = f"ip route get {address}; ip rule: end what leads there, another VPN"
+            hint = f"end what leads there, another VPN; to see it: ip route get {address}; ip rule"
             if other := network_at(by, me):
                 reason = f"{reason}: that is {other.network}, another network of this machine"
-                hint = f"{command(other, 'accept-routes', 'off')}, or leave it so"
+                hint = f"{command(other, 'accept-routes', 'off')}; or leave it so"
             elif culprit := who_leads(run, address, me.order, me.interface):
                 reason = f"{reason}: {culprit.what}"
-                hint = f"{culprit.remove}, or end what lays it, another VPN"
+                hint = f"{culprit.remove}; or end what lays it, another VPN"
             found.append(Problem("led-elsewhere", printable(reason), printable(hint)))
     return found
 
@@ -80,7 +80,7 @@ def find_picky(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
         Problem(
             "led-elsewhere",
             printable(f"some packets leave by {by}, not by {routing.exit}: {culprit.what}"),
-            printable(f"{culprit.remove}, or end what lays it; or leave it so"),
+            printable(f"{culprit.remove}; or end what lays it; or leave it so"),
         )
         for culprit, by in picky_past(run, me.order, ours)[:_MOST_PARTS]
     ]
@@ -102,7 +102,7 @@ def _no_uplink(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
     outside = [address for pair in OUTSIDE.values() for address in pair]
     if not found and routing.exit and not any(leaves_by(run, a, MARK) for a in outside):
         reason = "the main table has no default route: the tunnel itself gets to the LANs alone"
-        hint = "ip route add default via ROUTER dev INTERFACE, or start the DHCP client again"
+        hint = "ip route add default via ROUTER dev INTERFACE; or start the DHCP client again"
         found.append(Problem("no-uplink", reason, hint))
     return found
 

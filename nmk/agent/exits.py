@@ -252,7 +252,7 @@ def _name_past(me: Membership, out: WayOut, past: Sequence[Past], run: Runner) -
     interfaces = tuple(dict.fromkeys(one.interface for one in past))
     show = f"ip rule; {shell('ip', 'route', 'show', 'table', 'all', 'dev', interfaces[0])}"
     ends = (
-        f"{'; '.join(removes)}, or end what lays it" if removes else f"{show}: end what leads there"
+        f"{'; '.join(removes)}; or end what lays it" if removes else f"{show}: end what leads there"
     )
     hint = f"{ends}, another VPN; or {command(me, 'exit-node', '')}"
     if mine:
@@ -277,7 +277,7 @@ def _name_lost(me: Membership, out: WayOut, lost: Sequence[int], run: Runner) ->
     if found := [culprit for culprit in asked if culprit]:
         told += f" ({', '.join(dict.fromkeys(printable(c.what) for c in found))})"
         ends = "; ".join(dict.fromkeys(printable(c.remove) for c in found))
-        hint = f"{ends}, or end what lays it, another VPN; or {command(me, 'exit-node', '')}"
+        hint = f"{ends}; or end what lays it, another VPN; or {command(me, 'exit-node', '')}"
     elif why := _why_left_out(me, out, run):
         told, hint = f"{told}, as {why.message}", why.hint
     else:
@@ -292,7 +292,7 @@ def _why_left_out(me: Membership, out: WayOut, run: Runner) -> Problem | None:
     told = {CommandFailed.code, ToolMissing.code}
     found = [p for p in me.problems if p.code in told]
     found = [p for p in found if p.message.startswith(LEFT_OUT) or "nft" in p.message]
-    anew = f"nmk checkin -n {me.network}, which lays that, or says why it does not"
+    anew = f"to lay that, or see why not: nmk checkin -n {me.network}"
     return found[0] if found else Problem("", f"nothing of nmk's leads to {out.node}", anew)
 
 

@@ -34,7 +34,7 @@ def check_ranges(me: Membership, wanted: Collection[str], run: Runner) -> None:
         named = " ".join(f"--range {cidr}" for cidr in objections)
         raise RangesRefused(
             f"of the ranges of {me.network}, {why}",
-            f"nmk join - {named}, if that is wanted, else: nmk leave -n {me.network}",
+            f"where that is wanted: nmk join - {named}; else: nmk leave -n {me.network}",
         )
 
 

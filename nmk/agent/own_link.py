@@ -61,11 +61,11 @@ def find_doubles(me: Membership, run: Runner) -> list[Problem]:
         said = f"the interface {name} has the key of {me.network}"
         if is_there:
             said += ", as " + me.interface + " has: peers answer one of them"
-            hint = f"{remove}, if it is {me.interface} from before it was renamed"
+            hint = f"where it is {me.interface} from before it was renamed: {remove}"
         else:
             rename = command("ip", "link", "set", "dev", name, "name", me.interface)
             hint = (
-                f"{rename}, if it is that, renamed; else remove it: {remove}; "
+                f"where it is that, renamed: {rename}; else remove it: {remove}; "
                 f"then: nmk checkin -n {me.network}"
             )
         found.append(Problem("renamed", printable(said), printable(hint)))

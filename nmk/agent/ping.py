@@ -83,7 +83,7 @@ def find_target(node: str, network: str | None) -> Target:
         where = f"no node of {', '.join(chosen)} that this machine knows of"
         names = [p.name for p in _all_known(chosen)]
         look = look_in("nmk status", node, names)
-        raise NotFound(f"{quote(node)} is {where}", f"{look}; nmk checkin, if it has just come")
+        raise NotFound(f"{quote(node)} is {where}", f"{look}; where it has just come: nmk checkin")
     if len(found) > 1:
         networks = ", ".join(target.me.network for target in found)
         raise Ambiguous(f"there is a node {quote(node)} in {networks}")

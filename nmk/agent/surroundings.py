@@ -290,7 +290,7 @@ def not_ours(me: Membership, run: Runner) -> CommandFailed | None:
         return None
     return CommandFailed(
         f"there is a table inet {table} in nft that is not nmk's",
-        f"nft delete table inet {table}, if nothing needs it",
+        f"where nothing needs it: nft delete table inet {table}",
     )
 
 

@@ -72,7 +72,7 @@ def _unsaid(file: HubFile, config: HubConfig, live: Dump) -> Iterator[Lost]:
     more = live.peers.keys() - {peer.public_key for peer in config.peers}
     if more:
         what = f"clients that {name} has and the file has not ({len(more)})"
-        yield Lost(what, f"wg-quick save {name}, if the file is wg-quick's")
+        yield Lost(what, f"where the file is wg-quick's: wg-quick save {name}")
     if live.listen_port != config.listen_port:
         what = f"UDP port {live.listen_port}, where clients call {name}"
         yield Lost(

@@ -16,4 +16,4 @@ def command(*words: object) -> str:
 def remove_link(interface: str) -> str:
     """What to do about an interface that is in the way of nmk's own."""
     gone = command("ip", "link", "delete", "dev", interface)
-    return f"{gone}, if nothing else needs it; then: nmk checkin"
+    return f"where nothing else needs it: {gone}; then: nmk checkin"

@@ -153,7 +153,7 @@ def _client_taken(mesh: Mesh, peer: HubPeer, address: str) -> AddressTaken:
             return AddressTaken(
                 f"{address} of {peer.name} is that of the extclient {client.name}, which has "
                 "another key",
-                f"nmk extclient delete -n {mesh.name} {client.name}, or, if that is the device's "
+                f"nmk extclient delete -n {mesh.name} {client.name}; or, if that is the device's "
                 f"key now, take {peer.name} out of the file",
             )
     return _taken(mesh, peer.name, address)

@@ -173,7 +173,7 @@ class RangesRefused(NmkError):
     """A network's ranges that this machine must not lead into a tunnel unless its owner says so."""
 
     code = "ranges-refused"
-    default_hint = "nmk join - --range CIDR, if that is wanted"
+    default_hint = "where that is wanted: nmk join - --range CIDR"
 
 
 class StoreUnavailable(NmkError):

@@ -32,7 +32,9 @@ def close_to_others(path: Path) -> None:
     """
     status = path.stat()
     if not {status.st_uid, path.lstat().st_uid} <= {0, os.geteuid()}:
-        raise StoreUnusable(f"{path} belongs to another user", "chown it, if its content is yours")
+        raise StoreUnusable(
+            f"{path} belongs to another user", "where its content is yours: chown it"
+        )
     if status.st_mode & OTHERS:
         path.chmod(status.st_mode & 0o700)
         log_trouble("closed-to-others", path=path, mode=f"{status.st_mode & 0o777:04o}")

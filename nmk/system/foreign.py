@@ -33,7 +33,7 @@ def find_foreign(path: Path, *, is_run: bool = True) -> Fault | None:
         if stat.S_ISLNK(info.st_mode):
             return Fault(f"{place} is a symbolic link", "put in its place what it leads to")
         if info.st_uid != 0:
-            mend = f"chown root {named}, if it has what you want root to use"
+            mend = f"where it has what you want root to use: chown root {named}"
             return Fault(f"{place} does not belong to root", mend)
         others = stat.S_IWOTH
         if is_run or info.st_gid != 0 or _has_others():

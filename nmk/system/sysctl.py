@@ -71,7 +71,7 @@ def ipv6_hint(reason: str) -> str:
     """What gives the machine IPv6, where it has none for a reason of `why_no_ipv6`."""
     if reason != _NO_IPV6:
         on = "net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0"
-        return f"sysctl -w {on}, or leave it so"
+        return f"sysctl -w {on}; or leave it so"
     try:
         is_off = "ipv6.disable=1" in _CMDLINE.read_text().split()
     except OSError:

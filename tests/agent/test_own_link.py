@@ -81,12 +81,14 @@ def test_another_interface_with_our_key_is_named_and_not_touched(
     run = Doubled(me, "nmk-home", "theirs", "other")
     [found] = own_link.find_doubles(me, run)
     assert "theirs has the key of home, as nmk-home has" in found.message
-    assert found.hint.startswith("ip link delete dev theirs, if it is nmk-home")
+    first = "where it is nmk-home from before it was renamed: "
+    assert found.hint == f"{first}ip link delete dev theirs"
     there.remove("nmk-home")
     run = Doubled(me, "theirs", "other")
     [found] = own_link.find_doubles(me, run)
     assert found.message == "the interface theirs has the key of home"
-    assert found.hint.startswith("ip link set dev theirs name nmk-home, if it is that, renamed")
+    first = "where it is that, renamed: "
+    assert found.hint.startswith(f"{first}ip link set dev theirs name nmk-home; ")
     monkeypatch.setattr(checks, "live", lambda *_: ("missing", None))
     assert [f.reason for f in checks.check_interface(me, run, {})] == [found.message]
 

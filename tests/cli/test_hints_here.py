@@ -55,8 +55,8 @@ def test_who_is_in_no_network_and_wants_out_is_not_told_to_join(command: str, hi
     [
         ("up -n nrth", "write -n north"),
         ("up -n zzz", "name one that it is in, with -n: north, south"),
-        ("ping -n north per-2", "nmk status   (peer-2?); nmk checkin, if it has just come"),
-        ("ping -n north zzz", "nmk status; nmk checkin, if it has just come"),
+        ("ping -n north per-2", "nmk status   (peer-2?); where it has just come: nmk checkin"),
+        ("ping -n north zzz", "nmk status; where it has just come: nmk checkin"),
         ("set -n north exit-node=dor", "nmk set -n north exit-node=door"),
     ],
 )

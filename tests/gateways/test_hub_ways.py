@@ -130,7 +130,7 @@ def test_what_wireguard_was_told_of_beside_the_file_is_named(
     hub.run("wg", "set", "wg0", "listen-port", str(PORT))
     assert told[:4] == [
         "will end: clients that wg0 has and the file has not (1)",
-        "  to keep it: wg-quick save wg0, if the file is wg-quick's",
+        "  to keep it: where the file is wg-quick's: wg-quick save wg0",
         "will end: UDP port 51999, where clients call wg0",
         f"  to keep it: ListenPort = 51999 in {FILE}, not {PORT}",
     ]

@@ -167,7 +167,7 @@ def test_of_two_networks_that_overlap_the_earlier_one_keeps_its_addresses(
     assert refusal == Failure(
         1,
         f"of the ranges of alpha, {RANGE} is refused, as network home has {RANGE}",
-        f"nmk join - --range {RANGE}, if that is wanted, else: nmk leave -n alpha",
+        f"where that is wanted: nmk join - --range {RANGE}; else: nmk leave -n alpha",
     )
     assert host.run("ip", "link", "show", "nmk-alpha", check=False).returncode == 1
     refused = status(host, "alpha")

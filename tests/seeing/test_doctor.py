@@ -68,7 +68,7 @@ def find(host: Host, check: str) -> dict[str, Any]:
 
 def mend(host: Host, finding: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """Do what a finding says."""
-    return host.run("sh", "-c", finding["mend"].partition(", if nothing else")[0])
+    return host.run("sh", "-c", finding["mend"].removeprefix("where nothing else needs it: "))
 
 
 @contextmanager

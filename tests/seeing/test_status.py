@@ -351,7 +351,7 @@ def test_an_exit_node_that_nothing_gets_to() -> None:
     found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"2": "nmk-home", "3": "nmk-home"}))
     assert found.problem == "no way for IPv4, as nothing of nmk's leads to peer-2"
     assert found.past == ()
-    assert found.hint == "nmk checkin -n home, which lays that, or says why it does not"
+    assert found.hint == "to lay that, or see why not: nmk checkin -n home"
     found = observe(joined(peer(2)), WayOut("peer-2"), Routed({"1": "nmk-home"}))
     assert (found.problem, found.past) == (None, ())
 
@@ -363,7 +363,7 @@ def test_who_lets_nothing_get_to_the_exit_node_is_named(
     found = observe(joined(peer(2)), WayOut("peer-2"), Cut({"2": "nmk-home"}, (), [rule]))
     named = "priority 9 to 0.0.0.0/0 unreachable"
     assert found.problem == f"no way for IPv4 (rule {named})"
-    assert str(found.hint).startswith(f"ip -4 rule del {named}, or end what lays it")
+    assert str(found.hint).startswith(f"ip -4 rule del {named}; or end what lays it")
     [told] = gateway.way_out_findings(joined(peer(2)), found)
     assert (told.level, told.mend) == ("broken", found.hint)
     shown = render_status([{**NETWORKS[0], **found.as_json()}], "table")
@@ -453,7 +453,7 @@ def test_an_exit_node_that_nmk_has_left_out_is_nobody_elses_doing() -> None:
     found = observe(me, WayOut("peer-2"), Bare({"1.0.": "eth0", "198.18.": "eth0"}))
     assert found.problem
     assert "leaves by eth0, as nothing of nmk's leads to peer-2" in found.problem
-    assert found.hint == "nmk checkin -n home, which lays that, or says why it does not"
+    assert found.hint == "to lay that, or see why not: nmk checkin -n home"
 
 
 class Shut(Bare):
@@ -519,7 +519,7 @@ def test_an_exit_node_of_another_network_of_the_machine_is_no_other_vpn() -> Non
     assert [p.message.partition(": ")[2] for p in away] == [
         "that is office, another network of this machine"
     ]
-    assert [p.hint for p in away] == ["nmk set -n office accept-routes=off, or leave it so"]
+    assert [p.hint for p in away] == ["nmk set -n office accept-routes=off; or leave it so"]
 
 
 RULES: dict[str, Row] = {
@@ -552,7 +552,7 @@ def test_rules_for_some_packets_that_lead_past_the_exit_node_are_named(
     said = [f"some packets leave by eth0, not by peer-2: {named}"] if switch == "off" else []
     assert [p.message for p in found] == said
     for problem in found:
-        assert problem.hint.startswith(f"ip -4 {named.replace('rule', 'rule del', 1)}, or end")
+        assert problem.hint.startswith(f"ip -4 {named.replace('rule', 'rule del', 1)}; or end")
     for change in ({"priority": 32000}, {"fwmark": "0x6e6d6b"}, {"oif": "eth0"}, {"table": "8"}):
         before = dict(rule)
         rule.update(change)

@@ -33,7 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("quiet ipv6.disable=1", None, "start a kernel without ipv6.disable=1, or leave it so"),
         ("quiet", None, "start a kernel that has IPv6, or leave it so"),
         (None, None, "start a kernel that has IPv6, or leave it so"),
-        ("quiet", "1", f"sysctl -w {ON}, or leave it so"),
+        ("quiet", "1", f"sysctl -w {ON}; or leave it so"),
     ],
 )
 def test_the_hint_is_for_what_keeps_ipv6_off(

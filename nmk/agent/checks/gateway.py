@@ -227,7 +227,7 @@ def _routes_in_the_way(me: Membership, routing: Routing, run: Runner) -> list[Fi
             "warn",
             f"{route.range} does not go by {route.gateway}: "
             f"this machine has a route to {found.range} by {found.owner}",
-            f"{removes[found]}, or leave it so",
+            f"{removes[found]}; or leave it so",
             me.network,
         )
         for route, found in taken

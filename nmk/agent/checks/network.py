@@ -235,9 +235,9 @@ def _overlap_finding(me: Membership, overlap: Overlap) -> Finding:
     place = overlap.place
     if overlap.kind == "hidden":
         reason = f"the network hides a part of {place.cidr} on {place.interface}"
-        mend = f"nmk leave -n {me.network}, if this machine needs that part more"
+        mend = f"where this machine needs that part more: nmk leave -n {me.network}"
         return Finding("overlap", "warn", reason, mend, me.network)
-    mend = f"{place.remove}, if nothing else needs it"
+    mend = f"where nothing else needs it: {place.remove}"
     if overlap.kind == "beside":
         reason = f"{place.cidr} on {place.interface} takes addresses that nodes may get"
         return Finding("overlap", "warn", reason, mend, me.network)
