@@ -310,3 +310,24 @@ def test_a_phone_is_made_once_all_is_there_that_its_config_leads_to() -> None:
     """Else who follows the README from top to bottom scans what is outdated a line later."""
     words = (ROOT / "README.md").read_text()
     assert words.index("gateway add office egress") < words.index("extclient create phone")
+
+
+def bounds() -> Iterator[list[str]]:
+    """The cells of each row of the table of bounds, its titles first."""
+    section = (ROOT / "docs" / "reliability.md").read_text().partition("\n## Bounds\n")[2]
+    for line in section.partition("\n## ")[0].splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_every_bound_is_held_by_a_test_that_is_there() -> None:
+    titles, _, *rows = bounds()
+    assert titles[-1] == "held by"
+    assert len(rows) > 60
+    files = [*(ROOT / "tests").rglob("test_*.py")]
+    tests = {t for f in files for t in re.findall(r"(?m)^ *def (test_\w+)", f.read_text())}
+    tests |= {name for file in files for name in (file.name, names(file))}
+    for what, *_, held_by in rows:
+        named = {span.split()[0] for span in re.findall(r"`([^`]+)`", held_by)}
+        assert named & tests, f"no test: {what}"
+        assert not [n for n in named - tests if not (ROOT / n).is_file()], what

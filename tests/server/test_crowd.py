@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +20,8 @@ from nmk.server import crowd as crowds
 from nmk.server import log
 from nmk.server.crowd import LEAST, MAX_HELD, Crowd
 from nmk.server.limits import site_of
-from nmk.server.serving import Listener, _servers
+from nmk.server.serving import Listener, _servers, open_tcp
+from tests.engines.nest import free_ports
 from tests.lab.polling import poll
 
 PLACES = 40
@@ -218,3 +222,19 @@ def test_whose_reply_is_made_has_kept_nobody_waiting() -> None:
             c.cut()
         server.task_dispatcher.shutdown()
     assert max(waited) < crowds.GRACE_SECONDS
+
+
+def test_the_kernel_keeps_so_much_of_what_a_client_does_not_read() -> None:
+    [listener] = open_tcp(f"127.0.0.1:{free_ports(1)[0]}")
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while connection.send(bytes(64 * 1024)):
+                    pass
+            kept = int.from_bytes(
+                fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder
+            )
+            # It looks before each piece, which has up to 64 KiB, whether there is room.
+            assert 0 < kept <= (128 + 64) * 1024

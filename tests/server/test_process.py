@@ -103,6 +103,17 @@ def hammering(call: Callable[[], object]) -> Iterator[list[object]]:
             thread.join()
 
 
+def test_many_requests_make_no_more_threads(controller: Controller) -> None:
+    """One socket for agents, and for admins two: a file and a port."""
+
+    def threads() -> int:
+        return len([*Path(f"/proc/{controller.pid}/task").iterdir()])
+
+    with hammering(lambda: controller.agent_call("GET", "/healthz")) as answers:
+        poll(lambda: len(answers) > 50, 30, "answers")
+        assert threads() <= 4 + 2 * 2 + 2
+
+
 def test_the_first_start_tells_what_to_do_next(stopped: Controller) -> None:
     for told_before in (False, True):
         try:
