@@ -28,6 +28,7 @@ from nmk.system.dump import Dump, LivePeer
 from nmk.system.knock import knock
 
 _MOST_BYTES = 1024 * 1024  # of what is noted
+_FIRST_ANSWER = 5.0  # seconds; what is lost of a handshake is sent again then (REKEY_TIMEOUT)
 _SILENT = {"failed", "waiting"}  # of core.health's states
 
 
@@ -100,11 +101,23 @@ def _follow(before: Any, there: LivePeer) -> dict[str, Any]:  # noqa: ANN401  # 
         keepalive=there.peer.keepalive,
         unanswered=None if trail.unanswered is None else clock - trail.unanswered,
     )
-    # An old handshake alone tells nothing at the first look: keepalives may just have begun.
-    is_known = before is not None or counters.handshake is None or health.state == "waiting"
+    # An old handshake alone tells nothing at first: keepalives may just have begun.
+    since = clock if before is None else _since(before, clock)
+    is_old = clock - since >= _FIRST_ANSWER
+    is_known = is_old or counters.handshake is None or health.state == "waiting"
     was_silent = _is_silent(before) and not _has_spoken(before, there)
     silent = was_silent or (health.state in _SILENT and is_known)
-    return {**asdict(trail), "handshake": there.handshake, "silent": silent}
+    noted = {"handshake": there.handshake, "silent": silent, "since": since}
+    return {**asdict(trail), **noted}
+
+
+def _since(row: Any, clock: float) -> float:  # noqa: ANN401  # JSON
+    """When it was looked at first; 0, which is long ago, where that is not noted."""
+    try:
+        since = float(row["since"])
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return 0.0
+    return since if 0 <= since <= clock else 0.0
 
 
 def _is_silent(row: Any) -> bool:  # noqa: ANN401  # JSON

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import liveness
-from nmk.core.gateways import Egress, Gateway, gateway_json
+from nmk.agent import liveness, status
+from nmk.agent.membership import Wishes
+from nmk.cli.cut_off import tell_cut_off
+from nmk.core.gateways import Egress, Exit, Gateway, gateway_json
 from nmk.core.tunnel import TunnelPeer
 from nmk.system.dump import Dump, LivePeer
 from tests.agent.memberships import joined, peer
@@ -71,16 +73,28 @@ def test_what_was_never_silent_need_not_prove_anything(look: Look) -> None:
     assert liveness.dead("home") == set()
 
 
+@pytest.mark.usefixtures("state_dir")
 def test_an_exit_node_chosen_after_a_long_silence_is_not_silent_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its last handshake is old, as there was nothing to say; keepalives begin with the choice."""
-    monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path))
     now = int(time.time())
     old = LivePeer(
         TunnelPeer(GATEWAYS[0]["key"], (), 25, "192.0.2.2:51821"), now - 3600, 1000, 5000
     )
     dump = Dump("", "", 51821, {old.peer.key: old})
-    assert liveness.silent(ME, dump) == set()
-    assert liveness.look(ME, dump) == ()
-    assert liveness.look(ME, dump) == ("peer-2 fell silent",)
+    monkeypatch.setattr(status, "live", lambda *_: ("up", dump))
+    monkeypatch.setattr(status, "observe", lambda _, out, __: out)  # which asks the kernel
+    way = {**GATEWAYS[0], "gateway": gateway_json(Gateway(exit=Exit()))}
+    clock = 1000.0
+    monkeypatch.setattr("nmk.agent.liveness.time.monotonic", lambda: clock)
+    me = replace(joined(way), wishes=Wishes(settings={"exit-node": "peer-2"}))
+    tell_cut_off(me, quiet=False)
+    assert liveness.silent(me, dump) == set()
+    assert liveness.look(me, dump) == ()
+    tell_cut_off(me, quiet=False)
+    assert capsys.readouterr().err == "", "as `nmk set` says it"
+    clock += 5
+    assert liveness.look(me, dump) == ("peer-2 fell silent",)
+    tell_cut_off(me, quiet=False)
+    assert "the exit node lets nothing out" in capsys.readouterr().err

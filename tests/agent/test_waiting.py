@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ from nmk.agent.tick import adopt
 from nmk.core.peers import Reply, read_reply
 from nmk.core.records import Facts
 from nmk.errors import BadReply, Unreachable
+from nmk.system.monitor import News
 from nmk.system.runner import Runner
 from nmk.wire.envelope import NO_EPOCH, Identity
 from nmk.wire.messages import CheckIn
@@ -199,3 +201,17 @@ def test_networks_do_not_wait_for_the_controllers_of_others(state_dir: Path) -> 
         poll(lambda: len(answered()) > 1, 5, "answer to a")
         assert [line.partition(":")[0] for line in said] == ["b", "a"]
         assert len(slow.asked) == 1, "one question at a time"
+
+
+def test_word_of_the_kernel_alone_has_the_agent_look_and_that_within_a_second() -> None:
+    """At what another program may have changed, however long a busy machine then takes."""
+    agent = daemon.Agent(Runner(), print)
+    turn = agent._turns["home"] = daemon._Turn(due=time.monotonic() + 3600)
+    for longest in (0.1, 1.0):
+        assert turn.look == math.inf
+        assert agent._sleep() == daemon.LONGEST_SLEEP
+        agent._take_in(News(ours=True))
+        assert agent._sleep() <= longest
+        turn.looked, turn.look = time.monotonic(), math.inf
+    agent._take_in(News(theirs=True))
+    assert turn.look == math.inf

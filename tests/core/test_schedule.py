@@ -13,11 +13,13 @@ from nmk.core.health import SESSION_SECONDS
 from nmk.core.schedule import (
     LONGEST_BACKOFF,
     LONGEST_PAUSE,
+    LONGEST_PEACE,
     QUIET,
     SETTLE,
     Damper,
     is_back,
     next_delay,
+    next_look,
 )
 
 AGENTS = 3000
@@ -134,3 +136,10 @@ def test_a_handshake_after_long_silence_shows_that_the_network_is_back() -> None
 
 def test_handshakes_that_went_on_say_nothing_of_the_controller() -> None:
     assert not is_back(1000, 900, 1060)
+
+
+def test_what_another_program_changed_is_looked_at_within_a_second_until_it_is_a_quarrel() -> None:
+    assert next_look(1000, -inf, 0) == pytest.approx(1000.1)
+    assert next_look(1000, 999.95, 1) <= 1001
+    pauses = [next_look(1000, 1000, quarrels) - 1000 for quarrels in range(10)]
+    assert pauses == [1, 1, 3, 7, 15, 31, *[LONGEST_PEACE] * 4]

@@ -131,7 +131,8 @@ def test_everything_goes_by_the_exit_node_in_both_families(trip: Trip) -> None:
     assert trip.cafe.router
     assert trip.seen_as(4) == trip.cafe.router.address
     assert trip.seen_as(6) == trip.laptop.address6
-    trip.set("exit-node=home")
+    said = trip.laptop.run("nmk", "set", "exit-node=home").stderr
+    assert said == "home: exit-node=home\n", "where it works there is no more to say"
     assert trip.seen_as(4) == trip.home.address
     assert trip.seen_as(6) == trip.home.address6
     trip.set("exit-node=")
