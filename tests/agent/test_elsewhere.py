@@ -308,7 +308,8 @@ def test_a_state_that_others_can_replace_is_said_with_what_mends_that(
     place = tmp_path if "share" in whose else theirs
     if "owner" in whose:
         os.chown(place, NOBODY, NOBODY)
-        reason, mend = f"{place} does not belong to root", f"chown root {place}"
+        reason = f"{place} does not belong to root"
+        mend = f"where it has what you want root to use: chown root {place}"
     else:
         place.chmod(0o777)
         reason, mend = f"{place} can be written by others than root", f"chmod go-w {place}; then: "
