@@ -107,6 +107,7 @@ def test_a_directory_that_cannot_be_written(mesh: Mesh) -> None:
     assert "emil" not in mesh.nodes()
 
 
+@pytest.mark.usefixtures("anna")  # and so bert is there
 def test_a_full_directory(mesh: Mesh) -> None:
     state = "/srv/full"
     frida = mesh.machine("frida")

@@ -20,7 +20,8 @@ from tests.tiers import sample
 STATE = "/var/lib/nmk/home.json"
 LEFT = {
     *(f"file {STATE}", "file /var/lib/nmk", "file /var/lib/nmk/lock"),
-    *("run /run/nmk", "run /run/nmk/instance"),
+    "file /var/lib/nmk/home.kill-switch",
+    *("run /run/nmk", "run /run/nmk/home.health", "run /run/nmk/instance"),
 }
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"
@@ -97,7 +98,7 @@ def unharmed(mesh: Mesh, anna: Host) -> Iterator[None]:
 
 
 def refusals(anna: Host, stranger: Host, token: str) -> list[Failure]:
-    """Of a check-in, and of a join, which leaves nothing but an identity to try again with."""
+    """Of a check-in, and of a join, which leaves an identity to try again with, and why it failed."""
     before = traces(stranger)
     found = [failure(anna, "checkin"), failure(stranger, "join", "-", input=token)]
     assert traces(stranger) - before <= LEFT
