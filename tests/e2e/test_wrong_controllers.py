@@ -98,7 +98,7 @@ def unharmed(mesh: Mesh, anna: Host) -> Iterator[None]:
 
 
 def refusals(anna: Host, stranger: Host, token: str) -> list[Failure]:
-    """Of a check-in, and of a join, which leaves an identity to try again with, and why it failed."""
+    """Of a check-in, and of a join, which leaves an identity to try again with, and why."""
     before = traces(stranger)
     found = [failure(anna, "checkin"), failure(stranger, "join", "-", input=token)]
     assert traces(stranger) - before <= LEFT
