@@ -160,7 +160,7 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
     return nft_text.Own(
         table_name(me.network),
         me.interface,
-        tuple(claim.range for claim in lans),
+        tuple((claim.owner, claim.range) for claim in lans),
         tuple(sorted(meshes)),
         tuple(sorted(meshes - opened)),
         rivals=tuple(

@@ -94,11 +94,11 @@ def mend_network(network: str, run: Runner) -> bool:
 
 
 def _addresses() -> frozenset[str]:
-    """The machine's own and its subnets, whatever its interfaces are called, but for meshes'."""
+    """The machine's own, and its subnets with their interfaces, but for meshes'."""
     ours = state.others("")
     names = [me.interface for me in ours]
     meshes = {cidr for me in ours if me.known for cidr in me.known.view.cidrs}
-    subnets = {cidr for _, cidr in own_subnets(leave_out=names)}
+    subnets = {f"{i} {cidr}" for i, cidr in own_subnets(leave_out=names) if cidr not in meshes}
     addresses = own_addresses(leave_out=names)
     near = {a for a in addresses if str(ip_interface(a).network) not in meshes}
-    return frozenset((subnets - meshes) | near)
+    return frozenset(subnets | near)

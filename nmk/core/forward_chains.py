@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 from nmk.core.gateways import Nat, is_translated
 from nmk.core.links import CLOUDS, LINKS
-from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others
+from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others, sources
 from nmk.core.parse import Range, overlap
 from nmk.core.peers import View
 
@@ -72,11 +72,7 @@ def _forward_lines(own: Own, view: View) -> list[str]:
     return [
         *([f"iifname {meshes} oifname {tunnel} drop"] if own.meshes else ()),
         *(f"{into} {family} saddr {ranges} drop" for family, ranges in by_family(view.cidrs)),
-        *(
-            f'iifname "{bridge}" oifname {tunnel} {family} saddr {subnet} accept'
-            for bridge, cidr in inner
-            for family, subnet in by_family((cidr,))
-        ),
+        *(f"oifname {tunnel} {bridged} accept" for bridged in sources(inner)),
         *(
             f"{into} {family} saddr {ranges}{own_lans[family]} drop"
             for family, ranges in by_family(behind)
@@ -151,9 +147,9 @@ def _translated(own: Own, view: View, nat: Nat, family: str) -> Iterator[str]:
 
     Ranges of other gateways may hold LANs of this one, whose packets are none of the mesh.
     """
-    sources = [cidr for cidr in (*view.cidrs, *others(view)) if is_translated(nat, cidr)]
-    near = _but((*own.subnets, *view.gateway.lans))
-    for found, ranges in by_family(sources):
+    translated = [cidr for cidr in (*view.cidrs, *others(view)) if is_translated(nat, cidr)]
+    near = _but((*own.lans, *view.gateway.lans))
+    for found, ranges in by_family(translated):
         if found == family:
             yield f"{family} saddr {ranges}{near[family]}"
 
@@ -202,5 +198,5 @@ def _seen_as(kept: Range, lan: Range, cidr: Range) -> str | None:
 
 def _clouds(own: Own) -> list[str]:
     """The addresses of clouds' services that are in no LAN of this machine."""
-    lans = [ip_network(lan, strict=False) for lan in own.subnets]
+    lans = [ip_network(lan, strict=False) for lan in own.lans]
     return [c for c in CLOUDS if not any(overlap(ip_network(c), lan) for lan in lans)]

@@ -17,6 +17,7 @@ Chains = Iterator[tuple[str, list[str]]]
 class Own:
     """What only this machine knows: names of the table and the interface, the LANs that it is in.
 
+    `subnets`: these LANs, each with the interface that it is at.
     `meshes`: the interfaces of its other networks; `closed`: those of them by which nothing may
     come to be forwarded; `forwards`: its kernel does, whether or not the network has it so;
     `inner`: the bridges that lead to containers and virtual machines alone, with their subnets;
@@ -27,7 +28,7 @@ class Own:
 
     table: str
     interface: str
-    subnets: tuple[str, ...] = ()
+    subnets: tuple[tuple[str, str], ...] = ()
     meshes: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     forwards: bool = False
@@ -36,6 +37,11 @@ class Own:
     loopback: bool = False
     kept_in: bool = False
     lowest_port: int = 32768  # as kernels have it (ip-sysctl, ip_local_port_range)
+
+    @property
+    def lans(self) -> tuple[str, ...]:
+        """The ranges of the LANs that it is in."""
+        return tuple(cidr for _, cidr in self.subnets)
 
 
 def others(view: View) -> list[str]:
@@ -47,6 +53,24 @@ def others(view: View) -> list[str]:
 def names(*interfaces: str) -> str:
     """Interfaces as a set of nft's."""
     return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
+
+
+def sources(places: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The conditions for what comes by one of the interfaces from the ranges that it has."""
+    for name, family, ranges in _places(places):
+        yield f'iifname "{name}" {family} saddr {ranges}'
+
+
+def targets(places: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The conditions for what goes by one of the interfaces to the ranges that it has."""
+    for name, family, ranges in _places(places):
+        yield f'oifname "{name}" {family} daddr {ranges}'
+
+
+def _places(places: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    for name in dict.fromkeys(name for name, _ in places):
+        for family, ranges in by_family([cidr for there, cidr in places if there == name]):
+            yield name, family, ranges
 
 
 def by_family(cidrs: Sequence[str]) -> Iterator[tuple[str, str]]:

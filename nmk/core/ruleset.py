@@ -14,7 +14,7 @@ from ipaddress import ip_interface, ip_network
 from nmk.core.claims import holds
 from nmk.core.forward_chains import FORWARD, forward_chains
 from nmk.core.links import CLOUDS, LINKS, NOWHERE, is_lan
-from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others
+from nmk.core.nft_text import FAMILY, Chains, Own, by_family, names, others, sources, targets
 from nmk.core.parse import overlap
 from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, followed
@@ -98,27 +98,45 @@ def _beside_lines(own: Own, view: View) -> Iterator[str]:
     """What is beside the tunnel has no address of the mesh as its source.
 
     It would be heard, passed on and translated like a member. Such addresses have only: a LAN
-    inside the mesh's ranges, which leave it out (see `claims`), or behind a mapped range; and
-    another network that has them in ranges of its own. Who hands out addresses in a LAN may claim
-    such for it: where this gateway does not route that, nor has containers there, nobody in it
-    speaks to the node's own address; one that is in a LAN itself is not the node's here.
+    inside the mesh's ranges, which leave it out (see `claims`), or behind a mapped range, each by
+    its own interface; and another network that has them in ranges of its own. Who hands out
+    addresses in a LAN may claim such for it: where this gateway does not route that, nor has
+    containers there, nobody in it speaks to the node's own address; one that is in a LAN itself is
+    not the node's here.
     """
-    for interface, cidr in _rivals(own, view):
-        for family, ranges in by_family((cidr,)):
-            yield f'iifname "{interface}" {family} saddr {ranges} accept'
-    lans = (*own.subnets, *view.gateway.lans)
-    near = dict(by_family([lan for lan in lans if any(holds(cidr, lan) for cidr in view.cidrs)]))
+    for rival in sources(_rivals(own, view)):
+        yield f"{rival} accept"
     beside = f"iifname != {names('lo', own.interface)}"
     known = {*view.gateway.lans, *(cidr for _, cidr in own.inner)}
-    claimed = [lan for lan in own.subnets if any(holds(cidr, lan) for cidr in view.cidrs)]
-    strangers = dict(by_family([c for c in claimed if not any(holds(k, c) for k in known)]))
+    claimed = [(i, lan) for i, lan in own.subnets if any(holds(c, lan) for c in view.cidrs)]
+    strangers = dict(by_family([c for _, c in claimed if not any(holds(k, c) for k in known)]))
     for address in view.addresses:
         family = FAMILY[ip_interface(address).version]
         if family in strangers:
             yield f"{beside} {family} saddr {strangers[family]} {family} daddr {address} drop"
+    for near in sources(claimed):
+        yield f"{near} accept"
+    lans = [lan for lan in view.gateway.lans if any(holds(c, lan) for c in view.cidrs)]
+    yield from _routed_lines(own, view, lans)
     for family, ranges in by_family(view.cidrs):
-        but = f" {family} saddr != {near[family]}" if family in near else ""
-        yield f"{beside} {family} saddr {ranges}{but} drop"
+        yield f"{beside} {family} saddr {ranges} drop"
+
+
+def _routed_lines(own: Own, view: View, lans: Sequence[str]) -> Iterator[str]:
+    """What comes from LANs that this gateway routes passes, by where its answers go.
+
+    A source that somebody made up has another neighbour.
+    """
+    for family, ranges in by_family(lans):
+        yield f"iifname {_way(own, view)} {family} saddr {ranges} fib saddr . iif oif exists accept"
+
+
+def _way(own: Own, view: View) -> str:
+    """The interface to the LANs that this gateway routes, or what may be it."""
+    egress = view.gateway.egress
+    if egress and egress.interface:
+        return f'"{egress.interface}"'
+    return f"!= {names(own.interface, *own.meshes)}"
 
 
 def _rivals(own: Own, view: View) -> list[tuple[str, str]]:
@@ -198,13 +216,11 @@ def _guard_chains(own: Own, view: View) -> Chains:
     tunnel = names("lo", own.interface)
     into = ["type filter hook prerouting priority raw; policy accept;"]
     out = [_LEAVING]
-    if egress := view.gateway.egress:
-        outside = f"!= {names(own.interface, *own.meshes)}"
-        by = f'"{egress.interface}"' if egress.interface else outside
-        for family, ranges in by_family(egress.lans):
-            # From where its answers go: a source that somebody made up has another neighbour.
-            into.append(f"iifname {by} {family} saddr {ranges} fib saddr . iif oif exists accept")
-            out.append(f"oifname {by} {family} daddr {ranges} accept")
+    into += _routed_lines(own, view, view.gateway.lans)
+    out += [
+        f"oifname {_way(own, view)} {family} daddr {ranges} accept"
+        for family, ranges in by_family(view.gateway.lans)
+    ]
     for address in view.addresses:
         family = FAMILY[ip_interface(address).version]
         into.append(f"iifname != {tunnel} {family} daddr {address} drop")
@@ -228,33 +244,34 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     What is forwarded has the interface that it leaves by in `forward` already, and is never
     WireGuard's own, whatever mark it has from before; in `postrouting` old kernels do not say where
     it came from (before 5.7), so it passes there: it has no socket, and no source of this machine.
-    A LAN is what `is_lan` takes for one; whatever addresses it has, those of the mesh are not its
-    own, nor those in ranges that are led into the tunnel, unless this very gateway routes that LAN.
-    No other network draws the mesh's addresses either, but those in ranges of its own. The kernel
-    finds its neighbours in other subnets too, or no router would be found; theirs alone has not
-    been forwarded (RFC 4861, 7.1).
+    A LAN is what `is_lan` takes for one, at its own interface; whatever addresses it has, those of
+    the mesh are not its own, nor those in ranges that are led into the tunnel, unless this very
+    gateway routes that LAN. No other network draws the mesh's addresses either, but those in ranges
+    of its own. The kernel finds its neighbours in other subnets too, or no router would be found;
+    theirs alone has not been forwarded (RFC 4861, 7.1). The mark is WireGuard's (UDP) and the
+    agent's (TCP, whose connections it begins itself): what others mark by set-user-ID ping, or give
+    the mark of a connection that was answered outside before, has it for nothing.
     """
-    near = [cidr for cidr in own.subnets if is_lan(cidr)]
-    routed = [cidr for cidr in near if any(holds(lan, cidr) for lan in view.gateway.lans)]
+    near = [(i, cidr) for i, cidr in own.subnets if is_lan(cidr)]
+    routed = [(i, c) for i, c in near if any(holds(lan, c) for lan in view.gateway.lans)]
     tunnel = f"oifname {names('lo', own.interface)} accept"
     pass_ = [
-        *(
-            f'oifname "{interface}" {family} daddr {ranges} accept'
-            for interface, cidr in _rivals(own, view)
-            for family, ranges in by_family((cidr,))
-        ),
+        *(f"{rival} accept" for rival in targets(_rivals(own, view))),
         *_lines("drop", view.cidrs),
         *([f"oifname {names(*own.meshes)} accept"] if own.meshes else ()),
-        *_lines("accept", (*LINKS, *CLOUDS, *routed)),
+        *_lines("accept", (*LINKS, *CLOUDS)),
+        *(f"{lan} accept" for lan in targets(routed)),
         *_lines("drop", followed(view, wishes)),
-        *_lines("accept", near),
+        *(f"{lan} accept" for lan in targets(near)),
         "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
     local, leaving, forward = KILL
     yield local, [*pass_, *dhcp, "drop"]
     sent = [f"{here} goto {local}" for here in ("meta skuid >= 0", "fib saddr type local")]
-    yield leaving, [_LEAVING, tunnel, f"meta mark {MARK:#x} accept", *sent]
+    marked = f"meta mark {MARK:#x} meta l4proto"
+    called = f"{marked} tcp ct direction reply goto {local}"
+    yield leaving, [_LEAVING, tunnel, called, f"{marked} {{ tcp, udp }} accept", *sent]
     head = "type filter hook forward priority filter; policy accept;"
     yield forward, [head, f'iifname "{own.interface}" accept', tunnel, *pass_, "drop"]
 

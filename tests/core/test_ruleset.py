@@ -23,7 +23,7 @@ from tests.core.made import EXIT, INGRESS, made_client, made_mesh, made_node, ma
 
 LAN, OFFICE, SIX, PUBLIC = "192.168.7.0/24", "10.9.0.0/16", "fd00:7::/48", "8.8.8.0/24"
 BEHIND = "192.168.50.0/24"  # an ext client
-OWN = Own("nmk-home", "nmk-home", ("192.168.1.0/24",))
+OWN = Own("nmk-home", "nmk-home", (("eth0", "192.168.1.0/24"),))
 NEAR = "ip saddr != { 192.168.1.0/24 }"
 LED = Routing({}, (LAN,))
 OUT = Routing({}, EVERYTHING, exit="n2")
@@ -51,6 +51,11 @@ def view_of(gateway: Gateway | None = None, *others: Gateway, six: bool = True) 
         for n, g in enumerate((gateway or Gateway(), *others), start=1)
     ]
     return made_view(made_mesh(*nodes, made_client(1), cidr6="fd20::/64" if six else None))
+
+
+def at(interface: str, *cidrs: str) -> tuple[tuple[str, str], ...]:
+    """LANs of the machine's at an interface."""
+    return tuple((interface, cidr) for cidr in cidrs)
 
 
 def egress(*ranges: str, nat: str = "auto", interface: str | None = None) -> Gateway:
@@ -173,7 +178,7 @@ def test_no_gateway_redirects_its_peers(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("gateway", [INGRESS, egress(LAN), EXIT, egress("169.0.0.0/8")])
 def test_no_gateway_passes_on_what_is_on_a_link_alone(gateway: Gateway) -> None:
-    own = replace(OWN, subnets=("100.100.100.0/24",))  # this LAN's, so no provider's
+    own = replace(OWN, subnets=at("eth0", "100.100.100.0/24"))  # this LAN's, so no provider's
     found = chains(view_of(gateway), own=own)
     head, four, six = found["links"]
     assert head == "type filter hook prerouting priority raw; policy accept;"
@@ -212,8 +217,8 @@ CALLED = "saddr { 10.20.0.64/26 } ip daddr 10.20.0.1 drop"
 
 
 def test_own_containers_in_the_meshs_range_may_call_the_node() -> None:
-    inside = ("10.20.0.64/26",)
-    own = replace(OWN, subnets=inside, inner=(("docker0", *inside),))
+    inside = at("docker0", "10.20.0.64/26")
+    own = replace(OWN, subnets=inside, inner=inside)
     view = replace(view_of(), gateway=Gateway(egress=Egress((LAN,))))
     assert not any(line.endswith(CALLED) for line in chains(view, own=own)[ALWAYS])
     own = replace(own, inner=())
@@ -221,19 +226,23 @@ def test_own_containers_in_the_meshs_range_may_call_the_node() -> None:
 
 
 def test_an_address_of_the_mesh_has_beside_it_only_who_it_is_left_to() -> None:
-    lans = ("10.0.0.0/8", "10.20.0.64/26", "192.168.1.0/24", "fd20::/64")
+    """By the interface that it is at, or that its answers go by."""
+    lans = at("eth1", "10.0.0.0/8", "10.20.0.64/26", "192.168.1.0/24", "fd20::/64")
     rivals = (("wg7", "10.20.0.0/25"), ("wg8", "10.99.0.0/24"))
     own = replace(OWN, subnets=lans, meshes=("wg7", "wg8"), rivals=rivals)
     mapped = {"10.9.7.0/24": "10.20.0.192/26", "10.9.8.0/24": "192.168.5.0/24"}
     view = replace(view_of(), gateway=Gateway(egress=Egress(tuple(mapped), mapped=mapped)))
-    beside, left = 'iifname != { "lo", "nmk-home" }', "{ 10.20.0.64/26, 10.20.0.192/26 }"
+    beside, others = 'iifname != { "lo", "nmk-home" }', '!= { "nmk-home", "wg7", "wg8" }'
     assert [x for x in chains(view, own=own)[ALWAYS] if not x.startswith('iifname "nmk-home"')] == [
         "type filter hook prerouting priority raw; policy accept;",
         'iifname "wg7" ip saddr { 10.20.0.0/25 } accept',
         f"{beside} ip saddr {{ 10.20.0.64/26 }} ip daddr 10.20.0.1 drop",
         f"{beside} ip6 saddr {{ fd20::/64 }} ip6 daddr fd20::1 drop",
-        f"{beside} ip saddr {{ 10.20.0.0/24 }} ip saddr != {left} drop",
-        f"{beside} ip6 saddr {{ fd20::/64 }} ip6 saddr != {{ fd20::/64 }} drop",
+        'iifname "eth1" ip saddr { 10.20.0.64/26 } accept',
+        'iifname "eth1" ip6 saddr { fd20::/64 } accept',
+        f"iifname {others} ip saddr {{ 10.20.0.192/26 }} fib saddr . iif oif exists accept",
+        f"{beside} ip saddr {{ 10.20.0.0/24 }} drop",
+        f"{beside} ip6 saddr {{ fd20::/64 }} drop",
     ]
 
 
@@ -272,13 +281,13 @@ def test_nobody_in_a_lan_speaks_as_one_behind_somebody_else() -> None:
     )
     others = f"{{ {OFFICE}, 192.168.50.0/24 }} ip saddr != {{ {LAN} }}"
     drop = f'iifname != "nmk-home" oifname "nmk-home" ip saddr {others} drop'
-    claimed = replace(OWN, subnets=("192.168.1.0/24", "192.168.50.0/24"))  # by DHCP
+    claimed = replace(OWN, subnets=at("eth0", "192.168.1.0/24", "192.168.50.0/24"))  # DHCP
     forward = chains(made_view(mesh), own=claimed)["forward"]
     assert forward.index(drop) < forward.index('iifname != "nmk-home" accept')
     assert not any("192.168.50.0/24" in line and "accept" in line for line in forward)
     inner = (("docker0", "10.9.3.0/24"), ("docker0", "172.17.0.0/16"))
     bridged = chains(made_view(mesh), own=replace(claimed, inner=inner))["forward"]
-    own = 'iifname "docker0" oifname "nmk-home" ip saddr { 10.9.3.0/24 } accept'
+    own = 'oifname "nmk-home" iifname "docker0" ip saddr { 10.9.3.0/24 } accept'
     assert [line for line in bridged if line not in forward] == [own], "its containers go on"
     assert bridged.index(own) < bridged.index(drop)
 
@@ -520,7 +529,8 @@ NO_LANS = (
 
 
 def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> None:
-    lans = ("192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64", *NO_LANS)
+    lans = at("eth0", "192.168.1.0/24", "192.168.0.0/16", "fd00:1::/64", *NO_LANS)
+    lans = (*lans, *at("wlan0", "192.168.1.0/24"))
     own = Own("nmk-home", "wg7", lans, ("nmk-lab", "nmk-office"))
     found = chains(view_of(), OUT, CUT_OFF, own)
     tunnel = 'oifname { "lo", "wg7" } accept'
@@ -536,8 +546,9 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
             "ip6 daddr { fd00:42::42/128, fd00:c1::a9fe:a9fe/128, fd00:ec2::/32, fd20:ce::254/128, "
             "fe80::/10, ff00::/8 } accept"
         ),
-        "ip daddr { 192.168.0.0/16 } accept",
-        "ip6 daddr { fd00:1::/64 } accept",
+        'oifname "eth0" ip daddr { 192.168.0.0/16 } accept',
+        'oifname "eth0" ip6 daddr { fd00:1::/64 } accept',
+        'oifname "wlan0" ip daddr { 192.168.1.0/24 } accept',
         "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
@@ -552,7 +563,8 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
     assert found["kill-postrouting"] == [
         LEAVES,
         tunnel,
-        f"meta mark {MARK:#x} accept",
+        f"meta mark {MARK:#x} meta l4proto tcp ct direction reply goto kill-leaving",
+        f"meta mark {MARK:#x} meta l4proto {{ tcp, udp }} accept",
         "meta skuid >= 0 goto kill-leaving",
         "fib saddr type local goto kill-leaving",
     ]
@@ -561,7 +573,8 @@ def test_a_kill_switch_lets_out_only_what_goes_by_the_tunnel_or_to_the_lan() -> 
 @pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
 def test_a_kill_switch_keeps_what_is_led_from_a_lan_that_claims_it(chain: str) -> None:
     """Also while the interface is down; not what the owner does not have led."""
-    claimed = Own("nmk-home", "nmk-home", ("10.0.0.0/12", "192.168.50.0/24", "192.168.1.0/24"))
+    lans = at("eth0", "10.0.0.0/12", "192.168.50.0/24", "192.168.1.0/24")
+    claimed = Own("nmk-home", "nmk-home", lans)
     mesh = made_mesh(
         made_node(1), made_node(2, gateway=egress(OFFICE)), made_client(1, routes=(BEHIND,))
     )
@@ -572,19 +585,21 @@ def test_a_kill_switch_keeps_what_is_led_from_a_lan_that_claims_it(chain: str) -
         render_kill_switch(claimed, view, CUT_OFF),
     ):
         lines = lines_of(text, chain)
-        lan = "ip daddr { 10.0.0.0/12, 192.168.1.0/24, 192.168.50.0/24 } accept"
+        lan = 'oifname "eth0" ip daddr { 10.0.0.0/12, 192.168.1.0/24, 192.168.50.0/24 } accept'
         assert lines.index(drop) < lines.index(lan)
     declined = render_kill_switch(claimed, view, replace(CUT_OFF, accept=False))
     assert drop not in lines_of(declined, chain)
 
 
 def test_a_kill_switch_leaves_a_gateway_the_lan_that_it_routes() -> None:
-    own = Own("nmk-home", "nmk-home", ("10.9.3.0/24", "192.168.50.0/24"))
+    own = Own("nmk-home", "nmk-home", at("eth1", "10.9.3.0/24", "192.168.50.0/24"))
     view = view_of(egress("10.9.3.0/24"), egress(OFFICE, "10.9.3.0/24", "192.168.50.0/24"))
     lines = lines_of(render_kill_switch(own, view, CUT_OFF), "kill-leaving")
-    kept = next(n for n, line in enumerate(lines) if "accept" in line and "10.9.3.0/24," in line)
+    kept = lines.index('oifname "eth1" ip daddr { 10.9.3.0/24 } accept')
     drop = lines.index(f"ip daddr {{ {OFFICE}, 192.168.50.0/24 }} drop")
-    assert kept < drop < lines.index("ip daddr { 10.9.3.0/24, 192.168.50.0/24 } accept")
+    assert (
+        kept < drop < lines.index('oifname "eth1" ip daddr { 10.9.3.0/24, 192.168.50.0/24 } accept')
+    )
 
 
 @pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
@@ -623,7 +638,7 @@ def test_a_lan_is_private_and_not_wide(cidr: str, lan: bool) -> None:
 
 @pytest.mark.parametrize("chain", ["kill-leaving", "kill-forward"])
 def test_a_lan_with_addresses_of_the_mesh_gets_no_packet_of_it(chain: str) -> None:
-    own = Own("nmk-home", "wg7", ("10.20.0.0/16", "10.20.0.128/25", "fd20::/64"))
+    own = Own("nmk-home", "wg7", at("eth0", "10.20.0.0/16", "10.20.0.128/25", "fd20::/64"))
     lines = chains(view_of(), OUT, CUT_OFF, own)[chain]
     opens = next(n for n, line in enumerate(lines) if "daddr" in line and "accept" in line)
     for drop in ("ip daddr { 10.20.0.0/24 } drop", "ip6 daddr { fd20::/64 } drop"):
@@ -656,16 +671,14 @@ def accepted(text: str) -> None:
 
 interfaces = st.sampled_from([None, "eth0", "br-lan.7", "wl+x", "=odd_", "7x", "a" * 15, "accept"])
 nats = st.sampled_from(NATS)
-ranges = st.sets(
-    st.sampled_from(
-        [
-            *(LAN, "192.168.0.0/16", "192.168.6.0/24", OFFICE, "10.9.7.0/24", "10.9.7.7/32"),
-            *("10.10.0.0/15", "172.16.0.0/12", PUBLIC),
-            *(SIX, "fd00:7:1::/64", "fd00:7::1/128", "2600:1f00::/24"),
-        ]
-    ),
-    min_size=1,
-).map(lambda found: tuple(sorted(found)))
+cidrs = st.sampled_from(
+    [
+        *(LAN, "192.168.0.0/16", "192.168.6.0/24", OFFICE, "10.9.7.0/24", "10.9.7.7/32"),
+        *("10.10.0.0/15", "172.16.0.0/12", PUBLIC),
+        *(SIX, "fd00:7:1::/64", "fd00:7::1/128", "2600:1f00::/24"),
+    ]
+)
+ranges = st.sets(cidrs, min_size=1).map(lambda found: tuple(sorted(found)))
 gateways = st.builds(
     Gateway,
     ingress=st.sampled_from([None, Ingress()]),
@@ -676,7 +689,7 @@ owns = st.builds(
     Own,
     st.sampled_from(["home", "7", "a--b", "accept", "x" * 63]).map(lambda n: f"nmk-{n}"),
     st.sampled_from(["nmk-home", "wg0", "7x", "wl+x", "accept"]),
-    ranges | st.just(()),
+    st.lists(st.tuples(st.sampled_from(["eth0", "7x", "br-1"]), cidrs), max_size=4).map(tuple),
     st.sampled_from([(), ("nmk-office",), ("wg1", "accept", "7y")]),
     st.sampled_from([(), ("wg1", "7z")]),
     st.booleans(),

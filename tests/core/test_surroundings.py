@@ -25,7 +25,7 @@ from nmk.core.surroundings import (
 from tests.core.made import EXIT, INGRESS, made_egress, made_mesh, made_node, made_view
 
 LAN, SIX = "192.168.7.0/24", "fd00:7::/48"
-OWN = Own("nmk-home", "nmk-home", ("192.168.1.0/24",))
+OWN = Own("nmk-home", "nmk-home", (("eth0", "192.168.1.0/24"),))
 LED = Routing({}, (LAN,))
 CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True, guarded=True)
 

@@ -13,6 +13,7 @@ import pytest
 from nmk.agent.exits import NO_LAN
 from nmk.core.links import is_lan
 from nmk.core.ruleset import KILL
+from nmk.core.tunnel import MARK
 from tests.gateways import forged
 from tests.gateways.capture import Capture, Packet, captured
 from tests.gateways.sites import status, told
@@ -748,6 +749,67 @@ def test_what_another_program_reroutes_stays_in(trip: Trip) -> None:
         for family in via:
             laptop.run("ip", f"-{family}", "rule", "del", "pref", "10")
             laptop.run("ip", f"-{family}", "route", "flush", "table", "100")
+
+
+MARKED = """
+import socket, sys
+marked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, int(sys.argv[1]))
+marked.sendto(b"marked", (sys.argv[2], 4711))
+"""
+SPEAKER = """
+import socket, time
+with socket.create_server(("::", 4711), family=socket.AF_INET6) as server:
+    print("listening", flush=True)
+    caller, _ = server.accept()
+    print("called", flush=True)
+    while True:
+        caller.send(b"secret")
+        time.sleep(0.05)
+"""
+CALLER = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 4711)) as call:
+    while call.recv(99):
+        print("heard", flush=True)
+"""
+RESTORES = """nft -f - <<-END
+table inet restores {
+chain out {
+type route hook output priority -140; policy accept;
+ct mark != 0 meta mark set ct mark
+}
+}
+END"""
+
+
+def test_the_mark_lets_others_past_a_kill_switch_neither_by_ping_nor_by_a_call_of_before(
+    trip: Trip,
+) -> None:
+    """A set-user-ID ping marks for whoever calls it; a program gives calls their marks again."""
+    assert trip.cafe.router
+    laptop, mark = trip.laptop, str(MARK)
+    trip.set("exit-node=home")
+    speaker = laptop.start("python3", "-c", SPEAKER)
+    speaker.wait_for("listening")
+    caller = trip.guest.start("python3", "-c", CALLER, str(laptop.address6))
+    caller.wait_for("heard")
+    laptop.run("sh", "-ec", RESTORES)
+    try:
+        trip.set("kill-switch=on")
+        with (
+            captured(trip.cafe.router, "eth1", "icmp or udp port 4711") as beside,
+            captured(trip.guest, "eth0", "tcp port 4711") as answers,
+        ):
+            ping = laptop.run("ping", "-c1", "-W1", "-m", mark, trip.web.address, check=False)
+            laptop.run("python3", "-c", MARKED, mark, trip.web.address)
+        assert ping.returncode
+        assert [p.target_port for p in beside.of(laptop.address)] == [4711], "WireGuard's passes"
+        assert answers.of(laptop.address6) == []
+    finally:
+        laptop.run("nft", "delete", "table", "inet", "restores")
+        for process in (speaker, caller):
+            process.kill()
 
 
 def test_a_gateway_with_a_kill_switch_goes_on_forwarding_for_the_mesh(trip: Trip) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 
 import pytest
 
@@ -74,28 +75,38 @@ def test_no_neighbour_gets_in_under_an_address_of_the_mesh_or_behind_it(
 
 
 def test_a_neighbour_is_no_node_whatever_source_it_gives(mesh: Mesh, gateway: Host) -> None:
-    """Nor is it passed on and translated as one, where no reverse path filter looks."""
+    """Nor is it passed on and translated as one, where no reverse path filter looks.
+
+    Not where a LAN at another interface has the node's address either.
+    """
     stranger, desk = mesh.lab.host("stranger", on=mesh.internet), mesh.lab.hosts["desk"]
     node, inside = mesh.address("laptop"), mesh.address("door")
     gateway.run("sysctl", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0")
     for target in (desk.address, inside):
         stranger.route(f"{target}/32", gateway.address)
-    here = gateway.start("python3", "-c", LISTENER, inside, gateway.address)
-    there = desk.start("python3", "-c", LISTENER, desk.address)
-    for one in (here, there):
-        one.wait_for("listening")
-    with captured(desk, "eth0", "udp port 4711") as capture:
-        for source, target in (
-            *((node, desk.address), (inside, desk.address), (stranger.address, desk.address)),
-            *((node, inside), (stranger.address, gateway.address)),
-        ):
-            stranger.run("python3", "-c", SEND, source, target, "4711")
-        there.wait_for(f"{desk.address} heard")
-        here.wait_for(f"{gateway.address} heard")
-    for one in (here, there):
-        one.kill()
-    assert f"{inside} heard" not in here.output
-    assert [p.source for p in capture.packets] == [stranger.address]
+    claim = f"{ip_network(f'{node}/31', strict=False)[1]}/31"  # by the LAN's DHCP server
+    for claims in (False, True):
+        if claims:
+            gateway.run("ip", "address", "add", claim, "dev", "eth1")
+            gateway.run("nmk", "checkin")
+        here = gateway.start("python3", "-c", LISTENER, inside, gateway.address)
+        there = desk.start("python3", "-c", LISTENER, desk.address)
+        for one in (here, there):
+            one.wait_for("listening")
+        with captured(desk, "eth0", "udp port 4711") as capture:
+            for source, target in (
+                *((node, desk.address), (inside, desk.address), (stranger.address, desk.address)),
+                *((node, inside), (stranger.address, gateway.address)),
+            ):
+                stranger.run("python3", "-c", SEND, source, target, "4711")
+            there.wait_for(f"{desk.address} heard")
+            here.wait_for(f"{gateway.address} heard")
+        for one in (here, there):
+            one.kill()
+        assert f"{inside} heard" not in here.output
+        assert [p.source for p in capture.packets] == [stranger.address]
+    gateway.run("ip", "address", "del", claim, "dev", "eth1")
+    gateway.run("nmk", "checkin")
 
 
 def serving(mesh: Mesh) -> set[tuple[str, str]]:
