@@ -95,7 +95,7 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
                 me, desired(me, local, ()).routing, run
             ),
             "firewall": lambda: firewall.check_firewall(
-                me, listen_port(me, local), read_tables(run)
+                me, listen_port(me, local), read_tables(run), read_tables(run, "nat") or ()
             ),
         }
     for check, look in checks.items():

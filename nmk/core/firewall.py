@@ -28,7 +28,7 @@ class Packet:
 
     Interfaces are names, OUTSIDE, or None where it has none. `inside`: names of interfaces that do
     not lead out of the machine. `source`, `target`: the range that it is from and goes to, None
-    where it may be any.
+    where it may be any; `mark`: so too.
     """
 
     protocol: str
@@ -39,6 +39,7 @@ class Packet:
     state: str = "new"
     source: Range | None = None
     target: Range | None = None
+    mark: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Match:
     """A condition: the field is one of the values, or with `negated` none of them.
 
     Fields: protocol, port (as (low, high)), comes_by, goes_by (names; a trailing * stands for any
-    end), state and status (of the connection), source, target (as "10.8.0.0/24"), family (4 or 6).
-    Any other cannot be judged.
+    end), state and status (of the connection), source, target (as "10.8.0.0/24"), family (4 or 6),
+    mark (as (value, mask)). Any other cannot be judged.
     """
 
     field: str
@@ -190,14 +191,15 @@ class _Walk:
                 found = any(_within(packet.port, v) for v in match.values)
             case "state":
                 found = packet.state in match.values
-            case "source":
-                found = _is_within(packet.source, match.values)
-            case "target":
-                found = _is_within(packet.target, match.values)
+            case "source" | "target" as side:
+                range_ = packet.source if side == "source" else packet.target
+                found = _is_within(range_, match.values)
             # What arrives for this machine as the first of its flow has been through nothing yet:
             # neither translated (dnat) nor answered. What is forwarded may be.
             case "status" if packet.state == "new" and packet.goes_by is None:
                 found = False
+            case "mark" if packet.mark is not None:
+                found = any(_is_marked(packet.mark, v) for v in match.values)
             case "family" if packet.source:
                 found = packet.source.version in match.values
             case "comes_by":
@@ -218,6 +220,10 @@ def _is_within(range_: Range | None, values: tuple[object, ...]) -> bool | None:
     if any(v.prefixlen <= range_.prefixlen for v in near):
         return True
     return None if near or len(known) < len(values) else False
+
+
+def _is_marked(mark: int, value: object) -> bool:
+    return isinstance(value, tuple) and mark & value[1] == value[0]
 
 
 def _within(port: int, span: object) -> bool:

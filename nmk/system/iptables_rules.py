@@ -28,7 +28,7 @@ _FIELDS = {
     "--state": "state",
 }
 _NO_CONDITION = {
-    *("-m", "--comment", "--reject-with", "--log-prefix", "--log-level"),
+    *("--comment", "--reject-with", "--log-prefix", "--log-level"),
     *("--to-source", "--to-ports", "--random", "--random-fully", "--persistent"),
 }
 
@@ -51,9 +51,15 @@ def parse_rules(text: str, name: str, tool: str = "") -> Table:
 
 
 def _parse_rule(words: list[str]) -> Rule:
-    matches, verdict = [], ""
+    matches, verdict, module = [], "", ""
     for option, values, negated in _options(words):
-        if option == "-j":
+        if option == "-m":
+            module = values[0]
+        elif option == "--mark" and module == "mark":  # and not a connection's
+            value, _, mask = values[0].partition("/")
+            found = (int(value, 0), int(mask or "0xffffffff", 0))
+            matches.append(Match("mark", (found,), negated))
+        elif option == "-j":
             verdict = _VERDICTS.get(values[0], f"jump {values[0]}")
         elif option == "-g":
             verdict = f"goto {values[0]}"

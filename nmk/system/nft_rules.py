@@ -100,15 +100,23 @@ def _parse_match(match: Json, sets: Sets) -> list[Match]:
         return [Match("?")]
     values = tuple(_elements(match["right"], sets))
     [(kind, key)] = left.items()
-    if kind == "meta" and key["key"] in _META:
-        return [Match(_META[key["key"]], values, negated)]
-    if kind == "meta" and key["key"] == "nfproto":
-        return [Match("family", tuple(_PROTOCOLS.get(v) for v in values), negated)]
+    if kind == "meta":
+        return [_parse_meta(key["key"], values, negated=negated)]
+    if kind == "&" and key[0] == {"meta": {"key": "mark"}} and isinstance(key[1], int):
+        return [Match("mark", tuple((v, key[1]) for v in values), negated)]
     if kind == "ct" and key["key"] in {"state", "status"}:
         return [Match(key["key"], values, negated)]
     if kind == "payload" and "field" in key:
         return _parse_payload(key["protocol"], key["field"], values, negated=negated)
     return [Match("?")]
+
+
+def _parse_meta(key: str, values: tuple[Any, ...], *, negated: bool) -> Match:
+    if key == "nfproto":
+        return Match("family", tuple(_PROTOCOLS.get(v) for v in values), negated)
+    if key == "mark":
+        return Match("mark", tuple((v, 0xFFFFFFFF) for v in values), negated)
+    return Match(_META.get(key, "?"), values, negated)
 
 
 def _parse_payload(

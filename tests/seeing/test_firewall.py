@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from nmk.agent.checks.firewall import check_firewall
-from nmk.core.firewall import OUTSIDE, Packet, Stopped, find_stops
+from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
 from nmk.core.hub_ways import Machine, Way, forward_stops, input_stops, led_ways
 from nmk.errors import CommandFailed
 from nmk.system.iptables_rules import parse_rules
@@ -135,6 +135,51 @@ def test_what_the_doctor_says_of_the_packet_filter(host: Host, said: str) -> Non
     found = check_firewall(joined(), 51821, parse_ruleset(nft(host, FINDINGS[said])))
     reason = said.removesuffix(": a kill switch")
     assert [one.reason.startswith(reason) for one in found] == [True]
+
+
+TAKES = "translates what WireGuard sends, for a bit of its mark 0x6e6d6b: peers see other ports"
+KUBE = """
+iptables -t nat -N KUBE-POSTROUTING
+iptables -t nat -A KUBE-POSTROUTING -m mark ! --mark {0}/{0} -j RETURN
+iptables -t nat -A KUBE-POSTROUTING -j MARK --xor-mark {0}
+iptables -t nat -A KUBE-POSTROUTING -j MASQUERADE --random-fully
+iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+iptables -t nat -A POSTROUTING -j KUBE-POSTROUTING
+"""
+KUBE_NFT = """table ip kube-proxy {{
+chain masquerading {{
+meta mark & {0} == 0 return
+meta mark set meta mark ^ {0}
+masquerade fully-random
+}}
+chain nat-postrouting {{
+type nat hook postrouting priority 100; policy accept;
+jump masquerading
+}}
+}}
+"""
+
+
+@pytest.mark.parametrize(("bit", "takes"), [("0x4000", True), ("0x100000", False)])
+def test_who_takes_wireguards_mark_for_his_own_is_named(host: Host, bit: str, takes: bool) -> None:
+    """As kube-proxy does; what the doctor says to do about it is carried out."""
+
+    def seen() -> list[Table]:
+        ruleset = host.run("nft", "--json", "list", "ruleset").stdout
+        found = [t for t in parse_ruleset(ruleset, "nat") if t.name != "ip nat"]
+        theirs = host.run("iptables", "-t", "nat", "-S").stdout
+        return [*found, parse_rules(theirs, "ip nat", "iptables")]
+
+    nft(host, KUBE_NFT.format(bit))
+    host.run("sh", "-ec", KUBE.format(bit))
+    found = check_firewall(joined(), 51821, [], seen())
+    names = ("ip kube-proxy nat-postrouting", "ip nat POSTROUTING")
+    assert [one.reason for one in found if one.mend] == [f"{by} {TAKES}" for by in names if takes]
+    for one in found:
+        host.run("sh", "-ec", (one.mend or "true").partition(";")[0])
+    [after] = check_firewall(joined(), 51821, [], seen())
+    assert after.level == "ok"
+    host.run("nft", "flush", "ruleset")
 
 
 def test_what_is_forwarded_may_have_been_translated(host: Host) -> None:

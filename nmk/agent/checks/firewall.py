@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from nmk.agent.membership import Membership
 from nmk.core.findings import Finding
-from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops
+from nmk.core.firewall import OUTSIDE, Packet, Stopped, Table, find_stops, find_translations
 from nmk.core.ruleset import table_name
+from nmk.core.tunnel import MARK
 from nmk.tools import has_tool, install_hint
 
 _DOCKER = "DOCKER-USER"
 _OURS = f"inet {table_name('')}"
 
 
-def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) -> list[Finding]:
+def check_firewall(
+    me: Membership, port: int, tables: Sequence[Table] | None, nats: Sequence[Table] = ()
+) -> list[Finding]:
     """Whether calls of peers come in, and what the machine would forward goes through.
 
-    `port`: WireGuard's. `tables`: None where nothing on the machine can tell.
+    `port`: WireGuard's. `tables`: None where nothing on the machine can tell; `nats`: its rules
+    that translate.
     """
     if tables is None:
         reason = "neither nft nor iptables is installed to look with"
@@ -25,16 +30,36 @@ def check_firewall(me: Membership, port: int, tables: Sequence[Table] | None) ->
     call = Packet("udp", port, inside=_inside(me))
     theirs = [table for table in tables if not table.name.startswith(_OURS)]
     incoming = [s for hook in ("prerouting", "input") for s in find_stops(theirs, hook, call)]
-    outgoing = find_stops(theirs, "output", Packet("udp", port, None, OUTSIDE, _inside(me)))
+    sent = Packet("udp", port, None, OUTSIDE, _inside(me))
+    outgoing = find_stops(theirs, "output", sent)
     found = [
         *(_input(me, port, s) for s in incoming if s.outcome == "drop"),
         *(_untold(me, s, f"lets UDP port {port} in") for s in incoming if s.outcome == "maybe"),
         *(_untold(me, s, "lets out what WireGuard sends") for s in outgoing),
         *(_forward(me, tables, s) for s in _forward_drops(me, tables)),
+        *_translated(me, nats, sent),
     ]
     if found:
         return found
     return [Finding("firewall", "ok", f"nothing drops UDP port {port}", network=me.network)]
+
+
+def _translated(me: Membership, nats: Sequence[Table], sent: Packet) -> Iterator[Finding]:
+    """What is translated for its mark alone, which others read as theirs by one bit of it."""
+    for table in nats:
+        chains = (find_translations([table], replace(sent, mark=mark)) for mark in (MARK, 0))
+        marked, plain = ([by for by, is_sure in found if is_sure] for found in chains)
+        for by in marked:
+            if by not in plain:
+                reason = f"{by} translates what WireGuard sends, for a bit of its mark {MARK:#x}"
+                mend = f"nft insert rule {by} meta mark {MARK:#x} accept"
+                if table.tool:
+                    there = f"{table.tool} -t nat -I POSTROUTING"
+                    mend = f"{there} -m mark --mark {MARK:#x} -j ACCEPT"
+                mend += "; or, where that is kube-proxy's, masqueradeBit 20 in its configuration"
+                yield Finding(
+                    "firewall", "warn", f"{reason}: peers see other ports", mend, me.network
+                )
 
 
 def _inside(me: Membership) -> frozenset[str]:
