@@ -663,7 +663,7 @@ def test_routes_that_win_over_ours_are_named_and_the_kill_switch_keeps_packets_i
         p["message"] for p in found["problems"]
     ]
     removes = [f"ip -4 route del {four}", f"ip -6 route del {six}"]
-    assert told(laptop, "gateway")["mend"].startswith(f"{'; '.join(removes)}, or end ")
+    assert told(laptop, "gateway")["mend"].startswith(f"{'; '.join(removes)}; or end ")
     assert f"  try: {removes[0]}; " in laptop.run("nmk", "status").stdout
     trip.set("kill-switch=on")
     found = status(laptop)

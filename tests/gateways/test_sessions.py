@@ -126,7 +126,7 @@ def test_status_says_what_the_kernel_does_beside_what_was_asked(server: Server) 
     doctor = told(server.box, "gateway")
     assert doctor["level"] == "broken"
     assert "(rule priority 99 table main), not by the exit node way" in doctor["reason"]
-    assert doctor["mend"].startswith("ip -4 rule del priority 99 table main, or end ")
+    assert doctor["mend"].startswith("ip -4 rule del priority 99 table main; or end ")
     server.box.run("ip", "rule", "del", "priority", "99")
     server.box.run("ip", "link", "delete", "tun0")
     assert status(server.box)["exit"]["problem"] is None
