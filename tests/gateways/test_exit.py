@@ -21,6 +21,7 @@ from tests.lab import Host, Lab, Network, poll
 from tests.mesh import INTERFACE, PORT, Failure, Mesh, failure, live_peers, reaches
 
 STATE = "/var/lib/nmk/home.json"
+SHUT = "the kill switch lets nothing out but to the LAN"
 OPENS = "nmk set -n home kill-switch=off"
 TUNNELS = {51821, 51822}  # WireGuard's ports, of the first network and of a second one
 SENDER = """
@@ -508,14 +509,13 @@ def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
     trip.set("exit-node=home", "kill-switch=on")
     assert status(trip.laptop)["cut_off"] is None
     opens, raises = "nmk set -n home kill-switch=off", "nmk up -n home"
-    line = "the kill switch lets nothing out but to the LAN"
     down = trip.laptop.run("nmk", "down").stderr
-    assert f"the interface is not up, and so {line}\n  try: {raises}\n" in down
+    assert f"the interface is not up, and so {SHUT}\n  try: {raises}\n" in down
     shown = status(trip.laptop)
     assert _asked(shown) == {"node": None, "problem": "the interface is not up"}
     assert shown["cut_off"] == {"by": "kill switch", "next": raises}
-    assert f"cut off     {line}\n  try: {raises}\n" in trip.laptop.run("nmk", "status").stdout
-    assert line in trip.laptop.run("nmk", "checkin").stderr
+    assert f"cut off     {SHUT}\n  try: {raises}\n" in trip.laptop.run("nmk", "status").stdout
+    assert SHUT in trip.laptop.run("nmk", "checkin").stderr
     found = told(trip.laptop, "gateway")
     assert (found["level"], found["mend"]) == ("broken", raises)
     trip.laptop.run(*opens.split())
@@ -533,7 +533,7 @@ def test_a_kill_switch_that_cuts_the_machine_off_is_told(trip: Trip) -> None:
     assert (told_open[0], "and so everything leaves openly" in told_open[1]) == (1, True)
     reaches(trip.laptop, trip.web.address)
     set_on = trip.laptop.run("nmk", "set", "kill-switch=on").stderr
-    assert f"home is no exit gateway, and so {line}\n  try: {opens}\n" in set_on
+    assert f"home is no exit gateway, and so {SHUT}\n  try: {opens}\n" in set_on
     trip.laptop.run(*opens.split())
     trip.mesh.admin("gateway", "add", "home", "exit")
     for host in (trip.home, trip.laptop):
@@ -607,7 +607,7 @@ def test_where_a_strict_filter_cannot_be_told_of_the_mark_the_own_way_stays(trip
         )
         assert trip.seen_as() == own
         reaches(laptop, trip.mesh.address("home"))
-        shut = "and so the kill switch lets nothing out but to the LAN"
+        shut = f"and so {SHUT}"
         for command in (("set", "kill-switch=on"), ("checkin",)):
             done = laptop.run("nmk", *command, check=False)
             assert (done.returncode, shut in done.stderr) == (1, True), done.stderr
@@ -887,7 +887,9 @@ def test_only_the_owner_opens_the_kill_switch(trip: Trip) -> None:
     trip.mesh.admin("node", "delete", "laptop", "--yes")
     with trip.talking() as capture:
         for _ in range(2):
-            assert failure(trip.laptop, "checkin").exit_code == 1
+            done = trip.laptop.run("nmk", "checkin", check=False)
+            assert (done.returncode, "was deleted on the controller" in done.stderr) == (1, True)
+            assert done.stderr.endswith(f"{SHUT}\n  try: nmk leave -n home\n")
         assert not _has_tunnel(trip.laptop)
         assert trip.laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
     assert trip.leaks(capture) == []

@@ -15,6 +15,7 @@ from tests.reliability.killing import Subject
 
 STATE = "/var/lib/nmk/home.json"
 Stopped = Callable[[int], None]
+NOTE = "/var/lib/nmk/home.kill-switch"  # whether one was wanted
 UNFINISHED = "/var/lib/nmk/.home.json.tmp"
 SEEN = {
     *("/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp"),
@@ -69,7 +70,7 @@ def assert_steady(mesh: Mesh, host: Host) -> None:
     again = host.run("nmk", "checkin", "--verbose").stderr
     assert "[#]" not in again, again
     assert state(host) == before
-    assert files(host) - SEEN == {STATE}
+    assert files(host) - SEEN == {STATE, NOTE}
 
 
 def test_join(mesh: Mesh, host: Host, full: bool, stopped: Stopped) -> None:
