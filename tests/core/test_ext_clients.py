@@ -783,7 +783,7 @@ def test_a_client_that_has_other_addresses_by_now_is_told_apart(
 def test_a_client_that_has_another_key_by_now_can_be_deleted_first() -> None:
     mesh = mesh_of(made_client(7, name="phone"))
     error = refused(mesh, AddressTaken, lambda: take_over(mesh, hub_peer(1, "10.20.0.207")))
-    assert error.hint.startswith("nmk extclient delete -n home phone, or, ")
+    assert error.hint.startswith("nmk extclient delete -n home phone; or, ")
 
 
 def test_a_gateway_without_an_egress_role_of_its_own_tells_of_those_of_others() -> None:
