@@ -32,10 +32,11 @@ def noted(network: str) -> bool | None:
 
 
 def wanted(me: Membership) -> bool | None:
-    """Whether the owner wants one shut; None where the files of settings do not tell."""
+    """Whether the owner wants one shut; None before the machine is in, or where nobody can tell."""
     with suppress(BadInput):
         wishes = route_wishes(me)
-        return me.phase != "joining" and wishes.kill_switch and wishes.exit_node is not None
+        shut = wishes.kill_switch and wishes.exit_node is not None
+        return None if me.phase == "joining" else shut
     return None
 
 

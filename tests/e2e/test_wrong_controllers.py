@@ -20,7 +20,6 @@ from tests.tiers import sample
 STATE = "/var/lib/nmk/home.json"
 LEFT = {
     *(f"file {STATE}", "file /var/lib/nmk", "file /var/lib/nmk/lock"),
-    "file /var/lib/nmk/home.kill-switch",
     *("run /run/nmk", "run /run/nmk/home.health", "run /run/nmk/instance"),
 }
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
