@@ -32,11 +32,13 @@ from nmk.system import wireguard
 from nmk.system.culprit import foreign_routes, who_leads
 from nmk.system.routes import leaves_by, probe_table
 from nmk.system.runner import Runner
+from nmk.tools import has_tool, install_hint
 
 _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NOTHING_LEADS = "nothing leads to an exit node"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
+NO_NFT = "the packet filter cannot be looked at: nft is not installed"
 UNTOLD = "the state does not tell whether a kill switch is wanted: without one all leaves openly"
 WAITS = "the kill switch shuts nothing before there is an exit node"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
@@ -200,7 +202,9 @@ def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
     found = KillSwitch(False, NOT_LAID.format(what), f"nmk checkin -n {me.network}")
     if unseen := packet_filter.why_unseen(run, table_name(me.network)):
         found = KillSwitch(None, unseen.message, unseen.hint)
-    is_open = out.cut_off and out.cut_off.by == "kill switch"
+    elif surroundings.is_settled(me) and not has_tool("nft"):
+        found = KillSwitch(None, NO_NFT, install_hint("nft"))
+    is_open = found.laid is False and out.cut_off and out.cut_off.by == "kill switch"
     return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
 
 

@@ -42,19 +42,22 @@ def head_of(network: str, directory: Path | None = None) -> bytes:
     path = (directory or state_directory()) / f"{network}.json"
     with suppress(OSError), open_regular(path) as file:
         head = file.read(_HEAD)
-        if not _is_anothers(path, head):
+        if not _is_anothers(network, head):
             return head.partition(b'"successor":')[0]  # which has the same fields
     return b""
 
 
-def _is_anothers(path: Path, head: bytes) -> bool:
-    """Whether it is a copy of the state of another network of this machine.
+def is_copy(network: str) -> bool:
+    """Whether its file is the state of another network, and it was never a network itself."""
+    with suppress(OSError), open_regular(state.file_of(network)) as file:
+        return _is_anothers(network, file.read(_HEAD)) and kill_note.noted(network) is None
+    return False
 
-    Nothing in it is of the network that it is called by, and all of it may be in use.
-    """
+
+def _is_anothers(network: str, head: bytes) -> bool:
+    """Whether it is another network's: nothing in it is of this one, and all may be in use."""
     with suppress(BadInput):
-        name = parse_label(str(field_of(head, "network") or ""))
-        return name != path.stem and path.with_name(f"{name}.json").exists()
+        return parse_label(str(field_of(head, "network") or "")) != network
     return False
 
 
@@ -101,6 +104,8 @@ def note_opened(network: str) -> None:
         head = _KILL_SWITCH_ON.sub(rb'\1"off"', raw[:_HEAD])
         if head != raw[:_HEAD]:
             write_private(path, head + raw[_HEAD:])
+    except FileNotFoundError:
+        kill_note.forget(network)  # there is no network any more
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
 

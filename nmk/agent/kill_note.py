@@ -6,15 +6,17 @@ where there is no such file, as nmk before 0.3.0 wrote none.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.agent.settings import route_wishes
-from nmk.errors import BadInput
+from nmk.errors import BadInput, StateUnwritable
 from nmk.files import read_file, temporary_of, write_private
 
+SUFFIX = ".kill-switch"
 _ON, _OFF = b"on\n", b"off\n"
 
 
@@ -24,7 +26,7 @@ def noted(network: str) -> bool | None:
     A file that holds anything but `off`, or cannot be read, says that one was.
     """
     try:
-        return read_file(_file_of(network), len(_OFF)) != _OFF
+        return read_file(file_of(network), len(_OFF)) != _OFF
     except FileNotFoundError:
         return None
     except OSError:
@@ -41,17 +43,43 @@ def wanted(me: Membership) -> bool | None:
 
 
 def note(network: str, on: bool) -> None:
-    """Note it, unless that is so. Raises OSError."""
+    """Note it, unless that is so. Raises StateUnwritable."""
+    path = file_of(network)
     if noted(network) is not on:
-        write_private(_file_of(network), _ON if on else _OFF)
+        with _failures(path):
+            _make_way(path)
+            write_private(path, _ON if on else _OFF)
 
 
 def forget(network: str) -> None:
-    """Remove the note. Raises OSError."""
-    path = _file_of(network)
-    temporary_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    """Remove the note. Raises StateUnwritable."""
+    path = file_of(network)
+    with _failures(path):
+        temporary_of(path).unlink(missing_ok=True)
+        _make_way(path)
+        path.unlink(missing_ok=True)
 
 
-def _file_of(network: str) -> Path:
-    return state_directory() / f"{network}.kill-switch"
+def file_of(network: str) -> Path:
+    """The note's file."""
+    return beside(state_directory() / f"{network}.json")
+
+
+def beside(state: Path) -> Path:
+    """The note of the network that has its state in that file."""
+    return state.with_suffix(SUFFIX)
+
+
+def _make_way(path: Path) -> None:
+    """A directory is none of ours: an empty one goes, of another the failure tells."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = f"move it away: mv {path} /root/" if path.is_dir() else None
+        raise StateUnwritable(f"{path} cannot be written: {error.strerror}", hint) from None

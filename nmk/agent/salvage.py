@@ -20,6 +20,7 @@ from nmk.agent.heads import (
     head_of,
     interface_for,
     interface_of,
+    is_copy,
     marked,
     note_opened,
     noted_in,
@@ -245,7 +246,7 @@ def _noted(network: str, head: bytes) -> tuple[dict[str, int | str], bool]:
     shut = kill_note.noted(network)
     if shut is not None:
         return {"exit-node": _NOBODY, **found, "kill-switch": "on"} if shut else found | _OFF, True
-    if len(found) == len(noted) and is_whole:
+    if (len(found) == len(noted) and is_whole) or is_copy(network):
         return found, True
     if "exit-node" in noted or found.get("kill-switch") == "on":
         found.setdefault("exit-node", _NOBODY)

@@ -36,7 +36,8 @@ _read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime,
 def networks() -> list[str]:
     """The networks that this machine has a state file of, sorted; other files do not count.
 
-    Raises StateDamaged where nobody can tell.
+    Also one whose file has gone, where the note of its kill switch says that there was one. Raises
+    StateDamaged where nobody can tell.
     """
     found = []
     for name in _names():
@@ -48,10 +49,13 @@ def networks() -> list[str]:
 
 
 def is_others(path: Path) -> bool:
-    """Whether a file that is called like a state is another program's: it counts as none."""
+    """Whether a file that is called like a state is another program's: it counts as none.
+
+    Whatever is in it, one with the note of a kill switch beside it is a state.
+    """
     try:
         with open_regular(path) as file:
-            return is_foreign(file.read(_HEAD))
+            return is_foreign(file.read(_HEAD)) and not os.path.lexists(kill_note.beside(path))
     except OSError:
         return False
 
@@ -59,7 +63,9 @@ def is_others(path: Path) -> bool:
 def _names() -> list[str]:
     directory = state_directory()
     try:
-        return [path.stem for path in directory.iterdir() if path.suffix == ".json"]
+        paths = list(directory.iterdir())
+        noted = {p.stem for p in paths if p.suffix == kill_note.SUFFIX and kill_note.noted(p.stem)}
+        return [*{path.stem for path in paths if path.suffix == ".json"} | noted]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -120,7 +126,7 @@ def others(network: str) -> list[Membership]:
 
 
 def find(network: str) -> Membership | None:
-    """As `load`; None where there is no file."""
+    """As `load`; None where there is no file, and should be none."""
     path = file_of(network)
     try:
         with open_regular(path) as file:
@@ -132,6 +138,8 @@ def find(network: str) -> Membership | None:
             raw = read_whole(file, MOST_BYTES)
         me = decode(raw, network, str(path))
     except FileNotFoundError:
+        if kill_note.noted(network):
+            raise StateDamaged(f"{path} has gone", _cure(network)) from None
         return None
     except OSError as error:
         raise StateDamaged(f"{path} cannot be read: {error.strerror}", _cure(network)) from None
@@ -185,13 +193,14 @@ def remove(network: str) -> None:
     """Remove the network's files, and the directory with the last one. Raises StateUnwritable."""
     path = file_of(network)
     forget_runtime(network, is_last=networks() in ([], [network]))
+    theirs = is_others(path)
     try:
         history.forget(network)
         kill_note.forget(network)
         temporary_of(path).unlink(missing_ok=True)
         if path.is_dir() and not path.is_symlink():
             path.rmdir()  # only an empty one: what is in it is not ours
-        if not is_others(path):
+        if not theirs:
             path.unlink(missing_ok=True)
     except OSError as error:
         mend = f"{_MOVE} {path} /root/" if path.is_dir() else _remove_hint(network)

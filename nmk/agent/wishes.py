@@ -61,7 +61,7 @@ def note(network: str, pairs: Mapping[str, str], run: Runner) -> Membership:
             raise
         return _open_damaged(network, error, run)
     except StateUnwritable as error:
-        if opens:
+        if opens and error.hint == error.default_hint:
             error.hint = _unnoted(network)
         raise
 

@@ -36,7 +36,7 @@ def find_foreign(path: Path, *, is_run: bool = True) -> Fault | None:
             mend = f"where it has what you want root to use: chown root {named}"
             return Fault(f"{place} does not belong to root", mend)
         others = stat.S_IWOTH
-        if is_run or info.st_gid != 0 or _has_others():
+        if is_run or info.st_gid != 0 or _has_others() or _has_acl(place):
             others |= stat.S_IWGRP
         is_kept = not is_run and place != path and info.st_mode & stat.S_ISVTX
         if info.st_mode & others and not is_kept:
@@ -82,4 +82,11 @@ def _has_others() -> bool:
     """Whether the group root has members beside root."""
     with suppress(KeyError):
         return bool(set(grp.getgrgid(0).gr_mem) - {"root"})
+    return False
+
+
+def _has_acl(path: Path) -> bool:
+    """Whether its group's bits are those of an access list, for users of any name (acl(5))."""
+    with suppress(OSError):
+        return bool(os.getxattr(path, "system.posix_acl_access"))
     return False

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from nmk.agent import state
 from nmk.agent.doctor import examine
+from nmk.agent.leave import leave
 from nmk.agent.membership import Wishes, encode
 from nmk.agent.mend import shut_networks
 from nmk.agent.salvage import salvage
 from nmk.agent.status import status
-from nmk.agent.tick import check_in_network
+from nmk.agent.tick import check_in_network, put_right
 from nmk.agent.wishes import note
 from nmk.cli.machine_status import render_status
 from nmk.core.kill_chains import is_shut
@@ -67,14 +68,14 @@ def test_a_kill_switch_that_can_be_read_is_laid_whatever_is_wrong_beside_it(
     assert shown["kill_switch"] is None
 
 
-def is_said(run: Runner) -> bool:
+def is_said(run: Runner, network: str = "home") -> bool:
     """By `status` and `doctor`: that nobody can tell whether a kill switch is wanted."""
     problem = (
         "the state does not tell whether a kill switch is wanted: without one all leaves openly"
     )
-    shown = status("home", run, 0, reachable=lambda _: False)
+    shown = status(network, run, 0, reachable=lambda _: False)
     lines = render_status([shown], "table")
-    found = [f for f in examine(["home"], run, lambda: 0) if f.network]
+    found = [f for f in examine([network], run, lambda: 0) if f.network]
     return f"\nunseen      {problem}\n" in f"\n{lines}\n" and any(
         f.reason == problem for f in found
     )
@@ -257,5 +258,89 @@ def test_a_copy_of_another_networks_state_takes_nothing_of_that(state_dir: Path)
     assert found.interface == "nmk-home-old"
     assert found.order == NO_ORDER
     assert found.private_key != me.private_key
-    (state_dir / "home.json").unlink()  # what it is of is not here: it may be all that there is
-    assert salvage("home-old", run).interface == me.interface
+    with pytest.raises(StateDamaged):
+        state.load("home-old")
+    assert not is_said(run, "home-old")  # it never was a network
+    run.there = ""
+    state.remove("home")  # which it is of has been left
+    shut_networks(run)
+    assert run.there == ""
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b" ", b"A", b"\0"])
+def test_a_state_of_which_the_beginning_is_another_text_stays_one(
+    state_dir: Path, byte: bytes
+) -> None:
+    """Where a kill switch is noted, a network it is, whatever its file looks like."""
+    state.save(guarded())
+    raw = (state_dir / "home.json").read_bytes()
+    (state_dir / "home.json").write_bytes(byte * 1024 + raw[1024:])
+    run = Nft()
+    shut_networks(run)
+    assert is_shut(run.there)
+    assert state.networks() == ["home"]
+    state.remove("home")
+    assert not list(state_dir.glob("home*"))
+
+
+def opened(run: Runner) -> None:
+    note("home", {"kill-switch": "off"}, run)
+
+
+def left(run: Runner) -> None:
+    leave("home", run, lambda _: None, force=True)
+
+
+@pytest.mark.parametrize("ends", [opened, left])
+def test_a_state_that_has_gone_leaves_its_kill_switch_shut(
+    state_dir: Path, ends: Callable[[Runner], None]
+) -> None:
+    """Until its owner opens it, or leaves: a network it is as long as that is noted."""
+    run = Nft()
+    state.save(guarded())
+    (state_dir / "home.json").unlink()
+    shut_networks(run)
+    assert is_shut(run.there)
+    assert state.networks() == ["home"]
+    with pytest.raises(StateDamaged, match=r"home\.json has gone"):
+        state.load("home")
+    ends(run)
+    assert (run.there, state.networks()) == ("", [])
+    assert not (state_dir / "home.kill-switch").exists()
+
+
+def test_a_directory_in_the_place_of_the_note(state_dir: Path) -> None:
+    """An empty one goes; of one with something in it the failure tells its name."""
+    note_file = state_dir / "home.kill-switch"
+    note_file.mkdir()
+    state.save(guarded(**{"kill-switch": "off"}))
+    assert note_file.read_text() == "off\n"
+    note_file.unlink()
+    state.save(guarded())
+    note_file.unlink()
+    note_file.mkdir()
+    (note_file / "mine").touch()
+    with pytest.raises(StateUnwritable) as raised:
+        note("home", {"kill-switch": "off"}, Nft())
+    assert raised.value.message == f"{note_file} cannot be written: Directory not empty"
+    assert raised.value.hint == f"move it away: mv {note_file} /root/"
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_kill_switch_that_was_laid_is_not_open_because_nft_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state.save(guarded())
+    run = Nft()
+    shut_networks(run)
+    with suppress(NmkError):
+        one_check_in("home", run)
+    with suppress(NmkError):
+        put_right("home", run)
+    monkeypatch.setattr("nmk.agent.exits.has_tool", lambda _: False)
+    run.there = ""  # nothing can be seen
+    shown = status("home", run, 0, reachable=lambda _: False)["kill_switch"]
+    assert (shown["laid"], shown["problem"]) == (
+        None,
+        "the packet filter cannot be looked at: nft is not installed",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,3 +84,16 @@ def test_a_path_that_leads_nowhere_is_an_error(place: Path) -> None:
     for path in (place / "loop", place / "none", place / ("x" * 300)):
         with pytest.raises(OSError, match=r"Too many|No such|too long"):
             follow(path)
+
+
+def test_an_access_list_lets_others_in(place: Path) -> None:
+    """Of a directory that has one the group's bits are what users in it may do (acl(5))."""
+    place.chmod(0o775)
+    assert find_replaceable(place) is None
+    entries = [(1, 7, -1), (2, 7, NOBODY), (4, 5, -1), (16, 7, -1), (32, 5, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(place, "system.posix_acl_access", acl)
+    except OSError:
+        pytest.skip("this filesystem has no access lists")
+    assert find_replaceable(place)
