@@ -204,7 +204,8 @@ def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
         found = KillSwitch(None, unseen.message, unseen.hint)
     elif surroundings.is_settled(me) and not has_tool("nft"):
         found = KillSwitch(None, NO_NFT, install_hint("nft"))
-    is_open = found.laid is False and out.cut_off and out.cut_off.by == "kill switch"
+    stands = found.problem == NO_NFT  # as there is nothing that could have removed it
+    is_open = not stands and out.cut_off and out.cut_off.by == "kill switch"
     return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
 
 
