@@ -33,7 +33,7 @@ from nmk.core.tunnel import Own, Tunnel, compile_tunnel
 from nmk.errors import BadInput, BadView, ExitUnusable, FamilyOff
 from nmk.system import sysctl
 from nmk.system.facts import is_inner
-from nmk.system.filter import listing, no_nft
+from nmk.system.filter import beside, no_nft
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
@@ -77,7 +77,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     names = replace(
         names,
         loopback=sysctl.opens_loopback(),
-        kept_in=_is_kept_in(me, others),
+        kept_in=bool(routing.table) and _is_kept_in(me, others),
         lowest_port=sysctl.lowest_port(),
     )
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
@@ -194,11 +194,10 @@ def keeps_in(me: Membership) -> bool:
 
 
 def _is_kept_in(me: Membership, others: list[Membership]) -> bool:
-    """Whether another network's kill switch is wanted, or is there, where its state is damaged."""
+    """Whether the kill switch of another network is wanted, or stands, whoever has its state."""
     if any(map(keeps_in, others)):
         return True
-    damaged = set(state.networks()) - {me.network, *(other.network for other in others)}
-    return any(is_shut(listing(Runner(), table_name(network))) for network in damaged)
+    return any(map(is_shut, beside(Runner(), table_name(me.network)).values()))
 
 
 def has_roles(me: Membership) -> bool:

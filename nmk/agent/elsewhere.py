@@ -90,7 +90,8 @@ class Elsewhere:
             there = quote(str(self.directory.parent))
             return f"ls -la {there}, and put its state back there; {self.claim.release}"
         led = " ".join([*(f"{name}={quote(value)}" for name, value in self.variables), command])
-        return f"{self.fault.mend}; then: {led}" if self.fault else led
+        is_own = self.fault and not self.fault.is_above
+        return f"{self.fault.mend}; then: {led}" if self.fault and is_own else led
 
 
 def note(network: str) -> None:

@@ -203,7 +203,7 @@ def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
     if unseen := packet_filter.why_unseen(run, table_name(me.network)):
         found = KillSwitch(None, unseen.message, unseen.hint)
     elif surroundings.is_settled(me) and not has_tool("nft"):
-        found = KillSwitch(None, NO_NFT, install_hint("nft"))
+        found = KillSwitch(None, NO_NFT, f"{install_hint('nft')}; or start the machine anew")
     stands = found.problem == NO_NFT  # as there is nothing that could have removed it
     is_open = not stands and out.cut_off and out.cut_off.by == "kill switch"
     return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)

@@ -42,23 +42,25 @@ def head_of(network: str, directory: Path | None = None) -> bytes:
     path = (directory or state_directory()) / f"{network}.json"
     with suppress(OSError), open_regular(path) as file:
         head = file.read(_HEAD)
-        if not _is_anothers(network, head):
+        if (_named_in(head) or network) == network:
             return head.partition(b'"successor":')[0]  # which has the same fields
     return b""
 
 
 def is_copy(network: str) -> bool:
-    """Whether its file is the state of another network, and it was never a network itself."""
+    """Whether its file is the state of another network of this machine, and never was its own."""
     with suppress(OSError), open_regular(state.file_of(network)) as file:
-        return _is_anothers(network, file.read(_HEAD)) and kill_note.noted(network) is None
+        named = _named_in(file.read(_HEAD)) or network
+        is_here = named != network and state.file_of(named).exists()
+        return is_here and kill_note.noted(network) is None
     return False
 
 
-def _is_anothers(network: str, head: bytes) -> bool:
-    """Whether it is another network's: nothing in it is of this one, and all may be in use."""
+def _named_in(head: bytes) -> str | None:
+    """The network that a file says it is of. Of another's, all may be in use by that."""
     with suppress(BadInput):
-        return parse_label(str(field_of(head, "network") or "")) != network
-    return False
+        return parse_label(str(field_of(head, "network") or ""))
+    return None
 
 
 def field_of(head: bytes, name: str) -> object:

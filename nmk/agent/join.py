@@ -28,7 +28,7 @@ from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
 from nmk.agent.places import find_exposure, state_directory
-from nmk.agent.salvage import leftovers
+from nmk.agent.salvage import leftovers, next_order
 from nmk.agent.settings import local_settings
 from nmk.agent.succession import (
     begun_in,
@@ -53,7 +53,6 @@ from nmk.core.claims import summarize
 from nmk.core.parse import quote
 from nmk.core.problems import problem_of
 from nmk.core.records import Facts, JoinRequest
-from nmk.core.route_table import FIRST_ORDER
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.tunnel import Tunnel, diff_tunnel
 from nmk.errors import (
@@ -70,7 +69,6 @@ from nmk.system import filesystem, ports, wireguard
 from nmk.system.facts import host_name
 from nmk.system.iproute import check_ip
 from nmk.system.keys import generate_private_key
-from nmk.system.routes import is_lan_rule_taken
 from nmk.system.runner import Runner, find_tool
 from nmk.wire.envelope import Identity
 from nmk.wire.token import Token
@@ -228,7 +226,7 @@ class _Joining:
                 NETWORK_SETTINGS["listen-port"].default, live.listen_port if live else 0
             ),
             wishes=self.wishes,
-            order=before.order if before else self._next_order(),
+            order=before.order if before else next_order(self.network, self.run),
             as_read=before.as_read if before else None,
         )
         if not self.run.dry:
@@ -367,11 +365,6 @@ class _Joining:
         for line in (*summarize(left_out(applied)), *(p.message for p in applied.problems)):
             self.say(f"warning: {line}")
         return applied
-
-    def _next_order(self) -> int:
-        last = max((other.order for other in state.others(self.network)), default=FIRST_ORDER - 1)
-        free = (n for n in range(last + 1, last + 10) if not is_lan_rule_taken(self.run, n))
-        return next(free, last + 1)
 
     def _asked_port(self) -> int | None:
         return self.wishes.listen_port or self.local.get("listen-port")

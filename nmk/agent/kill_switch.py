@@ -13,7 +13,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import RENEW, is_filter_other, is_shut, not_ours, renew_filter
 from nmk.core.kill_chains import shut, silenced
-from nmk.core.ruleset import is_ours, table_name
+from nmk.core.ruleset import table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
 from nmk.errors import CommandFailed, StateUnwritable
@@ -98,9 +98,8 @@ def lay_alone(me: Membership, run: Runner) -> None:
 
 def _silence_others(network: str, run: Runner) -> None:
     """The tables of other networks let nothing past from now on; what they become is their own."""
-    for table in (table_name(other) for other in state.networks() if other != network):
-        there = packet_filter.listing(run, table)
-        if (text := silenced(table, there)) and is_ours(there):
+    for table, there in packet_filter.beside(run, table_name(network)).items():
+        if text := silenced(table, there):
             with suppress(CommandFailed):
                 packet_filter.amend(run, text)
 

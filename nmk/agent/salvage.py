@@ -30,7 +30,7 @@ from nmk.agent.places import state_directory
 from nmk.agent.settings import unread, wished
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
-from nmk.core.route_table import NO_ORDER, is_order
+from nmk.core.route_table import FIRST_ORDER, NO_ORDER, is_order
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
@@ -220,6 +220,18 @@ def load(network: str, run: Runner) -> Membership:
             error.message += f"; {problem.message}"
             error.hint = f"{problem.hint}; and {error.hint}"
         raise
+
+
+def next_order(network: str, run: Runner) -> int:
+    """The place of a network that is new: above those of all others, wherever their states are.
+
+    And one of which the machine has no rules: whoever's they are, they would be taken for its own.
+    """
+    there = [salvage(e.network, run, e.directory) for e in elsewhere() if e.network]
+    orders = [me.order for me in (*state.others(network), *there) if is_order(me.order)]
+    last, laid = max(orders, default=FIRST_ORDER - 1), routes.orders(run)
+    free = (n for n in range(last + 1, last + 10 + len(laid)) if n not in laid)
+    return next((n for n in free if not routes.is_lan_rule_taken(run, n)), last + 1)
 
 
 def _begin(network: str, head: bytes, run: Runner) -> Membership:

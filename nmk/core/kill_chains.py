@@ -20,8 +20,9 @@ def chains_of(table: str) -> dict[str, str]:
 def is_shut(table: str) -> bool:
     """Whether the kill switch is in a table, as nft lists it; also as 0.2.0 has laid it."""
     ends = {name: chain.splitlines()[-2].strip() for name, chain in chains_of(table).items()}
-    local, leaving, forward = (ends.get(name, "") for name in KILL)
-    is_new = leaving.endswith(f"goto {KILL[0]}") and (local, forward) == ("drop", "drop")
+    judge, leaving, local, forward = (ends.get(name, "") for name in KILL)
+    judged = all(end.endswith(f"goto {KILL[0]}") for end in (leaving, local))
+    is_new = judged and (judge, forward) == ("drop", "drop")
     return is_new or all(ends.get(name) == "drop" for name in OLD_KILL)
 
 

@@ -20,7 +20,8 @@ from nmk.core.peers import View
 from nmk.core.routes import RouteWishes, Routing, followed
 from nmk.core.tunnel import MARK
 
-KILL = ("kill-leaving", "kill-postrouting", "kill-forward")  # each after those that it names
+KILL = ("kill-leaving", "kill-postrouting", "kill-local", "kill-forward")
+"""The kill switch: each chain comes after those that it names."""
 OLD_KILL = ("kill-output", "kill-forward")  # up to 0.2.0
 _ALWAYS = "tunnel-input"
 # Of each table, one; up to 0.2.0 there was none that is in all.
@@ -28,6 +29,7 @@ _SIGNS = ({_ALWAYS}, {"links", FORWARD}, {"premark"}, {"guard-output"}, {OLD_KIL
 # Whoever reroutes what a program sends does it in `output`, where nft goes on showing the interface
 # from before. Here it is the one that the packet leaves by, and the source is still the sender's.
 _LEAVING = "type filter hook postrouting priority filter; policy accept;"
+_SENT = "type filter hook output priority 300; policy accept;"  # after all that reroutes there
 
 
 def render_ruleset(own: Own, view: View, routing: Routing, wishes: RouteWishes) -> str | None:
@@ -244,6 +246,8 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     What is forwarded has the interface that it leaves by in `forward` already, and is never
     WireGuard's own, whatever mark it has from before; in `postrouting` old kernels do not say where
     it came from (before 5.7), so it passes there: it has no socket, and no source of this machine.
+    Nor has what the kernel still sends for a program that has ended, once the address has gone: all
+    that is sent here is judged in `output` as well.
     A LAN is what `is_lan` takes for one, at its own interface; whatever addresses it has, those of
     the mesh are not its own, nor those in ranges that are led into the tunnel, unless this very
     gateway routes that LAN. No other network draws the mesh's addresses either, but those in ranges
@@ -266,12 +270,14 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
         "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     dhcp = ["udp sport 68 udp dport 67 accept", "udp sport 546 udp dport 547 accept"]
-    local, leaving, forward = KILL
-    yield local, [*pass_, *dhcp, "drop"]
-    sent = [f"{here} goto {local}" for here in ("meta skuid >= 0", "fib saddr type local")]
+    judge, leaving, local, forward = KILL
+    yield judge, [*pass_, *dhcp, "drop"]
+    sent = [f"{here} goto {judge}" for here in ("meta skuid >= 0", "fib saddr type local")]
     marked = f"meta mark {MARK:#x} meta l4proto"
-    called = f"{marked} tcp ct direction reply goto {local}"
-    yield leaving, [_LEAVING, tunnel, called, f"{marked} {{ tcp, udp }} accept", *sent]
+    called = f"{marked} tcp ct direction reply goto {judge}"
+    own_way = [tunnel, called, f"{marked} {{ tcp, udp }} accept"]
+    yield leaving, [_LEAVING, *own_way, *sent]
+    yield local, [_SENT, *own_way, f"goto {judge}"]
     head = "type filter hook forward priority filter; policy accept;"
     yield forward, [head, f'iifname "{own.interface}" accept', tunnel, *pass_, "drop"]
 

@@ -57,7 +57,7 @@ def picky_past(run: Runner, order: int, ours: Collection[str]) -> list[tuple[Cul
         for raw in read_rules(run, family):
             rule, is_ours = _rule(raw), order_of(render_rule(raw)) is not None
             is_ours = is_ours or int(str(raw.get("fwmark", "0")), 16) == MARK
-            if is_ours or not (rule.is_picky and 0 < rule.priority < last) or "oif" in raw:
+            if is_ours or not (rule.is_picky and rule.priority < last) or "oif" in raw:
                 continue
             by = "" if rule.spares else _default_by(run, family, rule)
             if by and by not in ours:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from nmk.core.nesting import read_json
 from nmk.core.parse import quote
+from nmk.core.ruleset import is_ours, table_name
 from nmk.core.tunnel import Command
 from nmk.errors import CommandFailed, CommandUnanswered, ToolMissing
 from nmk.system.runner import Runner
@@ -56,6 +57,13 @@ def counted(run: Runner, table: str, chain: str) -> int:
         rules = [o["rule"]["expr"] for o in read_json(said)["nftables"] if "rule" in o]
         return sum(int(e["counter"]["packets"]) for expr in rules for e in expr if "counter" in e)
     return 0
+
+
+def beside(run: Runner, table: str) -> dict[str, str]:
+    """The listings of nmk's other tables, by their names: of any state, or of none."""
+    called = (name for name in names(run) if name.startswith(table_name("")) and name != table)
+    found = {name: listing(run, name) for name in called}
+    return {name: text for name, text in found.items() if is_ours(text)}
 
 
 def no_nft() -> ToolMissing:

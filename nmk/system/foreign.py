@@ -19,6 +19,7 @@ class Fault(NamedTuple):
 
     reason: str
     mend: str
+    is_above: bool = False  # of a directory above the one that was asked about, which others use
 
 
 def find_foreign(path: Path, *, is_run: bool = True) -> Fault | None:
@@ -28,19 +29,26 @@ def find_foreign(path: Path, *, is_run: bool = True) -> Fault | None:
     that is all; else a group root of nobody else may write, and a directory above may be sticky, so
     that nobody moves what is root's in it (inode(7)).
     """
+
+    def fault(place: Path, what: str, mend: str) -> Fault:
+        if is_run or place == path:
+            return Fault(f"{place} {what}", mend)
+        moved = f"keep it where only root can write: stop nmk, then move {shlex.quote(str(path))}"
+        return Fault(f"{place} {what}", moved, is_above=True)
+
     for place in (path, *path.parents):
         info, named = place.lstat(), shlex.quote(str(place))
         if stat.S_ISLNK(info.st_mode):
             return Fault(f"{place} is a symbolic link", "put in its place what it leads to")
         if info.st_uid != 0:
             mend = f"where it has what you want root to use: chown root {named}"
-            return Fault(f"{place} does not belong to root", mend)
+            return fault(place, "does not belong to root", mend)
         others = stat.S_IWOTH
         if is_run or info.st_gid != 0 or _has_others() or _has_acl(place):
             others |= stat.S_IWGRP
         is_kept = not is_run and place != path and info.st_mode & stat.S_ISVTX
         if info.st_mode & others and not is_kept:
-            return Fault(f"{place} can be written by others than root", f"chmod go-w {named}")
+            return fault(place, "can be written by others than root", f"chmod go-w {named}")
     return None
 
 

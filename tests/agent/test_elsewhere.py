@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from nmk.agent.join import _make_state, join
 from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
 from nmk.agent.places import CHOICES, NOTES, forget_runtime, runtime_directories, runtime_directory
-from nmk.agent.salvage import leftovers
+from nmk.agent.salvage import leftovers, next_order
 from nmk.cli import machine, machine_seeing, main, wishes
 from nmk.core import units
+from nmk.core.route_table import table_of
 from nmk.core.tunnel import Command
 from nmk.errors import AlreadyJoined, CommandFailed, NotJoined
 from nmk.system import starters
@@ -77,6 +80,30 @@ def by_crontab(theirs: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None
     table = theirs.with_name("crontab")
     table.write_text(line.format(theirs))
     monkeypatch.setattr(starters, "_CRONTABS", (str(table),))
+
+
+def test_a_network_that_is_new_has_a_place_of_its_own_on_the_machine(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside those in other directories too, and where only rules tell of another."""
+    save_there(theirs, monkeypatch, 5)
+    note(theirs, monkeypatch)
+
+    class Ruled(Guarded):
+        def read(self, argv: Sequence[str]) -> str:
+            if argv[:2] == ["ip", "-json"] and "rule" in argv:
+                rule = {"priority": 20_013, "src": "all", "not": None, "fwmark": "0x6e6d6b"}
+                return json.dumps([rule | {"table": str(table_of(6)), "suppress_prefixlen": 0}])
+            return super().read(argv)
+
+    assert next_order("work", Guarded()) == 6
+    assert next_order("work", Ruled()) == 7
+
+
+def save_there(theirs: Path, monkeypatch: pytest.MonkeyPatch, order: int) -> None:
+    with monkeypatch.context() as there:
+        there.setenv("NMK_STATE_DIR", str(theirs))
+        state.save(replace(joined(), order=order))
 
 
 WAYS = {
@@ -313,6 +340,8 @@ def test_a_state_that_others_can_replace_is_said_with_what_mends_that(
     else:
         place.chmod(0o777)
         reason, mend = f"{place} can be written by others than root", f"chmod go-w {place}; then: "
+    if place == tmp_path:  # which others use
+        mend = f"NMK_STATE_DIR={theirs} nmk"
     if place == tmp_path and way == "note":
         monkeypatch.setattr(
             elsewhere, "find_replaceable", lambda _: None

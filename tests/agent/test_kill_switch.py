@@ -74,6 +74,8 @@ class Nft(Runner):
     def read(self, argv: Sequence[str]) -> str:
         if argv[:4] == ["nft", "--stateless", "list", "table"] and self.there:
             return self.there
+        if argv[:3] == ["nft", "list", "tables"] and self.there:
+            return "table inet nmk-home\n"
         raise CommandFailed(f"{argv[0]} says nothing")
 
     def change(self, command: Command) -> None:
@@ -221,6 +223,8 @@ class Two(Nft):
         self.order: list[str] = []
 
     def read(self, argv: Sequence[str]) -> str:
+        if argv[:3] == ["nft", "list", "tables"]:
+            return "table inet nmk-home\ntable inet nmk-work\n"
         return self.beside if argv[-1] == "nmk-work" else super().read(argv)
 
     def change(self, command: Command) -> None:

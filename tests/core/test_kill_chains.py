@@ -31,7 +31,12 @@ CUT_OFF = RouteWishes(exit_node="n2", kill_switch=True)
 needs_nft = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="nft's own checks need root and nft"
 )
-KILLS = {"kill_leaving": "drop", "kill_postrouting": GOTO, "kill_forward": "drop"}
+KILLS = {
+    "kill_leaving": "drop",
+    "kill_postrouting": GOTO,
+    "kill_local": "goto kill-leaving",
+    "kill_forward": "drop",
+}
 OLD = {"kill_output": "drop", "kill_forward": "drop"}  # of 0.2.0
 WANT = table(**KILLS, premark="new", guard_postrouting="new")
 

@@ -61,7 +61,19 @@ def test_a_group_of_others_that_can_write_is_others(place: Path) -> None:
     assert find_replaceable(place) == (
         f"{place} can be written by others than root",
         f"chmod go-w {place}",
+        False,
     )
+
+
+@pytest.mark.parametrize("owner", [0, NOBODY])
+def test_a_folder_that_others_use_is_not_to_be_closed_to_them(place: Path, owner: int) -> None:
+    """As a shared one or somebody's home, with the state in it: that is to be elsewhere."""
+    os.chown(place.parent, owner, owner)
+    place.parent.chmod(0o777)
+    fault = find_replaceable(place)
+    assert fault
+    assert fault.mend == f"keep it where only root can write: stop nmk, then move {place}"
+    assert fault.is_above
 
 
 def test_a_link_is_followed_where_only_root_can_have_laid_it(place: Path, tmp_path: Path) -> None:
