@@ -751,6 +751,53 @@ def test_what_another_program_reroutes_stays_in(trip: Trip) -> None:
             laptop.run("ip", f"-{family}", "route", "flush", "table", "100")
 
 
+HEARS = """
+import socket, time
+with socket.create_server(("::", 4712), family=socket.AF_INET6) as server:
+    print("listening", flush=True)
+    caller = server.accept()
+    time.sleep(600)
+"""
+ENDS = """
+import pathlib, socket, sys, time
+talk = socket.create_connection((sys.argv[1], 4712), timeout=30)
+print("open", flush=True)
+while not pathlib.Path("/run/go").exists():
+    time.sleep(0.05)
+talk.send(b"secret")
+"""
+
+
+def test_what_the_kernel_sends_for_a_program_that_has_ended_stays_in(trip: Trip) -> None:
+    """Over IPv6, when the tunnel and with it the source have gone: it has no socket any more."""
+    assert trip.cafe.router
+    laptop = trip.laptop
+    trip.set("exit-node=home", "kill-switch=on")
+    trip.web.start("python3", "-c", HEARS).wait_for("listening")
+    program = laptop.start("python3", "-c", ENDS, str(trip.web.address6))
+    program.wait_for("open")
+    trip.home.run("ip", "link", "set", INTERFACE, "down")
+    try:
+        laptop.run("touch", "/run/go")
+        program.wait()
+        laptop.run("nmk", "down")
+        before = retransmitted(laptop)
+        with captured(trip.cafe.router, "eth1", "ip6 and tcp port 4712") as capture:
+            poll(lambda: retransmitted(laptop) >= before + 2, 60, "what is sent again")
+        assert capture.packets == []
+    finally:
+        trip.home.run("ip", "link", "set", INTERFACE, "up")
+        trip.home.run("nmk", "checkin")
+        laptop.run("rm", "-f", "/run/go")
+        laptop.run("nmk", "up")
+
+
+def retransmitted(host: Host) -> int:
+    """Segments that the kernel has sent again, or would have (proc_net_snmp)."""
+    names, values = (x for x in host.read("/proc/net/snmp").splitlines() if x.startswith("Tcp:"))
+    return int(dict(zip(names.split(), values.split(), strict=True))["RetransSegs"])
+
+
 MARKED = """
 import socket, sys
 marked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
