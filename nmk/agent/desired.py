@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
-from nmk.agent import liveness, state
+from nmk.agent import kill_note, liveness, state
 from nmk.agent.claims import collect_claims, own_lans
 from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
@@ -71,6 +71,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
     alive = (other for other in others if other.phase == "joined" and not other.down)
     any_exit = routing.exit is not None or any(_may_exit(other) for other in alive)
+    any_exit = any_exit or bool(_unread(me, others))
     names = _filter_names(me, others)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
@@ -195,9 +196,14 @@ def keeps_in(me: Membership) -> bool:
 
 def _is_kept_in(me: Membership, others: list[Membership]) -> bool:
     """Whether the kill switch of another network is wanted, or stands, whoever has its state."""
-    if any(map(keeps_in, others)):
+    if any(map(keeps_in, others)) or any(map(kill_note.noted, _unread(me, others))):
         return True
     return any(map(is_shut, beside(Runner(), table_name(me.network)).values()))
+
+
+def _unread(me: Membership, others: list[Membership]) -> set[str]:
+    """The machine's other networks whose state cannot be read: nobody can tell what they want."""
+    return set(state.networks()) - {me.network, *(other.network for other in others)}
 
 
 def has_roles(me: Membership) -> bool:

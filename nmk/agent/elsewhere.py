@@ -140,6 +140,20 @@ def check_not_elsewhere(network: str | None = None) -> None:
             )
 
 
+def check_one_directory() -> None:
+    """Raises AlreadyJoined where a network has its state elsewhere.
+
+    Networks of one machine must know of each other: their rules stand side by side.
+    """
+    for there in elsewhere():
+        if there.network and not there.missing:
+            raise AlreadyJoined(
+                f"{there.name} has its state in {there.where}, and a machine has those of all its "
+                "networks in one directory",
+                there.by("nmk join -"),
+            )
+
+
 def _claims() -> Iterator[_Claim]:
     """All that tell of a place, the notes first."""
     for directory in runtime_directories():

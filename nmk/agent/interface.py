@@ -75,6 +75,19 @@ def apply(
     me, unread = take_note(me)
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
+    with kill_switch.open_at_least(me, run):
+        after = _apply(me, run, local, lan, reason, dump)
+    return replace(after, problems=(*unread, *after.problems))
+
+
+def _apply(
+    me: Membership,
+    run: Runner,
+    local: Local,
+    lan: tuple[str, ...],
+    reason: Reason,
+    dump: Dump | None,
+) -> Membership:
     wish = desired(me, local, lan)
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason, told, run, tried):
@@ -103,7 +116,7 @@ def apply(
         if is_noted:
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
-    return replace(me, problems=(*unread, *wish.problems, *tried.problems))
+    return replace(me, problems=(*wish.problems, *tried.problems))
 
 
 def _taken(me: Membership) -> InterfaceTaken:

@@ -20,7 +20,7 @@ from nmk.agent.api import NodeApi
 from nmk.agent.attempts import Attempts
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Local
-from nmk.agent.elsewhere import check_not_elsewhere
+from nmk.agent.elsewhere import check_not_elsewhere, check_one_directory
 from nmk.agent.exchange import check_in
 from nmk.agent.fitness import check_ranges
 from nmk.agent.heads import holder_of, interface_for
@@ -107,6 +107,9 @@ def join(
         before = state.find(network)
         if before is None:
             check_not_elsewhere(network)
+            check_one_directory()
+            for other in state.networks():  # a new one takes no place that one of these has
+                state.find(other)
         local = local_settings(network, before)
         wishes = with_earlier(wishes, before, new_identity=new_identity)
         joining = _Joining(network, token, wishes, run, local, say, ranges)

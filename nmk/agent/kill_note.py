@@ -42,6 +42,12 @@ def wanted(me: Membership) -> bool | None:
     return None
 
 
+def follow(me: Membership) -> None:
+    """Note what the membership wants, as far as that can be told. Raises StateUnwritable."""
+    if (shut := wanted(me)) is not None:
+        note(me.network, on=shut)
+
+
 def note(network: str, on: bool) -> None:
     """Note it, unless that is so. Raises StateUnwritable."""
     path = file_of(network)

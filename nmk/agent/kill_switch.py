@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from nmk.agent import history, state
@@ -12,11 +13,12 @@ from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
 from nmk.agent.surroundings import RENEW, is_filter_other, is_shut, not_ours, renew_filter
-from nmk.core.kill_chains import shut, silenced
-from nmk.core.ruleset import table_name
+from nmk.core.kill_chains import is_shut as is_shut_in
+from nmk.core.kill_chains import opened, shut, silenced
+from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
-from nmk.errors import CommandFailed, StateUnwritable
+from nmk.errors import CommandFailed, NmkError, StateUnwritable
 from nmk.system import filter as packet_filter
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
@@ -78,6 +80,22 @@ def lay_first(
         told.append(Change("surroundings", RENEW))
         return True
     return False
+
+
+@contextmanager
+def open_at_least(me: Membership, run: Runner) -> Iterator[None]:
+    """Open one that its owner does not want any more, though the rest cannot be carried out."""
+    try:
+        yield
+    except NmkError:
+        table = table_name(me.network)
+        with suppress(NmkError):
+            there = packet_filter.listing(run, table)
+            wishes = route_wishes(me)
+            is_wanted = wishes.kill_switch and wishes.exit_node is not None
+            if is_shut_in(there) and is_ours(there) and not is_wanted:
+                packet_filter.amend(run, opened(table, there))
+        raise
 
 
 def lay_alone(me: Membership, run: Runner) -> None:

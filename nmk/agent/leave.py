@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from nmk.agent import interface, state
+from nmk.agent.elsewhere import check_not_elsewhere
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
 from nmk.agent.salvage import remove_leftovers, salvage
@@ -99,6 +100,7 @@ def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:
     except StateDamaged as error:
         if not force:
             raise
+        check_not_elsewhere(network)
         say(f"{error.message}; on the controller: nmk node delete -n {network} NODE")
         return salvage(network, run)
 

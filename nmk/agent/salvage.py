@@ -30,7 +30,7 @@ from nmk.agent.places import state_directory
 from nmk.agent.settings import unread, wished
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
-from nmk.core.route_table import FIRST_ORDER, NO_ORDER, is_order
+from nmk.core.route_table import FIRST_ORDER, NO_ORDER, is_order, table_of
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
@@ -167,7 +167,7 @@ def salvage(network: str, run: Runner, directory: Path | None = None) -> Members
     me = _begin(network, head, run)
     order = field_of(head, "order")
     me = replace(me, private_key=_private_key(head, me.interface, run), phase="deleted")
-    return _with_order(me, order if is_order(order) else _order(network, run))
+    return _with_order(me, order if is_order(order) else _order(me, run))
 
 
 def guarded(network: str, run: Runner) -> Membership:
@@ -328,7 +328,18 @@ def _found(head: bytes) -> dict[str, str]:
     return found
 
 
-def _order(network: str, run: Runner) -> int | None:
-    """The first that rules of this machine tell of, and no other network has."""
-    taken = {other.order for other in state.others(network)}
-    return min(routes.orders(run) - taken, default=None)
+def _order(me: Membership, run: Runner) -> int | None:
+    """The one that rules of this machine tell of, and that no other network may have.
+
+    Whose routes lead into the network's interface, else the only one that is left. None where
+    nobody can tell: what is another's stays.
+    """
+    others: list[tuple[str, Path | None]] = [
+        (name, None) for name in state.networks() if name != me.network
+    ]
+    others += [(e.network, e.directory) for e in elsewhere() if e.network]
+    heads = [field_of(head_of(name, place), "order") for name, place in others]
+    left = routes.orders(run) - {order for order in heads if is_order(order)}
+    ours = [order for order in left if routes.leads_into(run, table_of(order), me.interface)]
+    is_sure = len(left) == 1 and all(map(is_order, heads))
+    return min(ours or (left if is_sure else ()), default=None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 from nmk.agent import (
     interface,
+    kill_note,
     kill_switch,
     last_check_in,
     liveness,
@@ -34,6 +35,7 @@ from nmk.core.parse import parse_endpoint, with_port
 from nmk.core.peers import View
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
+from nmk.core.route_table import NO_ORDER, plan_table
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
 from nmk.errors import (
@@ -42,9 +44,10 @@ from nmk.errors import (
     NodeDeleted,
     NotJoined,
     Overtaken,
+    StateUnwritable,
     Unreadable,
 )
-from nmk.system import sysctl, wireguard
+from nmk.system import routes, sysctl, wireguard
 from nmk.system.dump import Dump
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
@@ -97,7 +100,7 @@ def begin(
     noted as the check-in's.
     """
     with _noting(network, run), machine_lock(run, seconds):
-        return _begin(dry_me or _member(network, run), run)
+        return _begin(dry_me or _in_own_place(_member(network, run), run), run)
 
 
 def ask(asking: Asking, run: Runner) -> Membership | NmkError:
@@ -264,8 +267,27 @@ def _member(network: str, run: Runner) -> Membership:
     return me
 
 
+def _in_own_place(me: Membership, run: Runner) -> Membership:
+    """The membership in a place that no other network has: a file put back may have a taken one.
+
+    Of two the one that is later by its name moves. Its routes go from the table of the other.
+    """
+    same = [o.network for o in state.others(me.network) if o.order == me.order != NO_ORDER]
+    if not same or me.network < min(same):
+        return me
+    live = routes.probe_table(run, me.order, me.interface)
+    for command in plan_table(me.order, me.interface, replace(live, led=frozenset()), live):
+        run.change(command)
+    moved = replace(me, order=salvage.next_order(me.network, run))
+    keep(me, moved, run)
+    return moved
+
+
 def _begin(me: Membership, run: Runner) -> Asking:
     """What is on disk put in place, before any controller is asked; and all that is to be told."""
+    if not run.dry:
+        with suppress(StateUnwritable):  # a note that was lost, or put back, with another state
+            kill_note.follow(me)
     if not run.dry and kill_switch.is_open(me, run):
         kill_switch.lay(me, run)
     local = local_settings(me.network, me)

@@ -246,8 +246,8 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     What is forwarded has the interface that it leaves by in `forward` already, and is never
     WireGuard's own, whatever mark it has from before; in `postrouting` old kernels do not say where
     it came from (before 5.7), so it passes there: it has no socket, and no source of this machine.
-    Nor has what the kernel still sends for a program that has ended, once the address has gone: all
-    that is sent here is judged in `output` as well.
+    Nor has what the kernel still sends for a program that has ended, once the address has gone: of
+    what is sent here the rest is judged in `output`.
     A LAN is what `is_lan` takes for one, at its own interface; whatever addresses it has, those of
     the mesh are not its own, nor those in ranges that are led into the tunnel, unless this very
     gateway routes that LAN. No other network draws the mesh's addresses either, but those in ranges
@@ -277,7 +277,8 @@ def _kill_chains(own: Own, view: View, wishes: RouteWishes) -> Chains:
     called = f"{marked} tcp ct direction reply goto {judge}"
     own_way = [tunnel, called, f"{marked} {{ tcp, udp }} accept"]
     yield leaving, [_LEAVING, *own_way, *sent]
-    yield local, [_SENT, *own_way, f"goto {judge}"]
+    later = [f"{here} accept" for here in ("meta skuid >= 0", "fib saddr type local")]
+    yield local, [_SENT, *own_way, *later, f"goto {judge}"]
     head = "type filter hook forward priority filter; policy accept;"
     yield forward, [head, f'iifname "{own.interface}" accept', tunnel, *pass_, "drop"]
 

@@ -100,6 +100,19 @@ def test_a_network_that_is_new_has_a_place_of_its_own_on_the_machine(
     assert next_order("work", Ruled()) == 7
 
 
+def test_a_machine_has_the_states_of_all_its_networks_in_one_directory(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(theirs, monkeypatch)
+    with pytest.raises(AlreadyJoined) as raised:
+        elsewhere.check_one_directory()
+    assert raised.value.message == (
+        f"home has its state in {theirs}, and a machine has those of all its networks in one "
+        "directory"
+    )
+    assert raised.value.hint == f"NMK_STATE_DIR={theirs} nmk join -"
+
+
 def save_there(theirs: Path, monkeypatch: pytest.MonkeyPatch, order: int) -> None:
     with monkeypatch.context() as there:
         there.setenv("NMK_STATE_DIR", str(theirs))

@@ -32,6 +32,7 @@ from nmk.errors import (
     NmkError,
     StateDamaged,
     StateUnwritable,
+    ToolMissing,
 )
 from nmk.system.keys import generate_private_key, public_key
 from nmk.system.runner import Runner
@@ -160,6 +161,34 @@ def test_its_owner_opens_it_though_nft_refuses_the_rest(there: str) -> None:
     assert bool(run.there) == (there == OLDER)
 
 
+class Without(Nft):
+    """The same where a program is missing."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__()
+        self.tool = tool
+
+    def read(self, argv: Sequence[str]) -> str:
+        if argv[0] == self.tool:
+            raise ToolMissing(f"the program {self.tool!r} is not installed")
+        return super().read(argv)
+
+
+@pytest.mark.parametrize("tool", ["wg", "ip"])
+@pytest.mark.parametrize("off", [{"kill-switch": "off"}, {"exit-node": ""}])
+@pytest.mark.usefixtures("state_dir")
+def test_its_owner_opens_it_though_no_interface_can_be_made(tool: str, off: dict[str, str]) -> None:
+    state.save(guarded())
+    run = Without(tool)
+    with suppress(NmkError):
+        put_right("home", run)
+    assert is_shut(run.there)
+    state.save(guarded(**off))
+    with suppress(NmkError):
+        put_right("home", run)
+    assert "kill-" not in run.there
+
+
 def beside(**changes: Any) -> Membership:
     """Another network of the machine, which leads to a range of its own."""
     egress = {"ranges": ["192.168.55.0/24"], "nat": "auto", "interface": None, "metric": 1}
@@ -208,6 +237,8 @@ def test_no_other_network_lets_anything_past_a_kill_switch_whose_state_is_damage
     monkeypatch.setattr("nmk.agent.heads.Runner", lambda: run)
     state.save(guarded())
     damage(state_dir, "cut")
+    assert not answers(), "one is noted"
+    (state_dir / "home.kill-switch").unlink()
     assert answers(), "there is none"
     shut_networks(run)
     assert is_shut(run.there)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmk.agent import state
 from nmk.agent.leave import leave, leave_lost
-from nmk.agent.salvage import leftovers, remove_leftovers
+from nmk.agent.salvage import leftovers, remove_leftovers, salvage
+from nmk.agent.tick import _in_own_place
 from nmk.core.route_table import order_of, orders_of, rules_of, table_of
 from nmk.core.tunnel import MARK, Command
 from nmk.errors import CommandFailed
 from nmk.system.routes import is_lan_rule_taken
 from nmk.system.runner import Runner
+from tests.agent.memberships import joined
 from tests.agent.test_machine import Place, interfaces, nmk
 from tests.lab import Host, Lab
 
@@ -263,3 +267,60 @@ def test_a_network_is_never_of_an_order_whose_rule_another_program_has() -> None
     ours = {"priority": 20_003, "not": None, "fwmark": hex(MARK), "table": str(table_of(1))}
     machine.rules.append({**ours, "suppress_prefixlen": 0})
     assert not is_lan_rule_taken(machine, 1)  # left by a network of nmk
+
+
+class Ruled(Runner):
+    """A machine with rules of networks of these places, each led into that interface, or none."""
+
+    def __init__(self, **interfaces: str) -> None:
+        super().__init__()
+        self.interfaces = {int(order[1:]): name for order, name in interfaces.items()}
+
+    def read(self, argv: Sequence[str]) -> str:
+        if "rule" in argv:
+            shown = [
+                {"priority": 30_000 + order, "src": "all", "not": None, "fwmark": hex(MARK)}
+                | {"table": str(table_of(order))}
+                for order in self.interfaces
+            ]
+            return json.dumps(shown)
+        if "route" in argv and argv[-1].isdigit():
+            order = int(argv[-1]) - table_of(0)
+            name = self.interfaces.get(order)
+            return json.dumps([{"dst": "10.9.0.0/16", "dev": name}] if name else [])
+        raise CommandFailed(f"{argv[0]} says nothing")
+
+
+@pytest.mark.parametrize(
+    ("there", "order"),
+    [
+        ({"o1": "nmk-home", "o2": ""}, 2),  # the first is home's, as its state says
+        ({"o1": "nmk-home", "o2": "nmk-lost", "o3": ""}, 2),
+        ({"o1": "nmk-home", "o2": "", "o3": ""}, None),  # whose they are, nobody can tell
+        ({"o1": "nmk-home"}, None),
+    ],
+)
+def test_of_a_damaged_state_no_rules_are_guessed_that_may_be_anothers(
+    state_dir: Path, there: dict[str, str], order: int | None
+) -> None:
+    state.save(replace(joined(), order=1))
+    home = (state_dir / "home.json").read_bytes()
+    (state_dir / "home.json").write_bytes(home[: home.index(b'"seq"')])  # damaged as well
+    (state_dir / "lost.json").write_bytes(b"\0" * 1024)
+    found = salvage("lost", Ruled(**there))
+    assert (found.order if "routes" in found.laid else None) == order
+
+
+def test_of_two_networks_in_one_place_the_later_moves_at_its_check_in(state_dir: Path) -> None:
+    """As after a state that was put back from a backup, where another has joined meanwhile."""
+    assert not list(state_dir.iterdir())
+    first, second = (
+        replace(joined(), network=name, interface=f"nmk-{name}", order=1) for name in ("a", "b")
+    )
+    for me in (first, second):
+        state.save(me)
+    run = Ruled(o1="nmk-a")
+    assert _in_own_place(first, run).order == 1
+    assert _in_own_place(second, run).order == 2
+    assert state.load("b").order == 2
+    assert _in_own_place(state.load("b"), run).order == 2

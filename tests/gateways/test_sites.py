@@ -414,7 +414,7 @@ def test_a_static_route_goes_before_a_range_and_the_doctor_says_which(joined: Wo
         f"{s.ranges[0]} does not go by {s.gateway.name}: this machine has a route to {wide} by eth0"
         for s in (joined.a, joined.b)
     }
-    [mend] = {mend.partition(",")[0] for mend in taken.values()}
+    [mend] = {mend.partition(";")[0] for mend in taken.values()}
     viewer.run(*mend.split())
     reaches(viewer, site.address(4))
     assert "does not go by" not in viewer.run("nmk", "doctor").stdout
