@@ -448,15 +448,16 @@ def test_reasons_come_first_and_the_way_out_once(
     made(controller, "create", "phone", "--gateway", "office", "--full-tunnel")
     made(controller, "create", "tablet", "--gateway", "office")
     told = lines(controller, "set", "phone", "gateway=other")
+    moved = "its gateway is other now, and was office"
     assert told == [
-        "its config is stale: other has another key now",
+        f"its config is stale: {moved}",
         "its config is stale: other is called at other.example.org:51820 now",
         "its config is stale: other is no exit gateway",
         f"  next: nmk extclient rotate -n home phone   {OWN_KEY}",
     ]
     made(controller, "set", "tablet", "address=10.20.0.99")
     assert lines(controller, "list") == [
-        "phone is stale: other has another key now, and 2 more: nmk extclient show -n home phone",
+        f"phone is stale: {moved}, and 2 more: nmk extclient show -n home phone",
         f"tablet is stale: {net.client('tablet')['stale'][0]}",
         f"  next: nmk extclient rotate -n home NAME   {OWN_KEY}",
     ]

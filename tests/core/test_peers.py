@@ -265,7 +265,7 @@ def check_lines(view: View) -> None:
     assert text
     assert {line.split()[0] for line in text.splitlines()} <= {
         *("table", "chain", "}", "type", "oifname", "iifname", "ct", "meta", "udp", "drop"),
-        *("ip", "ip6", "icmpv6", "fib", "counter"),
+        *("ip", "ip6", "icmpv6", "fib", "counter", "goto"),
     }
     for command in plan_table(0, "nmk-home", compile_table(0, view, routing), NO_TABLE):
         lines = (command.stdin or "").splitlines()

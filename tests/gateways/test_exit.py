@@ -970,7 +970,7 @@ def test_a_state_that_cannot_be_read_keeps_nobody_shut_in(trip: Trip, full: bool
         laptop.run("nmk", "checkin")
         assert _has_tunnel(laptop)
     laptop.write(STATE, "garbage", mode=0o600)
-    assert failure(laptop, "leave").hint.endswith("nmk leave -n home --force; then join again")
+    assert "nmk leave -n home --force" in failure(laptop, "leave").hint
     laptop.run("nmk", "leave", "--force")
     assert not _has_tunnel(laptop)
     assert laptop.run("nft", "list", "ruleset").stdout == ""

@@ -15,7 +15,7 @@ from tests.mesh import Mesh, reaches
 KEY = "/root/.ssh/id_ed25519"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRACE = "/root/trace"
-UNSEEN = "to trust it unseen: nmk invite --accept-new "
+UNSEEN = "to trust it unseen: nmk invite --accept-new -n home "
 STRACE = ("strace", "-f", "-s", "4096", "-e", "trace=execve,write", "-o", TRACE)
 TOKEN = re.compile(r"nmk1\.[A-Za-z0-9_-]{40,}")
 OTHER_PYTHON = """\

@@ -104,7 +104,7 @@ def test_edits_made_on_the_same_revision(served: Served) -> None:
 
     results = at_once(
         partial(served.call, "PATCH", "/networks/home", body, revision=revision)
-        for body in ({"settings": {"keepalive": seconds}} for seconds in range(20, 30))
+        for body in ({"settings": {"keepalive": seconds}} for seconds in range(30, 40))
     )
     assert kinds(results) == {object: 1, Stale: 9}
     [won] = [r for r in results if not isinstance(r, NmkError)]
