@@ -64,7 +64,8 @@ class Damper:
 def is_back(failed_at: float, heard_before: float, heard: float) -> bool:
     """Whether a handshake shows that the network is back, which a check-in did not reach.
 
-    `heard_before`, `heard`: when the newest handshake of any peer was, at that failure and now.
+    `heard_before`, `heard`: when the newest handshake of any peer was, at that failure and now. wg
+    gives whole seconds, so that one in the second of the failure is told by being another one.
     While peers are heard all the time, it is the controller alone that is away: they say nothing.
     """
-    return failed_at - heard_before > SESSION_SECONDS and heard > failed_at
+    return failed_at - heard_before > SESSION_SECONDS and heard > heard_before

@@ -131,6 +131,7 @@ def test_after_a_quiet_time_a_change_is_a_first_one() -> None:
 def test_a_handshake_after_long_silence_shows_that_the_network_is_back() -> None:
     assert is_back(1000, 0, 1001)
     assert is_back(1000, 1000 - SESSION_SECONDS - 1, 1001)
+    assert is_back(1000.7, 0, 1000)  # made at 1000.9
     assert not is_back(1000, 0, 0)
 
 
