@@ -38,7 +38,7 @@ _MOST_PARTS = 8  # that the kernel is asked about; one process each
 NOT_UP = "the interface is not up"
 NOTHING_LEADS = "nothing leads to an exit node"
 NOT_LAID = "the kill switch is not laid: {} leaves openly"
-NO_NFT = "the packet filter cannot be looked at: nft is not installed"
+NO_NFT = "nft is not installed: the kill switch that was laid may stand"
 UNTOLD = "the state does not tell whether a kill switch is wanted: without one all leaves openly"
 WAITS = "the kill switch shuts nothing before there is an exit node"
 NO_LAN = "a LAN is private, and not wider than /12, for IPv6 /48"
@@ -147,7 +147,8 @@ def find_way_out(me: Membership, routing: Routing, silent: Collection[str]) -> W
         ends = command(me, "kill-switch", "off")
         taker = next((one for one in lans if one.shut == OF_THE_MESH), None)
         if problem == NOT_UP and me.phase == "joined":
-            ends = f"nmk up -n {me.network}"  # and the exit node is there again
+            if wireguard.is_makable():
+                ends = f"nmk up -n {me.network}"  # and the exit node is there again
         elif taker and me.phase == "joined":  # which would get what is meant for the mesh
             ends = f"leave the LAN at {taker.interface}: it has taken {taker.range}, the mesh's"
         return WayOut(node, problem, CutOff("kill switch", ends), lans=lans)
@@ -175,7 +176,7 @@ def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
 def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
     """The same with what is there: others' routes may go before ours, a filter be gone."""
     out = with_kill_switch(me, out, run)
-    if out.node is None:
+    if out.node is None or not has_tool("ip"):
         return out
     leaves, past = [], []
     for family, outside in OUTSIDE.items():
@@ -194,19 +195,26 @@ def observe(me: Membership, out: WayOut, run: Runner) -> WayOut:
 
 def with_kill_switch(me: Membership, out: WayOut, run: Runner) -> WayOut:
     """The same with what becomes of a kill switch that is wanted. Raises BadInput."""
+    anew = "start the machine anew"
     if not (kill_switch.is_wanted(me) and route_wishes(me).exit_node):
-        return out
+        if not surroundings.may_be_shut(me):
+            return out
+        opens = f"{anew}; or {install_hint('nft')}, then: nmk checkin -n {me.network}"
+        return replace(out, kill_switch=KillSwitch(None, NO_NFT, opens))
     if surroundings.is_shut(me, run):
         return replace(out, kill_switch=KillSwitch())
     what = "what does not go by the exit node" if out.node else "everything"
     found = KillSwitch(False, NOT_LAID.format(what), f"nmk checkin -n {me.network}")
     if unseen := packet_filter.why_unseen(run, table_name(me.network)):
         found = KillSwitch(None, unseen.message, unseen.hint)
-    elif surroundings.is_settled(me) and not has_tool("nft"):
-        found = KillSwitch(None, NO_NFT, f"{install_hint('nft')}; or start the machine anew")
-    stands = found.problem == NO_NFT  # as there is nothing that could have removed it
-    is_open = not stands and out.cut_off and out.cut_off.by == "kill switch"
-    return replace(out, kill_switch=found, cut_off=None if is_open else out.cut_off)
+    cut_off, is_kills = out.cut_off, out.cut_off and out.cut_off.by == "kill switch"
+    if surroundings.may_be_shut(me):  # as there is nothing that could have removed it
+        opens = f"{command(me, 'kill-switch', 'off')}; then {anew}"
+        found = KillSwitch(None, NO_NFT, f"{install_hint('nft')}; to open it: {opens}")
+        cut_off = CutOff("kill switch", opens) if is_kills else cut_off
+    elif is_kills:
+        cut_off = None
+    return replace(out, kill_switch=found, cut_off=cut_off)
 
 
 def observe_damaged(network: str, run: Runner) -> WayOut:
@@ -220,17 +228,20 @@ def observe_damaged(network: str, run: Runner) -> WayOut:
             is_laid = surroundings.is_shut(me, run)
             found = KillSwitch() if is_laid else KillSwitch(None, UNTOLD, shuts)
             out = replace(out, kill_switch=found)
-        if out.kill_switch and out.kill_switch.laid and not _leads_out(me, run):
+        if out.kill_switch and out.kill_switch.laid and not leads_out(me, run):
             problem = NOTHING_LEADS if wireguard.exists(me.interface) else NOT_UP
             cut_off = CutOff("kill switch", command(me, "kill-switch", "off"))
             out = replace(out, problem=problem, cut_off=cut_off)
     return out
 
 
-def _leads_out(me: Membership, run: Runner) -> bool:
-    """Whether anything that is for the internet goes into the network's interface."""
+def leads_out(me: Membership, run: Runner) -> bool:
+    """Whether anything that is for the internet goes into the network's interface.
+
+    Not where nobody can tell, for want of `ip`.
+    """
     asked = (leaves_by(run, outside[0]) for outside in OUTSIDE.values())
-    return wireguard.exists(me.interface) and me.interface in asked
+    return wireguard.exists(me.interface) and has_tool("ip") and me.interface in asked
 
 
 def _shuts(me: Membership) -> str:

@@ -65,9 +65,9 @@ def apply(
 ) -> Membership:
     """Make the interface what the view says; `lan` are the machine's own addresses.
 
-    A kill switch comes first, whatever then fails or hangs. Repeat-safe, and no command at all
-    where nothing differs. Where the owner wants the interface down it is removed. `dump`: what
-    `look` gave. One that must be made gets another port if its own has been taken. What is
+    A kill switch is laid or opened first, whatever then fails or hangs. Repeat-safe, and no command
+    at all where nothing differs. Where the owner wants the interface down it is removed. `dump`:
+    what `look` gave. One that must be made gets another port if its own has been taken. What is
     independent of a part that cannot be done is done; what was not is in the membership's problems.
     Raises InterfaceTaken when the one of that name is not ours, PortTaken when the port that its
     owner asked for is in use, CommandFailed when there is no interface then.
@@ -75,23 +75,10 @@ def apply(
     me, unread = take_note(me)
     if me.known is None or me.down:
         return remove(me, run, reason, keep=desired_when_down(me))
-    with kill_switch.open_at_least(me, run):
-        after = _apply(me, run, local, lan, reason, dump)
-    return replace(after, problems=(*unread, *after.problems))
-
-
-def _apply(
-    me: Membership,
-    run: Runner,
-    local: Local,
-    lan: tuple[str, ...],
-    reason: Reason,
-    dump: Dump | None,
-) -> Membership:
     wish = desired(me, local, lan)
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason, told, run, tried):
-        is_shut = kill_switch.lay_first(me, wish.surroundings, run, tried, told)
+        is_shut = kill_switch.settle_first(me, wish.surroundings, run, tried, told)
         if renamed := _name_again(me, run):
             told += renamed
             wish, is_shut = desired(me, local, lan), False  # its subnets were another's until now
@@ -116,7 +103,7 @@ def _apply(
         if is_noted:
             me = surroundings.finish(me, work, run, tried)
     hooks.call(events_of(want, live, changes), me, history.names_of(me, reason), run)
-    return replace(me, problems=(*wish.problems, *tried.problems))
+    return replace(me, problems=(*unread, *wish.problems, *tried.problems))
 
 
 def _taken(me: Membership) -> InterfaceTaken:
@@ -178,6 +165,7 @@ def execute(
     for command in plan_changes(want, live, changes, me.endpoints, ways[0].argv):
         if command == ways[0]:
             _create(run, me, ways)
+            own_link.note(me, run)  # whatever then fails, it is known as ours
             settle_link(me.interface, run, tried)  # before it is up
         elif command.argv[0] == "wg":
             bad = _configure(run, me, command, tried)
@@ -252,18 +240,26 @@ def remove(
     """
     tried, told, before = Attempts(), list[Change](), me
     with history.recording(me, reason or Reason("down"), told if reason else (), run, tried):
-        is_shut = kill_switch.lay_first(me, keep, run, tried, told)
+        is_shut = kill_switch.settle_first(me, keep, run, tried, told)
         told += _name_again(me, run)
-        work = surroundings.plan(me, keep, run, is_shut=is_shut)
-        live = _find_ours(me, run, tried)
+        try:
+            work = surroundings.plan(me, keep, run, is_shut=is_shut)
+        except ToolMissing as error:  # `ip`: what of the rest needs none goes
+            tried.errors.append(error)
+            rest = replace(me, laid=me.laid - {"routes"})
+            work = surroundings.plan(rest, keep, run, is_shut=is_shut)
+        live = None
+        with tried.step():
+            live = _find_ours(me, run, tried)
         told += [Change("remove", f"remove {me.interface}")] if live else []
         told += work.changes
         me, work = surroundings.begin(me, work, run, tried)
         # Routes go with the interface: they are not to be deleted then.
         surroundings.lay(me, work, run, tried)
-        if live or (own_link.noted(me.network) and not wireguard.exists(me.interface)):
-            wireguard.remove(run, me.interface)
-            own_link.forget(me, run)
+        with tried.step():
+            if live or (own_link.noted(me.network) and not wireguard.exists(me.interface)):
+                wireguard.remove(run, me.interface)
+                own_link.forget(me, run)
         me = surroundings.end(me, work, run, tried)
     if live and live.up:
         hooks.call([Event("down")], me, {}, run)
@@ -276,14 +272,16 @@ def remove(
 def is_left(me: Membership, run: Runner) -> bool:
     """Whether our interface is there, or one that may be ours."""
     tried = Attempts()
-    return _find_ours(me, run, tried) is not None or bool(tried.errors)
+    with tried.step():
+        return _find_ours(me, run, tried) is not None or bool(tried.errors)
+    return True
 
 
 def _find_ours(me: Membership, run: Runner, tried: Attempts) -> Link | None:
     """Our interface as the kernel has it; None where there is none of that name, or not ours.
 
-    Where WireGuard says nothing of it, it is ours if it has our addresses or our routes lead into
-    it; else it may be, and what `wg` has said is in `tried`.
+    Where WireGuard says nothing of it, it is ours if it is noted as that, has our addresses or our
+    routes lead into it; else it may be, and what `wg` has said is in `tried`. Raises ToolMissing.
     """
     if not wireguard.exists(me.interface):
         return None
@@ -294,7 +292,8 @@ def _find_ours(me: Membership, run: Runner, tried: Attempts) -> Link | None:
             link = wireguard.find_link(run, me.interface)
             addresses = me.known.view.addresses if me.known else ()
             ours = {address.partition("/")[0] for address in addresses}
-            if any(address.partition("/")[0] in ours for address in link.addresses):
+            has_ours = any(address.partition("/")[0] in ours for address in link.addresses)
+            if own_link.is_noted(me) or has_ours:
                 return link
             if routes.leads_into(run, table_of(me.order), me.interface):
                 return link

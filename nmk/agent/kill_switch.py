@@ -1,9 +1,8 @@
-"""A kill switch that is wanted comes before all that may fail or hang, and whatever fails."""
+"""A kill switch is laid, or opened, before all that may fail or hang, and whatever fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from nmk.agent import history, state
@@ -12,17 +11,25 @@ from nmk.agent.desired import desired, desired_when_down
 from nmk.agent.history import Reason
 from nmk.agent.membership import Membership
 from nmk.agent.settings import route_wishes
-from nmk.agent.surroundings import RENEW, is_filter_other, is_shut, not_ours, renew_filter
+from nmk.agent.surroundings import (
+    RENEW,
+    is_filter_other,
+    is_settled,
+    is_shut,
+    not_ours,
+    renew_filter,
+)
 from nmk.core.kill_chains import is_shut as is_shut_in
 from nmk.core.kill_chains import opened, shut, silenced
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.surroundings import Surroundings
 from nmk.core.tunnel import Change
-from nmk.errors import CommandFailed, NmkError, StateUnwritable
+from nmk.errors import CommandFailed, StateUnwritable
 from nmk.system import filter as packet_filter
 from nmk.system.runner import Runner
 from nmk.tools import has_tool
 
+OPEN = "open the kill switch"
 _shut_alone: dict[str, tuple[str, str]] = {}  # by networks: what was laid, and what nft made of it
 
 
@@ -47,22 +54,26 @@ def lay(me: Membership, run: Runner) -> None:
     want = desired(me, {}, ()).surroundings if is_up else desired_when_down(me)
     tried, told = Attempts(), list[Change]()
     with history.recording(me, Reason("restore"), told, run, tried):
-        lay_first(me, want, run, tried, told)
+        settle_first(me, want, run, tried, told)
 
 
-def lay_first(
+def settle_first(
     me: Membership, want: Surroundings, run: Runner, tried: Attempts, told: list[Change]
 ) -> bool:
-    """Put the packet filter in place if the kill switch is in it; whether it is there now.
+    """Put the packet filter in place if the kill switch is in it; whether it is as wanted now.
+
+    Else open one that stands. For either nft is enough, whatever else the machine lacks.
 
     `told`: what is done is added to it. Also where it cannot be noted on disk: a way that is open
     is worse than a table that is left. Of a filter that nft refuses, the kill switch alone: beside
     what there is already, or in its place.
     """
-    if run.dry or want.ruleset is None or not has_tool("nft"):
+    if run.dry or not has_tool("nft"):
         return False
     alone = desired_when_down(me).ruleset
-    if alone is None or not_ours(me, run):
+    if want.ruleset is None or alone is None:
+        return _open_first(me, want, run, tried, told)
+    if not_ours(me, run):
         return False
     if not is_filter_other(me, want.ruleset, run):
         return True
@@ -82,20 +93,27 @@ def lay_first(
     return False
 
 
-@contextmanager
-def open_at_least(me: Membership, run: Runner) -> Iterator[None]:
-    """Open one that its owner does not want any more, though the rest cannot be carried out."""
-    try:
-        yield
-    except NmkError:
-        table = table_name(me.network)
-        with suppress(NmkError):
-            there = packet_filter.listing(run, table)
-            wishes = route_wishes(me)
-            is_wanted = wishes.kill_switch and wishes.exit_node is not None
-            if is_shut_in(there) and is_ours(there) and not is_wanted:
-                packet_filter.amend(run, opened(table, there))
-        raise
+def _open_first(
+    me: Membership, want: Surroundings, run: Runner, tried: Attempts, told: list[Change]
+) -> bool:
+    """Open one that stands; whether the filter is as wanted now."""
+    if not ("filter" in me.laid or is_settled(me)):
+        return False
+    if is_filter_other(me, want.ruleset, run):
+        with tried.step():
+            told += open_standing(me.network, run)
+        return False
+    return not (want.ruleset is None or want.is_wall)  # a wall may be left out after all
+
+
+def open_standing(network: str, run: Runner) -> list[Change]:
+    """Take a kill switch that stands out of its table; what was done. Raises CommandFailed."""
+    table = table_name(network)
+    there = packet_filter.listing(run, table)
+    if not (is_shut_in(there) and is_ours(there)):
+        return []
+    packet_filter.amend(run, opened(table, there))
+    return [Change("surroundings", OPEN)]
 
 
 def lay_alone(me: Membership, run: Runner) -> None:

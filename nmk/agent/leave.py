@@ -33,11 +33,11 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
 
     Where the controller cannot be told, nothing is done and its failure raised, unless `force`:
     then the node stays on the controller until an admin deletes it, and a state that cannot be read
-    is no hindrance. An interface that may be ours never stays, `force` or not: then the state does
-    too, and CommandFailed is raised. What else stays is raised, ToolMissing where it is a packet
-    filter, with `force` once the state is gone. Cut short, it can be repeated. Raises Overtaken
-    where the machine has joined anew meanwhile, StateUnwritable where the state would stay, which
-    would bring the interface up again: before anything is done, but for `force`.
+    is no hindrance. While nobody can tell whether an interface is ours, `force` or not, the state
+    stays and CommandFailed is raised. What else stays, also for want of a tool, is raised once the
+    state is gone with `force`: no check-in brings it back. Cut short, it can be repeated. Raises
+    Overtaken where the machine has joined anew meanwhile, StateUnwritable where the state would
+    stay, which would bring the interface up again: before anything is done, but for `force`.
     """
     with machine_lock(run):
         me = _load(network, run, say, force=force)
@@ -58,15 +58,25 @@ def leave(network: str, run: Runner, say: Say, *, force: bool = False) -> None:
         except (CommandFailed, ToolMissing) as error:  # the rest was removed
             if heard and all(heard):
                 error.message += f"; {me.remote_name} has no such node any more on the controller"
-            if not force or interface.is_left(me, run):
+            is_lacking = isinstance(error, ToolMissing)
+            if not force or (interface.is_left(me, run) and not is_lacking):
                 raise
+            error.message += f"; what is left of {network} goes when this machine starts anew"
             stays = error
         if not run.dry:
-            state.remove(network)
+            _remove_state(network)
             put_others_right(network, run)
-    say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
     if stays:
         raise stays
+    say(f"this machine {'would leave' if run.dry else 'has left'} {network}")
+
+
+def _remove_state(network: str) -> None:
+    try:
+        state.remove(network)
+    except StateUnwritable as error:
+        error.message += f"; until it is, the next check-in brings {network} back"
+        raise
 
 
 def _used_up(me: Membership) -> Membership:

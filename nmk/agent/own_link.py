@@ -46,6 +46,13 @@ def noted(network: str) -> int | None:
     return None
 
 
+def is_noted(me: Membership) -> bool:
+    """Whether the interface of our name is the one that was ours last."""
+    with suppress(OSError):
+        return noted(me.network) == socket.if_nametoindex(me.interface)
+    return False
+
+
 def find_doubles(me: Membership, run: Runner) -> list[Problem]:
     """Other interfaces with our key: ours under another name, or one that its owner made.
 

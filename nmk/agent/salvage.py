@@ -286,14 +286,18 @@ def open_way(network: str, run: Runner) -> Membership:
     Raises StateUnwritable where the file goes on saying that a kill switch is wanted, CommandFailed
     where something is still in the way.
     """
+    tried = Attempts()
+    if not run.dry:  # first, by nft alone: what else the machine lacks is no hindrance
+        with tried.step():
+            kill_switch.open_standing(network, run)
+        with tried.step():
+            note_opened(network)
     me = salvage(network, run)
     work = surroundings.plan(me, NOTHING, run)
-    tried = Attempts()
     surroundings.begin(me, work, run, tried)
     after = surroundings.finish(me, work, run, tried)
     tried.complain()
     if not run.dry:
-        note_opened(network)
         surroundings.check_removed(me, NOTHING, run)
     return after
 

@@ -13,7 +13,15 @@ from nmk.agent.astray import find_astray, find_picky
 from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
-from nmk.agent.exits import NOT_UP, WayOut, find_way_out, observe, observe_damaged
+from nmk.agent.exits import (
+    NOT_UP,
+    WayOut,
+    find_way_out,
+    leads_out,
+    observe,
+    observe_damaged,
+    with_kill_switch,
+)
 from nmk.agent.http import dial
 from nmk.agent.membership import Membership
 from nmk.agent.own_link import find_doubles
@@ -35,11 +43,13 @@ from nmk.errors import (
     InterfaceTaken,
     NmkError,
     StateDamaged,
+    ToolMissing,
     all_errors,
 )
 from nmk.system import wireguard
 from nmk.system.dump import Dump
-from nmk.system.runner import Runner
+from nmk.system.runner import Runner, find_tool
+from nmk.tools import has_tool
 
 _CONTROLLER_TIMEOUT = 2.0  # seconds
 
@@ -109,7 +119,7 @@ def _status(
         view = replace(view, gateway=NO_GATEWAY)  # which its owner may have declined
     silent = liveness.silent(me, dump)
     is_reached = any(map(reachable, me.urls))
-    problems = _problems(me, led(wish, condition), dump, silent, run)
+    problems = _problems(me, led(me, wish, condition, run), dump, silent, run)
     problems += find_doubles(me, run) if condition in {"up", "missing"} else []
     if not is_reached:
         with suppress(CommandFailed):
@@ -142,8 +152,15 @@ def _problems(
     me: Membership, routing: Routing, dump: Dump | None, silent: Collection[str], run: Runner
 ) -> list[Problem]:
     """What could not be applied, and what others lead elsewhere or have claimed."""
-    astray = [*find_astray(me, routing, run), *find_picky(me, routing, run)] if dump else []
-    return [*unread(me), *me.problems, *astray, *claimed_exit(me, silent, run)]
+    found = [*unread(me), *me.problems]
+    for name in ("ip", "wg"):
+        try:
+            find_tool(name)
+        except ToolMissing as error:
+            found.append(problem_of(error))
+    if dump and has_tool("ip"):
+        found += [*find_astray(me, routing, run), *find_picky(me, routing, run)]
+    return [*found, *claimed_exit(me, silent, run)]
 
 
 def _describe_ways(
@@ -163,7 +180,7 @@ def _describe_ways(
     """
     offered = me.known.view.gateway.roles if me.known else ()
     roles = wish.roles if wish and condition == "up" and serves(me) != "nft" else ()
-    routing = led(wish, condition)
+    routing = led(me, wish, condition, run)
     return {
         "offered": list(offered),
         "roles": list(roles),
@@ -226,7 +243,7 @@ def live(me: Membership, run: Runner) -> tuple[str, Dump | None]:
         dump = wireguard.look(run, me.interface)
     except InterfaceTaken:
         return "taken", None
-    except CommandUnanswered:
+    except (CommandUnanswered, ToolMissing):
         return "unanswered", None
     return ("up", dump) if dump.private_key in {"", me.private_key} else ("taken", None)
 
@@ -246,21 +263,28 @@ def trouble(me: Membership, condition: str) -> tuple[str, str] | None:
     )
 
 
-def led(wish: Desired | None, condition: str) -> Routing:
-    """What is led into the tunnel, by the interface's state: that of `live`."""
+def led(me: Membership, wish: Desired | None, condition: str, run: Runner) -> Routing:
+    """What is led into the tunnel, by the interface's state: that of `live`.
+
+    Where there is no `wg` that could tell it, by what the kernel does.
+    """
     if wish is None:
         return Routing({})
-    return wish.routing if condition == "up" else idle_routing(wish.routing, NOT_UP)
+    is_up = condition == "up"
+    if condition == "unanswered" and not has_tool("wg"):
+        is_up = leads_out(me, run)
+    return wish.routing if is_up else idle_routing(wish.routing, NOT_UP)
 
 
 def way_out(me: Membership, run: Runner) -> WayOut:
     """How everything leaves this machine now."""
     if me.known is None or route_wishes(me).exit_node is None:
-        return WayOut()
+        return with_kill_switch(me, WayOut(), run)
     condition, dump = live(me, run)
     local = local_settings(me.network, me)
     wish = desired(me, local, collect_facts(me, local).lan)
-    return observe(me, find_way_out(me, led(wish, condition), liveness.silent(me, dump)), run)
+    routing = led(me, wish, condition, run)
+    return observe(me, find_way_out(me, routing, liveness.silent(me, dump)), run)
 
 
 def _obstacle(me: Membership, condition: str) -> str | None:

@@ -60,6 +60,7 @@ from nmk.tools import has_tool
 
 _MOST_DIGEST = 256  # bytes
 _unwritten: dict[Path, bytes] = {}  # digests that could not be written to their files
+_SHUT = b" shut"
 RENEW = "renew the packet filter"
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
 
@@ -173,7 +174,6 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
         try:
             renew_filter(noted, work.want.ruleset, run, tried)
         except CommandFailed as error:
-            _open(me, work.want.ruleset, run)
             return begin(noted, plan(noted, work.want, run, error), run, tried)
     return noted, work
 
@@ -232,15 +232,6 @@ def check_removed(me: Membership, keep: Surroundings, run: Runner) -> None:
         raise CommandFailed(what, f"{'; '.join(ends)}; or end what lays it again")
 
 
-def _open(me: Membership, want: str, run: Runner) -> None:
-    """No filter that nft refuses keeps a kill switch shut that its owner has opened."""
-    table = table_name(me.network)
-    there = packet_filter.listing(run, table)
-    if kill_chains.is_shut(there) and not kill_chains.is_shut(want):
-        with suppress(CommandFailed):
-            packet_filter.amend(run, kill_chains.opened(table, there))
-
-
 def _is_out_of_reach(me: Membership) -> bool:
     """Whether a filter was laid, and there is nothing to remove it with, or to see it."""
     was_laid = is_settled(me) or me.known is not None  # a state that cannot be read does not say
@@ -274,7 +265,7 @@ def is_filter_other(me: Membership, ruleset: str | None, run: Runner) -> bool:
         return is_ours(there)  # one that only has our name stays
     if not there:
         return True
-    digest = _digest(ruleset, there).encode()
+    digest = _digest(ruleset, there)
     if _unwritten.get(_settled_file(me)) == digest:
         return False
     try:
@@ -300,7 +291,7 @@ def renew_filter(me: Membership, ruleset: str, run: Runner, tried: Attempts) -> 
     if run.dry:
         return
     there = packet_filter.listing(run, table_name(me.network))
-    _note_settled(me, _digest(ruleset, there).encode(), tried)
+    _note_settled(me, _digest(ruleset, there), tried)
     if _settled_file(me) in _unwritten:
         run.warn(tried.errors[-1].message)
 
@@ -338,13 +329,24 @@ def is_settled(me: Membership) -> bool:
     return _settled_file(me) in _unwritten or _settled_file(me).exists()
 
 
+def may_be_shut(me: Membership) -> bool:
+    """Whether a kill switch was laid that nobody can look at, or open, for want of nft."""
+    try:
+        noted = _unwritten.get(_settled_file(me)) or read_file(_settled_file(me), _MOST_DIGEST)
+    except OSError:
+        return False
+    return noted.endswith(_SHUT) and not has_tool("nft")
+
+
 def is_shut(me: Membership, run: Runner) -> bool:
     """Whether the kill switch is in the kernel now, whatever was noted."""
     return kill_chains.is_shut(packet_filter.listing(run, table_name(me.network)))
 
 
-def _digest(ruleset: str, listing: str) -> str:
-    return sha256(f"{ruleset}\0{listing}".encode()).hexdigest()
+def _digest(ruleset: str, listing: str) -> bytes:
+    """It ends in `_SHUT` where the kill switch is in it: without nft nothing else tells."""
+    digest = sha256(f"{ruleset}\0{listing}".encode()).hexdigest().encode()
+    return digest + _SHUT * kill_chains.is_shut(listing)
 
 
 def _settled_file(me: Membership) -> Path:

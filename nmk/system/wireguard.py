@@ -194,6 +194,13 @@ def creations(interface: str) -> list[Command]:
     return [kernel, *userspace] if kernel_has_wireguard() else [*userspace, kernel]
 
 
+def is_makable() -> bool:
+    """Whether an interface can be made and configured, as far as the programs for it go."""
+    return all(map(has_tool, ("ip", "wg"))) and (
+        kernel_has_wireguard() or bool(userspace_program())
+    )
+
+
 def userspace_program() -> str | None:
     """The userspace WireGuard that is installed, if one is; WG_QUICK_USERSPACE_... may name it."""
     wished = os.environ.get("WG_QUICK_USERSPACE_IMPLEMENTATION")

@@ -337,10 +337,10 @@ def test_a_kill_switch_that_was_laid_is_not_open_because_nft_is_gone(
         one_check_in("home", run)
     with suppress(NmkError):
         put_right("home", run)
-    monkeypatch.setattr("nmk.agent.exits.has_tool", lambda _: False)
+    monkeypatch.setattr("nmk.agent.surroundings.has_tool", lambda _: False)
     run.there = ""  # nothing can be seen
     shown = status("home", run, 0, reachable=lambda _: False)["kill_switch"]
     assert (shown["laid"], shown["problem"]) == (
         None,
-        "the packet filter cannot be looked at: nft is not installed",
+        "nft is not installed: the kill switch that was laid may stand",
     )

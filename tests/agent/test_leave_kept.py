@@ -50,7 +50,8 @@ def test_leaving_by_force_there_says_how_it_comes_to_its_end(state_dir: Path) ->
     done = leaving(state_dir, "--force")
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "cannot be removed: Read-only file system\n"
+        "cannot be removed: Read-only file system; "
+        "until it is, the next check-in brings home back\n"
         "  try: make it writable, then: nmk leave -n home\n"
     )
 

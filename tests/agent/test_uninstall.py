@@ -71,7 +71,8 @@ def test_what_stays_for_want_of_nft_is_said_in_the_end_and_by_the_exit_code(
     assert done.code == 1
     *_, problem, hint = done.err.splitlines()
     assert problem == (
-        "nmk: nft is not installed: the packet filter 'table inet nmk-home' stays as it is"
+        "nmk: nft is not installed: the packet filter 'table inet nmk-home' stays as it is; "
+        "what is left of home goes when this machine starts anew"
     )
     assert hint == "  try: apt-get install nftables; then: nft delete table inet nmk-home"
     assert not any(p.exists() for p in (installed, tmp_path / "cache", state_dir / "home.json"))

@@ -468,6 +468,34 @@ def test_a_kill_switch_is_laid_after_a_reboot_though_the_state_cannot_be_read(tr
         laptop.run("nmk", "up")
 
 
+@pytest.mark.parametrize("tool", ["wg", "ip"])
+def test_a_kill_switch_opens_on_a_machine_that_lacks_a_tool(trip: Trip, tool: str) -> None:
+    """After a reboot, when no interface can be made: said, opened, and left for good."""
+    laptop = trip.laptop
+    trip.set("exit-node=home", "kill-switch=on")
+    laptop.reboot()
+    path = laptop.run("sh", "-c", f"readlink -f $(command -v {tool})").stdout.strip()
+    laptop.run("mv", path, f"{path}.away")
+    try:
+        said = laptop.run("nmk", "checkin", check=False)
+        assert said.returncode == 1
+        assert said.stderr.endswith(f"{SHUT}\n  try: {OPENS}\n")
+        assert laptop.run("ping", "-c1", "-W1", trip.web.address, check=False).returncode
+        assert status(laptop)["cut_off"] == {"by": "kill switch", "next": OPENS}
+        assert told(laptop, "gateway")["mend"] == OPENS
+        for ends in (OPENS, "nmk leave -n home --force"):
+            laptop.run(*ends.split(), check=False)
+            laptop.run("nmk", "checkin", "--quiet", check=False)
+            reaches(laptop, trip.web.address)
+            laptop.run("nmk", "set", "kill-switch=on", check=False)
+        assert laptop.run("nft", "list", "ruleset").stdout == ""
+        assert laptop.run("ls", "-A", "/var/lib/nmk", check=False).stdout == ""
+    finally:
+        laptop.run("mv", f"{path}.away", path)
+    assert not _has_tunnel(laptop)
+    trip.rejoin()
+
+
 REFUSING = """#!/bin/sh
 [ "$*" = "-f -" ] || exec %s "$@"
 cat > /tmp/nft

@@ -38,8 +38,11 @@ def check_surroundings(me: Membership, run: Runner, local: Local) -> list[Findin
     if want.ruleset and not (want.is_wall or has_tool("nft")):
         reason = "nft is not installed: this machine can be no gateway and use no exit node"
         mend = install_hint("nft")
-        return [Finding("gateway", "broken", reason, mend, me.network)]
+        found = [Finding("gateway", "broken", reason, mend, me.network)]
+        return [*found, *_check_way_out(me, wish, run)]
     found = [*_check_way_out(me, wish, run), *_claimed_ranges(me, wish)]
+    if found and not has_tool("ip"):  # which all that follows needs
+        return found
     if not is_idle:
         found += [*_missing_interfaces(me, wish), *_routes_in_the_way(me, wish.routing, run)]
         found += [*_inside_others(me, wish), *_same_lan_unsaid(me), *_led_nowhere(me, wish, run)]
@@ -81,7 +84,7 @@ def _check_way_out(me: Membership, wish: Desired, run: Runner) -> list[Finding]:
     """An exit node that is none or silent; a kill switch that cuts off, or is not laid."""
     condition, dump = live(me, run)
     silent = liveness.silent(me, dump)
-    out = observe(me, find_way_out(me, led(wish, condition), silent), run)
+    out = observe(me, find_way_out(me, led(me, wish, condition, run), silent), run)
     found = check_kill_switch(me.network, out)
     if taken := claimed_exit(me, silent, run):
         found += [Finding("gateway", "broken", p.message, p.hint, me.network) for p in taken]

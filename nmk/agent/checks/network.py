@@ -122,7 +122,7 @@ def check_overlap(me: Membership, run: Runner, local: Local) -> list[Finding]:
     ]
     condition, dump = live(me, run)
     if dump and not any(overlap.kind == "taken" for overlap in found):  # which says it better
-        routing = led(desired(me, local, collect_facts(me, local).lan), condition)
+        routing = led(me, desired(me, local, collect_facts(me, local).lan), condition, run)
         known += [
             Finding("overlap", "broken", one.message, one.hint, me.network)
             for one in find_astray(me, routing, run)
