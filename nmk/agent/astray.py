@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from nmk.agent import state
 from nmk.agent.claims import left_out
 from nmk.agent.desired import families
-from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
+from nmk.agent.others import interfaces_of, others_of
 from nmk.agent.settings import command, route_wishes
 from nmk.core.overlap import samples_in
 from nmk.core.parse import EVERYTHING
@@ -75,7 +74,7 @@ def find_picky(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
     """
     if not routing.exit or route_wishes(me).kill_switch:
         return []
-    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
+    ours = {me.interface, *interfaces_of(me)}
     return [
         Problem(
             "led-elsewhere",
@@ -109,10 +108,10 @@ def _no_uplink(me: Membership, routing: Routing, run: Runner) -> list[Problem]:
 
 def network_at(interface: str | None, me: Membership) -> Membership | None:
     """Which of the machine's other networks has that interface."""
-    return next((o for o in state.others(me.network) if o.interface == interface), None)
+    return next((o for o in others_of(me.network) if o.interface == interface), None)
 
 
 def other_parts(me: Membership, run: Runner) -> list[str]:
     """The ranges that routes and rules are for which are not nmk's. Raises ToolMissing."""
-    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
+    ours = {me.interface, *interfaces_of(me)}
     return routes.led_parts(run, ours)

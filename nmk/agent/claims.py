@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nmk.agent import state
 from nmk.agent.membership import Membership
+from nmk.agent.others import interfaces_of, others_of
 from nmk.core.claims import SERVICES, Claim, LeftOut, find_inside, find_left_out
 from nmk.system.facts import own_subnets
 
@@ -12,7 +12,7 @@ def left_out(me: Membership) -> tuple[LeftOut, ...]:
     """Addresses of the network that the mesh does not lead to from here, as things are now."""
     if me.known is None:
         return ()
-    return find_left_out(me.known.view, collect_claims(me, state.others(me.network)))
+    return find_left_out(me.known.view, collect_claims(me, others_of(me.network)))
 
 
 def collect_claims(me: Membership, others: list[Membership]) -> list[Claim]:
@@ -36,7 +36,7 @@ def inside_others(me: Membership) -> list[tuple[str, Claim]]:
     """
     if me.known is None:
         return []
-    others = state.others(me.network)
+    others = others_of(me.network)
     claims = []
     for other in others:
         if other.known and other.phase == "joined" and not other.down:
@@ -44,7 +44,9 @@ def inside_others(me: Membership) -> list[tuple[str, Claim]]:
             led = [cidr for peer in view.peers.values() for cidr in peer.gateway.ranges]
             led += [cidr for client in view.clients.values() for cidr in client.ranges]
             claims += [Claim(c, f"network {other.network}") for c in (*view.cidrs, *led)]
-    lans = [claim.range for claim in own_lans(me, others)]
+    beside, meshes = own_lans(me, others), interfaces_of(me)
+    claims += [claim for claim in beside if claim.owner in meshes]  # of one that cannot be read
+    lans = [claim.range for claim in beside if claim.owner not in meshes]
     return find_inside(me.known.view.gateway, claims, lans)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
-from nmk.agent import kill_note, liveness, state
+from nmk.agent import liveness, state
 from nmk.agent.claims import collect_claims, own_lans
-from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
+from nmk.agent.others import interfaces_of, is_any_noted_shut, others_of, untold_of
 from nmk.agent.settings import command, route_wishes
 from nmk.agent.surroundings import unwalled
 from nmk.core import nft_text
@@ -59,7 +59,7 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     """What should be. Raises BadView before the controller has told anything."""
     if me.known is None:
         raise BadView(f"the controller has not told this machine of {me.network} yet", "nmk join -")
-    others = state.others(me.network)
+    others = others_of(me.network)
     view, wishes, claims = me.known.view, route_wishes(me), collect_claims(me, others)
     if not wishes.roles:
         view = replace(view, gateway=NO_GATEWAY)
@@ -69,16 +69,14 @@ def desired(me: Membership, local: Local, lan: tuple[str, ...]) -> Desired:
     routing = compile_routing(view, wishes, claims, liveness.dead(me.network), out)
     problems += _without_exit(me, view, wishes, routing)
     own = Own(me.interface, me.private_key, listen_port(me, local), lan, local, me.preshared)
-    alive = (other for other in others if other.phase == "joined" and not other.down)
-    any_exit = routing.exit is not None or any(_may_exit(other) for other in alive)
-    any_exit = any_exit or bool(_unread(me, others))
     names = _filter_names(me, others)
+    any_exit = routing.exit is not None or _may_any_exit(me, names.meshes)
     if sysctl.forwards(me.interface):
         names = replace(names, forwards=True)
     names = replace(
         names,
         loopback=sysctl.opens_loopback(),
-        kept_in=bool(routing.table) and _is_kept_in(me, others),
+        kept_in=bool(routing.table) and _is_kept_in(me),
         lowest_port=sysctl.lowest_port(),
     )
     around = compile_surroundings(names, me.order, here, routing, wishes, any_exit=any_exit)
@@ -137,7 +135,7 @@ def desired_when_down(me: Membership) -> Surroundings:
     if me.known is None:
         return NOTHING
     return compile_kill_switch(
-        _filter_names(me, state.others(me.network)), me.known.view, route_wishes(me)
+        _filter_names(me, others_of(me.network)), me.known.view, route_wishes(me)
     )
 
 
@@ -151,7 +149,7 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
 
     Nor of those whose owner's wishes cannot be read: they are no way for this network either.
     """
-    meshes = other_interfaces(me, others)
+    meshes = interfaces_of(me)
     lans = [claim for claim in own_lans(me, others) if claim.owner not in meshes]
     opened = set[str]()
     for other in others:
@@ -174,8 +172,18 @@ def _filter_names(me: Membership, others: list[Membership]) -> nft_text.Own:
     )
 
 
+def _may_any_exit(me: Membership, meshes: Collection[str]) -> bool:
+    """Whether another network wants an exit node; also where nobody can tell.
+
+    The stricter rules are safe. `meshes`: the interfaces of all.
+    """
+    here = state.others(me.network)
+    alive = (other for other in here if other.phase == "joined" and not other.down)
+    known = {other.interface for other in here}
+    return any(map(_may_exit, alive)) or bool({*meshes} - known or untold_of(me.network))
+
+
 def _may_exit(other: Membership) -> bool:
-    """Whether it wants an exit node; also where nobody can tell: the stricter rules are safe."""
     try:
         return route_wishes(other).exit_node is not None
     except BadInput:
@@ -194,16 +202,11 @@ def keeps_in(me: Membership) -> bool:
     return me.phase != "joining" and wishes.kill_switch and wishes.exit_node is not None
 
 
-def _is_kept_in(me: Membership, others: list[Membership]) -> bool:
+def _is_kept_in(me: Membership) -> bool:
     """Whether the kill switch of another network is wanted, or stands, whoever has its state."""
-    if any(map(keeps_in, others)) or any(map(kill_note.noted, _unread(me, others))):
+    if any(map(keeps_in, state.others(me.network))) or is_any_noted_shut(me.network):
         return True
     return any(map(is_shut, beside(Runner(), table_name(me.network)).values()))
-
-
-def _unread(me: Membership, others: list[Membership]) -> set[str]:
-    """The machine's other networks whose state cannot be read: nobody can tell what they want."""
-    return set(state.networks()) - {me.network, *(other.network for other in others)}
 
 
 def has_roles(me: Membership) -> bool:

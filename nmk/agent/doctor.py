@@ -57,6 +57,8 @@ def _examine_network(name: str, run: Runner, clock: Callable[[], float]) -> Iter
             me = state.load(name)
             local = local_settings(name, me)
     except NmkError as error:
+        if isinstance(error, StateDamaged):
+            elsewhere.point_there(error, name)
         yield Finding("state", "broken", error.message, error.hint, name)
         if isinstance(error, StateDamaged):
             left, out = guarded(name, run), observe_damaged(name, run)

@@ -22,11 +22,11 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote, shlex
 
-from nmk.agent import state
+from nmk.agent import kill_note, state
 from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories, state_directory
 from nmk.core.parse import parse_label
 from nmk.core.text import parse_json
-from nmk.errors import AlreadyJoined, BadInput
+from nmk.errors import AlreadyJoined, BadInput, NmkError
 from nmk.files import open_regular, read_file, write_private
 from nmk.system.foreign import Fault, find_foreign, find_replaceable, follow
 from nmk.system.starters import agent_environments, start_lines
@@ -122,22 +122,49 @@ def elsewhere() -> list[Elsewhere]:
     First those whose state is there, then those of which it is only known that it should be, in
     the one in use too.
     """
+    return _find(_claims())
+
+
+def noted() -> list[Elsewhere]:
+    """Those of them that notes tell of, or that are where everybody looks: found at once."""
+    return _find(_notes())
+
+
+def _find(claims: Iterator[_Claim]) -> list[Elsewhere]:
     found: dict[tuple[str | None, Path], Elsewhere] = {}
-    for claim in (*islice(_claims(), _MOST_PLACES), _Claim({})):
+    for claim in (*islice(claims, _MOST_PLACES), _Claim({})):
         for there in _look(claim):
             found.setdefault((there.network, there.directory), there)
     return sorted(found.values(), key=lambda there: bool(there.missing))[:_MOST_NETWORKS]
 
 
 def check_not_elsewhere(network: str | None = None) -> None:
-    """Raises AlreadyJoined where another state directory has that network, or any, or should."""
+    """Raises AlreadyJoined where another state directory has that network, or any, or should.
+
+    Not should, where a file is here: that is the state, whatever is wrong with it.
+    """
+    is_here = network is not None and state.file_of(network).exists()
     for there in elsewhere():
         is_in_use = network and _is_same(there.directory, state_directory())  # a place to join in
-        if there.network and network in {None, there.network} and not is_in_use:
-            raise AlreadyJoined(
-                f"this machine is in {there.name}, whose state is in {there.where}",
-                there.by("nmk status" if network else f"nmk leave -n {there.network}"),
-            )
+        is_none = is_in_use or (is_here and there.missing)
+        if there.network and network in {None, there.network} and not is_none:
+            hint = there.by("nmk status" if network else f"nmk leave -n {there.network}")
+            if network and not there.missing and kill_note.is_left(network):
+                left = quote(str(kill_note.file_of(network)))
+                hint += f"; then remove what was left here: rm {left}"
+            what = f"this machine is in {there.name}, whose state is in {there.where}"
+            raise AlreadyJoined(what, hint)
+
+
+def point_there(error: NmkError, network: str) -> None:
+    """Of a network that has a state elsewhere, what cannot be read here names that, and its place.
+
+    What would give it up here would take from it there what it has laid.
+    """
+    try:
+        check_not_elsewhere(network)
+    except AlreadyJoined as moved:
+        error.message, error.hint = f"{error.message}; {moved.message}", moved.hint
 
 
 def check_one_directory() -> None:
@@ -156,6 +183,15 @@ def check_one_directory() -> None:
 
 def _claims() -> Iterator[_Claim]:
     """All that tell of a place, the notes first."""
+    yield from _notes()
+    for process, variables in agent_environments():
+        values = {n: v for n, v in variables.items() if n in CHOICES}
+        source = f"`nmk agent`, process {process}"
+        yield _Claim(values, source, f"or end process {process}, then the same again")
+    yield from (_Claim(found) for line in start_lines() if (found := _assigned(line)))
+
+
+def _notes() -> Iterator[_Claim]:
     for directory in runtime_directories():
         for name in _files(directory, _SUFFIX) if _closed(str(directory)) else ():
             with suppress(BadInput):
@@ -165,11 +201,6 @@ def _claims() -> Iterator[_Claim]:
                     f"then: nmk leave -n {network} --force"
                 )
                 yield _Claim(_noted(_read(path)), str(path), release, network)
-    for process, variables in agent_environments():
-        values = {n: v for n, v in variables.items() if n in CHOICES}
-        source = f"`nmk agent`, process {process}"
-        yield _Claim(values, source, f"or end process {process}, then the same again")
-    yield from (_Claim(found) for line in start_lines() if (found := _assigned(line)))
 
 
 def _look(claim: _Claim) -> Iterator[Elsewhere]:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from nmk.agent import kill_switch, state, surroundings
+from nmk.agent import kill_switch, surroundings
 from nmk.agent.astray import OUTSIDE, network_at, other_parts
 from nmk.agent.claims import own_lans
 from nmk.agent.desired import families
-from nmk.agent.heads import other_interfaces
 from nmk.agent.membership import Membership
+from nmk.agent.others import interfaces_of, others_of
 from nmk.agent.salvage import guarded, is_untold
 from nmk.agent.settings import appending, command, route_wishes, unread, wished
 from nmk.agent.unmarked import LEFT_OUT
@@ -162,7 +162,7 @@ def _lans(me: Membership, wishes: RouteWishes) -> tuple[Lan, ...]:
     led = [ip_network(cidr) for cidr in followed(view, wishes)] if view else []
     routed = view.gateway.lans if view else ()
     found = []
-    for claim in own_lans(me, state.others(me.network)):
+    for claim in own_lans(me, others_of(me.network)):
         lan = ip_network(claim.range)
         taken = any(overlap(lan, cidr) for cidr in mesh)
         shut = OF_THE_MESH if taken else None if is_lan(claim.range) else NO_LAN
@@ -323,7 +323,7 @@ def _parts_past(me: Membership, run: Runner) -> list[Past]:
     parts = [p for p in other_parts(me, run) if ip_network(p).version in on]
     parts = [p for p in parts if not is_lan(p) or p in beside]
     parts = [p for p in parts if not any(holds(cidr, p) for cidr in (*LINKS, *CLOUDS))]
-    ours = {me.interface, *other_interfaces(me, state.others(me.network))}
+    ours = {me.interface, *interfaces_of(me)}
     asked = [*samples_in(parts, EVERYTHING).items()][:_MOST_PARTS]
     found = [(part, address, leaves_by(run, address)) for address, part in asked]
     return [Past(part, address, by) for part, address, by in found if by and by not in ours]

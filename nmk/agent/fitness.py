@@ -7,9 +7,9 @@ from contextlib import suppress
 from socket import SOCK_STREAM
 from urllib.parse import urlsplit
 
-from nmk.agent import state
 from nmk.agent.claims import own_lans
 from nmk.agent.membership import Membership
+from nmk.agent.others import others_of
 from nmk.agent.resolver import resolve
 from nmk.core.claims import Claim
 from nmk.core.fitness import find_objections
@@ -22,7 +22,7 @@ _SECONDS = 5.0  # to resolve a controller's name
 
 def check_ranges(me: Membership, wanted: Collection[str], run: Runner) -> None:
     """Raises RangesRefused where a range holds what this machine uses; not of those `wanted`."""
-    others = state.others(me.network)
+    others = others_of(me.network)
     objections = find_objections(
         (cidr for cidr in me.ranges if cidr not in wanted),
         [Claim(cidr, f"network {o.network}") for o in others for cidr in o.ranges],

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from nmk.agent import kill_note, own_link, state
-from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface, parse_label
@@ -146,29 +145,19 @@ def _is_ours(network: str, name: str, head: bytes, run: Runner) -> bool:
     return False
 
 
-def other_interfaces(me: Membership, others: list[Membership]) -> set[str]:
-    """Those of the machine's other networks. `others`: the ones whose state can be read.
-
-    Of a damaged one its own interface, or the usual name where that is free. Where a file does not
-    even say its interface, all that carry our mark are taken for nmk's.
-    """
-    found = {other.interface for other in others}
-    for network in set(state.networks()) - {me.network, *(other.network for other in others)}:
-        head, run = head_of(network), Runner()
-        name = interface_of(network, head, run)
-        is_there = wireguard.exists(name)
-        if _is_ours(network, name, head, run) if is_there else name == interface_for(network):
-            found.add(name)
-        if _named(head) is None:
-            found |= marked(run)
-    return found - {me.interface}
+def interfaces_in(head: bytes, network: str, run: Runner) -> set[str]:
+    """The one that a network has whose state cannot be read, or the usual name where it is free."""
+    name = interface_of(network, head, run)
+    if wireguard.exists(name):
+        return {name} if _is_ours(network, name, head, run) else set()
+    return {name} & {interface_for(network)}
 
 
-def marked(run: Runner) -> set[str]:
-    """The WireGuard interfaces whose packets carry our mark."""
+def marked(run: Runner, but: Collection[str] = ()) -> set[str]:
+    """The WireGuard interfaces whose packets carry our mark; `but` are not looked at."""
     found = set[str]()
     with suppress(NmkError):
-        for name in wireguard.names(run):
+        for name in wireguard.names(run) - {*but}:
             with suppress(NmkError):
                 if wireguard.look(run, name).mark == MARK:
                     found.add(name)

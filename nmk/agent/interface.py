@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import history, hooks, kill_switch, own_link, state, surroundings
+from nmk.agent import history, hooks, kill_switch, own_link, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.heads import holder_of
 from nmk.agent.history import Reason
 from nmk.agent.kernel_settings import settle_link
 from nmk.agent.membership import Membership
+from nmk.agent.others import others_of
 from nmk.agent.settings import local_settings, take_note
 from nmk.core.commands import remove_link
 from nmk.core.hooks import Event, events_of
@@ -142,7 +143,7 @@ def with_usable_port(me: Membership, local: Local, live: Tunnel | Dump | None) -
 def reserved_ports(network: str) -> set[int]:
     """The UDP ports of the other networks of this machine, whether they are up or not."""
     found = set()
-    for other in state.others(network):
+    for other in others_of(network):
         with suppress(BadInput):  # a mistake in that network's settings is no trouble of this one
             found.add(listen_port(other, local_settings(other.network, other)))
     return found

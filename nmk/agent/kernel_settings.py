@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
-from nmk.agent import state
 from nmk.agent.attempts import Attempts
 from nmk.agent.membership import Membership
+from nmk.agent.others import others_of
 from nmk.core.commands import command
 from nmk.core.ruleset import table_name
 from nmk.core.surroundings import IPV4_FORWARDING, IPV6_FORWARDING, VALID_MARK, settings_of
@@ -74,7 +74,7 @@ def _plan_sysctls(
     """The settings to write, and what those that nmk keeps changed were before."""
     if not (wanted or me.found):
         return {}, {}
-    elsewhere = {path: v for other in state.others(me.network) for path, v in other.found.items()}
+    elsewhere = {path: v for other in others_of(me.network) for path, v in other.found.items()}
     wanted = {**_kept_routers(wanted, {*me.found, *elsewhere}, run), **wanted}
     settings: dict[str, str] = {}
     # Before what resets them, so that they are put back after it.

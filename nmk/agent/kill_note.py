@@ -20,17 +20,24 @@ SUFFIX = ".kill-switch"
 _ON, _OFF = b"on\n", b"off\n"
 
 
-def noted(network: str) -> bool | None:
+def noted(network: str, directory: Path | None = None) -> bool | None:
     """Whether one was wanted; None where that was never noted.
 
-    A file that holds anything but `off`, or cannot be read, says that one was.
+    A file that holds anything but `off`, or cannot be read, says that one was. `directory`: where
+    its state is, if elsewhere.
     """
     try:
-        return read_file(file_of(network), len(_OFF)) != _OFF
+        return read_file(file_of(network, directory), len(_OFF)) != _OFF
     except FileNotFoundError:
         return None
     except OSError:
         return True
+
+
+def is_left(network: str) -> bool:
+    """Whether there is one, and no state beside it."""
+    path = file_of(network)
+    return path.exists() and not path.with_suffix(".json").exists()
 
 
 def wanted(me: Membership) -> bool | None:
@@ -66,9 +73,9 @@ def forget(network: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def file_of(network: str) -> Path:
+def file_of(network: str, directory: Path | None = None) -> Path:
     """The note's file."""
-    return beside(state_directory() / f"{network}.json")
+    return beside((directory or state_directory()) / f"{network}.json")
 
 
 def beside(state: Path) -> Path:

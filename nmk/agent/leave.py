@@ -108,9 +108,9 @@ def _load(network: str, run: Runner, say: Say, *, force: bool) -> Membership:
     try:
         return state.load(network)
     except StateDamaged as error:
+        check_not_elsewhere(network)
         if not force:
             raise
-        check_not_elsewhere(network)
         say(f"{error.message}; on the controller: nmk node delete -n {network} NODE")
         return salvage(network, run)
 

@@ -14,7 +14,7 @@ from typing import get_args
 
 from nmk.agent import interface, kill_note, kill_switch, state, surroundings
 from nmk.agent.attempts import Attempts
-from nmk.agent.elsewhere import Elsewhere, elsewhere, told
+from nmk.agent.elsewhere import Elsewhere, check_not_elsewhere, elsewhere, point_there, told
 from nmk.agent.heads import (
     field_of,
     head_of,
@@ -219,6 +219,7 @@ def load(network: str, run: Runner) -> Membership:
         for problem in unread(me):
             error.message += f"; {problem.message}"
             error.hint = f"{problem.hint}; and {error.hint}"
+        point_there(error, network)
         raise
 
 
@@ -284,8 +285,9 @@ def open_way(network: str, run: Runner) -> Membership:
     """Let everything out past the network, kill switch or not; its interface stays.
 
     Raises StateUnwritable where the file goes on saying that a kill switch is wanted, CommandFailed
-    where something is still in the way.
+    where something is still in the way, AlreadyJoined where the network's state is elsewhere.
     """
+    check_not_elsewhere(network)
     tried = Attempts()
     if not run.dry:  # first, by nft alone: what else the machine lacks is no hindrance
         with tried.step():
@@ -303,7 +305,11 @@ def open_way(network: str, run: Runner) -> Membership:
 
 
 def take_down(network: str, run: Runner) -> Membership:
-    """Remove the interface. A kill switch stays shut: only its owner opens it."""
+    """Remove the interface. A kill switch stays shut: only its owner opens it.
+
+    Raises AlreadyJoined where the network's state is elsewhere.
+    """
+    check_not_elsewhere(network)
     me = salvage(network, run)
     with suppress(InterfaceTaken):
         if interface.is_ours(me, wireguard.probe(run, me.interface)):

@@ -129,14 +129,7 @@ def find(network: str) -> Membership | None:
     """As `load`; None where there is no file, and should be none."""
     path = file_of(network)
     try:
-        with open_regular(path) as file:
-            found = os.fstat(file.fileno())
-            version = (found.st_ino, found.st_mtime_ns, found.st_size)
-            before = _read.get(path)
-            if before and before[0] == version:
-                return before[1]
-            raw = read_whole(file, MOST_BYTES)
-        me = decode(raw, network, str(path))
+        return read(path, network)
     except FileNotFoundError:
         if kill_note.noted(network):
             raise StateDamaged(f"{path} has gone", _cure(network)) from None
@@ -148,6 +141,18 @@ def find(network: str) -> Membership | None:
     except StateDamaged as error:
         error.hint = f"{_MOVE} {path} /root/" if is_others(path) else _cure(network)
         raise
+
+
+def read(path: Path, network: str) -> Membership:
+    """What a network's file holds, wherever it is. Raises OSError, StateDamaged, StateNewer."""
+    with open_regular(path) as file:
+        found = os.fstat(file.fileno())
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        before = _read.get(path)
+        if before and before[0] == version:
+            return before[1]
+        raw = read_whole(file, MOST_BYTES)
+    me = decode(raw, network, str(path))
     _read[path] = (version, me)
     return me
 

@@ -13,6 +13,7 @@ from nmk.agent.astray import find_astray, find_picky
 from nmk.agent.claimed import claimed_controllers, claimed_exit
 from nmk.agent.claims import left_out
 from nmk.agent.desired import Desired, desired, listen_port
+from nmk.agent.elsewhere import point_there
 from nmk.agent.exits import (
     NOT_UP,
     WayOut,
@@ -108,6 +109,7 @@ def _status(
     try:
         me = state.load(network)
     except StateDamaged as error:
+        point_there(error, network)
         return _damaged(salvage(network, run), error, now, run)
     condition, dump = live(me, run)
     problem, cure = trouble(me, condition) or (None, None)

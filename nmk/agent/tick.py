@@ -28,6 +28,7 @@ from nmk.agent.exchange import Told, check_in
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
+from nmk.agent.others import orders_of
 from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES, lacking
@@ -272,7 +273,8 @@ def _in_own_place(me: Membership, run: Runner) -> Membership:
 
     Of two the one that is later by its name moves. Its routes go from the table of the other.
     """
-    same = [o.network for o in state.others(me.network) if o.order == me.order != NO_ORDER]
+    places = orders_of(me.network).items()
+    same = [name for name, order in places if order == me.order != NO_ORDER]
     if not same or me.network < min(same):
         return me
     live = routes.probe_table(run, me.order, me.interface)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nmk.agent import state
 from nmk.agent.membership import Membership
+from nmk.agent.others import interfaces_of
 from nmk.core.commands import command
 from nmk.core.parse import EVERYTHING
 from nmk.core.route_table import NO_TABLE, RouteTable
@@ -43,7 +43,7 @@ def why_unmarked(me: Membership, want: Surroundings) -> CommandFailed | None:
     """Why everything cannot go by an exit node, with the settings as they are now."""
     if _is_told(want) or want.table.led.isdisjoint(EVERYTHING):
         return None
-    ours = {me.interface, *(other.interface for other in state.others(me.network)), "lo"}
+    ours = {me.interface, *interfaces_of(me), "lo"}
     strict = [name for name in strict_settings() if name not in ours]
     if not strict:
         return None

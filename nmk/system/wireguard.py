@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,7 @@ USERSPACE = ("wireguard-go", "boringtun-cli", "boringtun")
 SOCKETS = Path("/var/run/wireguard")  # where `wg` and all userspace implementations meet
 _NETWORK_NAMESPACE = Path("/proc/self/ns/net")
 _TUN = Path("/dev/net/tun")
+_INTERFACES = Path("/sys/class/net")
 _LOADED = Path("/sys/module/wireguard")
 _MODULES = Path("/lib/modules")
 _MOST_MODULES = 32 * 1024 * 1024  # bytes of a list of modules; Debian's has less than one
@@ -93,6 +94,24 @@ def look(run: Runner, interface: str) -> Dump:
 def names(run: Runner) -> set[str]:
     """All WireGuard interfaces of this machine."""
     return set(run.read(["wg", "show", "interfaces"]).split())
+
+
+def is_there_other(known: Collection[str]) -> bool:
+    """Whether there may be any but those, as /sys and sockets tell: `wg` may hang, or be gone."""
+    try:
+        there = {name for _, name in socket.if_nameindex()}
+    except OSError:  # as in a sandbox that lets nobody talk to the kernel by netlink
+        return True
+    return any(map(_may_be, there - {"lo", *known}))
+
+
+def _may_be(interface: str) -> bool:
+    if (SOCKETS / f"{interface}.sock").exists():
+        return True
+    try:
+        return b"DEVTYPE=wireguard\n" in (_INTERFACES / interface / "uevent").read_bytes()
+    except OSError:  # as where /sys is that of another network namespace
+        return True
 
 
 def renamed(run: Runner, interface: str, key: str, number: int | None) -> str | None:

@@ -22,7 +22,8 @@ from tests.core.made import key32
 
 
 @pytest.fixture
-def me() -> Membership:
+def me(state_dir: Path) -> Membership:
+    assert not list(state_dir.iterdir())
     return replace(joined(), interface="lo")
 
 

@@ -1048,6 +1048,31 @@ def test_other_networks_go_on_beside_an_exit_node(trip: Trip) -> None:
         trip.laptop.run("nmk", "leave", "-n", "work")
 
 
+def test_an_exit_node_is_no_way_into_its_other_networks_wherever_their_states_are(
+    trip: Trip,
+) -> None:
+    trip.mesh.admin("network", "create", "lab", "10.46.0.0/24")
+    key = trip.mesh.admin("key", "create", "-n", "lab", "--uses", "2")
+    far = trip.mesh.machine("far-lab")
+    for host in (far, trip.home):
+        host.run("nmk", "join", "-", input=key)
+    move = "mkdir -p /opt/state && mv /var/lib/nmk/lab.* /opt/state"
+    back = "mv /opt/state/lab.* /var/lib/nmk && rm -r /opt/state /run/nmk/lab.state"
+    trip.home.run("sh", "-c", move)
+    try:
+        trip.home.run("env", "NMK_STATE_DIR=/opt/state", "nmk", "checkin")
+        for host in (trip.home, far):
+            host.run("nmk", "checkin")
+        trip.set("exit-node=home")
+        reaches(trip.home, "10.46.0.1")
+        reaches(trip.laptop, trip.web.address)
+        assert trip.laptop.run("ping", "-c2", "-W1", "10.46.0.1", check=False).returncode
+    finally:
+        trip.home.run("sh", "-c", back)  # as reliability.md has it
+        trip.home.run("nmk", "checkin", "-n", "lab")
+        trip.home.run("nmk", "leave", "-n", "lab")
+
+
 def _stays_shut_to_who_calls_from_outside(trip: Trip) -> None:
     """What another network asks of the machine opens no kill switch."""
     laptop, file = trip.laptop, "/etc/nmk/home.toml"

@@ -111,7 +111,8 @@ def check_state() -> list[Finding]:
     if fault := find_exposure():
         reason = f"the state in {directory} is not safe: {fault.reason}"
         found.append(Finding("state", "warn", reason, fault.mend))
-    open_files = [p for p in map(state.file_of, state.networks()) if p.stat().st_mode & 0o077]
+    files = (p for p in map(state.file_of, state.networks()) if p.exists())
+    open_files = [p for p in files if p.stat().st_mode & 0o077]
     if open_files:
         names = " ".join(str(p) for p in open_files)
         reason = f"others can read {names}"
