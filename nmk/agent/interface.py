@@ -300,7 +300,7 @@ def _find_ours(me: Membership, run: Runner, tried: Attempts) -> Link | None:
                 return link
             tried.errors.append(error)
             return None
-        return wireguard.find_link(run, me.interface) if key in {"", me.private_key} else None
+        return wireguard.find_link(run, me.interface) if _is_key_of(me, key) else None
     return None
 
 
@@ -352,4 +352,9 @@ def callers(me: Membership, dump: Dump | None, now: float) -> str:
 
 def is_ours(me: Membership, live: Tunnel | None) -> bool:
     """Whether an interface of our name is the one we made, or has no key yet, or is not there."""
-    return live is None or live.private_key in {"", me.private_key}
+    return live is None or _is_key_of(me, live.private_key)
+
+
+def _is_key_of(me: Membership, key: str) -> bool:
+    """Whether ours has that key: it has another one where the state was put back since."""
+    return key in {"", me.private_key} or own_link.is_noted(me)

@@ -27,8 +27,9 @@ from nmk.agent.heads import holder_of, interface_for
 from nmk.agent.history import Reason
 from nmk.agent.lock import PERSON_SECONDS, RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership, Wishes, take_in
+from nmk.agent.own_place import next_order
 from nmk.agent.places import find_exposure, state_directory
-from nmk.agent.salvage import leftovers, next_order
+from nmk.agent.salvage import leftovers
 from nmk.agent.settings import local_settings
 from nmk.agent.succession import (
     begun_in,

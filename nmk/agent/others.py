@@ -55,7 +55,7 @@ def interfaces_of(me: Membership) -> set[str]:
     return found - {me.interface}
 
 
-def orders_of(network: str) -> dict[str, int]:
+def places_of(network: str) -> dict[str, int]:
     """Their places, as far as these can be told."""
     found = {other.network: other.order for other in others_of(network)}
     for name, directory in untold_of(network):

@@ -11,7 +11,7 @@ from nmk.system.facts import INSTANCE
 from nmk.system.foreign import Fault, find_replaceable
 
 TURN = "hooks.turn"  # the file of the run whose hooks come last
-NOTES = ("checkin", "gateways", "health", "left", "link", "ruleset", "state", "trouble")
+NOTES = ("checkin", "gateways", "health", "laid", "left", "link", "ruleset", "state", "trouble")
 """What is kept of a network in the runtime directory: NETWORK.checkin and so on."""
 _EARLIER = ("answered",)  # of nmk 0.2.0
 

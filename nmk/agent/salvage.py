@@ -30,7 +30,7 @@ from nmk.agent.places import state_directory
 from nmk.agent.settings import unread, wished
 from nmk.core.parse import parse_label
 from nmk.core.peers import View, parse_ranges
-from nmk.core.route_table import FIRST_ORDER, NO_ORDER, is_order, table_of
+from nmk.core.route_table import NO_ORDER, is_order, table_of
 from nmk.core.ruleset import is_ours, table_name
 from nmk.core.settings import parse_local
 from nmk.core.surroundings import NOTHING
@@ -165,9 +165,8 @@ def salvage(network: str, run: Runner, directory: Path | None = None) -> Members
     """
     head = head_of(network, directory)
     me = _begin(network, head, run)
-    order = field_of(head, "order")
     me = replace(me, private_key=_private_key(head, me.interface, run), phase="deleted")
-    return _with_order(me, order if is_order(order) else _order(me, run))
+    return _with_order(me, _order(me, field_of(head, "order"), run))
 
 
 def guarded(network: str, run: Runner) -> Membership:
@@ -221,18 +220,6 @@ def load(network: str, run: Runner) -> Membership:
             error.hint = f"{problem.hint}; and {error.hint}"
         point_there(error, network)
         raise
-
-
-def next_order(network: str, run: Runner) -> int:
-    """The place of a network that is new: above those of all others, wherever their states are.
-
-    And one of which the machine has no rules: whoever's they are, they would be taken for its own.
-    """
-    there = [salvage(e.network, run, e.directory) for e in elsewhere() if e.network]
-    orders = [me.order for me in (*state.others(network), *there) if is_order(me.order)]
-    last, laid = max(orders, default=FIRST_ORDER - 1), routes.orders(run)
-    free = (n for n in range(last + 1, last + 10 + len(laid)) if n not in laid)
-    return next((n for n in free if not routes.is_lan_rule_taken(run, n)), last + 1)
 
 
 def _begin(network: str, head: bytes, run: Runner) -> Membership:
@@ -338,11 +325,11 @@ def _found(head: bytes) -> dict[str, str]:
     return found
 
 
-def _order(me: Membership, run: Runner) -> int | None:
+def _order(me: Membership, noted: object, run: Runner) -> int | None:
     """The one that rules of this machine tell of, and that no other network may have.
 
-    Whose routes lead into the network's interface, else the only one that is left. None where
-    nobody can tell: what is another's stays.
+    Whose routes lead into the network's interface, else what is noted in the damaged file, else the
+    only one that is left. None where nobody can tell: what is another's stays.
     """
     others: list[tuple[str, Path | None]] = [
         (name, None) for name in state.networks() if name != me.network
@@ -351,5 +338,9 @@ def _order(me: Membership, run: Runner) -> int | None:
     heads = [field_of(head_of(name, place), "order") for name, place in others]
     left = routes.orders(run) - {order for order in heads if is_order(order)}
     ours = [order for order in left if routes.leads_into(run, table_of(order), me.interface)]
+    if ours:
+        return min(ours)
+    if is_order(noted):
+        return noted
     is_sure = len(left) == 1 and all(map(is_order, heads))
-    return min(ours or (left if is_sure else ()), default=None)
+    return min(left) if is_sure else None

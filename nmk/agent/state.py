@@ -13,7 +13,12 @@ from pathlib import Path
 
 from nmk.agent import history, kill_note
 from nmk.agent.membership import Membership, decode, encode, is_foreign
-from nmk.agent.places import forget_runtime, state_directory
+from nmk.agent.places import (
+    forget_runtime,
+    make_runtime_directory,
+    runtime_directory,
+    state_directory,
+)
 from nmk.core.parse import find_meant, parse_label, quote
 from nmk.errors import (
     Ambiguous,
@@ -24,13 +29,15 @@ from nmk.errors import (
     StateNewer,
     StateUnwritable,
 )
-from nmk.files import open_regular, read_whole, temporary_of, write_private
+from nmk.files import open_regular, read_file, read_whole, temporary_of, write_private
 
 MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
 _HEAD = 4096  # bytes, in which a state has fields that nothing else has
 _KEPT = {errno.EROFS, errno.EPERM, errno.EACCES}  # of a place where nothing can be removed
 _MOVE = "move it away: mv"
-_read: dict[Path, tuple[tuple[int, int, int], Membership]] = {}  # inode, mtime, size of each file
+_MOST_VERSION = 128  # bytes
+_Version = tuple[int, int, int]  # inode, mtime in ns, size
+_read: dict[Path, tuple[_Version, Membership]] = {}  # of each file
 
 
 def networks() -> list[str]:
@@ -146,8 +153,7 @@ def find(network: str) -> Membership | None:
 def read(path: Path, network: str) -> Membership:
     """What a network's file holds, wherever it is. Raises OSError, StateDamaged, StateNewer."""
     with open_regular(path) as file:
-        found = os.fstat(file.fileno())
-        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        version = _version(os.fstat(file.fileno()))
         before = _read.get(path)
         if before and before[0] == version:
             return before[1]
@@ -172,6 +178,7 @@ def save(me: Membership) -> None:
             f"{path} would have {len(raw)} bytes, above the bound of {MOST_BYTES}"
         )
     shut = kill_note.wanted(me)
+    is_told = tells_laid(me.network)
     try:
         if shut:
             kill_note.note(me.network, on=True)
@@ -180,6 +187,38 @@ def save(me: Membership) -> None:
             kill_note.note(me.network, on=False)
     except OSError as error:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror}") from None
+    if is_told:
+        note_laid(me.network)
+
+
+def tells_laid(network: str) -> bool:
+    """Whether the file tells what is laid: it is the one that this machine had since it looked.
+
+    Not one that was put back, which is of another time; nor the first after a reboot.
+    """
+    with suppress(OSError):
+        return read_file(_laid_file(network), _MOST_VERSION) == _laid_text(network)
+    return False
+
+
+def note_laid(network: str) -> None:
+    """Note that the machine was looked at, and that the file there is now tells what is laid."""
+    if not tells_laid(network):
+        with suppress(OSError):  # it is looked at each time then
+            make_runtime_directory()
+            write_private(_laid_file(network), _laid_text(network))
+
+
+def _laid_file(network: str) -> Path:
+    return runtime_directory() / f"{network}.laid"
+
+
+def _laid_text(network: str) -> bytes:
+    return " ".join(map(str, _version(file_of(network).stat()))).encode()
+
+
+def _version(info: os.stat_result) -> _Version:
+    return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def _check_readable(me: Membership, where: str) -> None:

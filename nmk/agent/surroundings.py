@@ -1,7 +1,8 @@
 """What a network needs beside its interface: packet filter, kernel settings, routes.
 
-Each kind is looked at only where it is wanted or may have been laid before, and what is about to
-be laid is on disk first, so that a crash leaves nothing that the next run does not know of.
+Each kind is looked at only where it is wanted or may have been laid before; all, where the state
+does not tell. What is about to be laid is on disk first, so that a crash leaves nothing that the
+next run does not know of.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from nmk.core.commands import command as shell
 from nmk.core.docker import plan_docker
 from nmk.core.firewall import Table
 from nmk.core.route_table import (
+    NO_ORDER,
     NO_TABLE,
     RouteTable,
     describe_table,
@@ -107,6 +109,8 @@ def plan(
     }
     laid = frozenset(kind for kind in _KINDS if wanted[kind])
     looks = laid | me.laid
+    if me.order != NO_ORDER and not state.tells_laid(me.network):
+        looks = frozenset(_KINDS)
     live = NO_TABLE
     if "routes" in looks:
         live = routes.probe_table(run, me.order, me.interface)
@@ -211,6 +215,8 @@ def end(me: Membership, work: Work, run: Runner, tried: Attempts) -> Membership:
                 packet_filter.replace(run, table_name(me.network), None)
         if not run.dry:
             _unsettle(me)
+    if not (run.dry or tried.errors):
+        state.note_laid(me.network)
     return replace(me, laid=work.laid, found=work.settings.found)
 
 

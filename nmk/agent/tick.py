@@ -17,6 +17,7 @@ from nmk.agent import (
     kill_switch,
     last_check_in,
     liveness,
+    own_place,
     salvage,
     state,
     surroundings,
@@ -28,7 +29,6 @@ from nmk.agent.exchange import Told, check_in
 from nmk.agent.history import Reason
 from nmk.agent.lock import RETURN_SECONDS, machine_lock
 from nmk.agent.membership import Membership
-from nmk.agent.others import orders_of
 from nmk.agent.places import runtime_directory
 from nmk.agent.settings import local_settings, route_wishes
 from nmk.core.gateways import SERVES, lacking
@@ -36,7 +36,6 @@ from nmk.core.parse import parse_endpoint, with_port
 from nmk.core.peers import View
 from nmk.core.problems import problem_of
 from nmk.core.records import PROTOCOL, Facts
-from nmk.core.route_table import NO_ORDER, plan_table
 from nmk.core.settings import NETWORK_SETTINGS
 from nmk.core.surroundings import forwarding_of
 from nmk.errors import (
@@ -48,7 +47,7 @@ from nmk.errors import (
     StateUnwritable,
     Unreadable,
 )
-from nmk.system import routes, sysctl, wireguard
+from nmk.system import sysctl, wireguard
 from nmk.system.dump import Dump
 from nmk.system.facts import machine_instance, own_addresses
 from nmk.system.keys import public_key
@@ -101,7 +100,7 @@ def begin(
     noted as the check-in's.
     """
     with _noting(network, run), machine_lock(run, seconds):
-        return _begin(dry_me or _in_own_place(_member(network, run), run), run)
+        return _begin(dry_me or own_place.settle(_member(network, run), run), run)
 
 
 def ask(asking: Asking, run: Runner) -> Membership | NmkError:
@@ -268,23 +267,6 @@ def _member(network: str, run: Runner) -> Membership:
     return me
 
 
-def _in_own_place(me: Membership, run: Runner) -> Membership:
-    """The membership in a place that no other network has: a file put back may have a taken one.
-
-    Of two the one that is later by its name moves. Its routes go from the table of the other.
-    """
-    places = orders_of(me.network).items()
-    same = [name for name, order in places if order == me.order != NO_ORDER]
-    if not same or me.network < min(same):
-        return me
-    live = routes.probe_table(run, me.order, me.interface)
-    for command in plan_table(me.order, me.interface, replace(live, led=frozenset()), live):
-        run.change(command)
-    moved = replace(me, order=salvage.next_order(me.network, run))
-    keep(me, moved, run)
-    return moved
-
-
 def _begin(me: Membership, run: Runner) -> Asking:
     """What is on disk put in place, before any controller is asked; and all that is to be told."""
     if not run.dry:
@@ -292,6 +274,9 @@ def _begin(me: Membership, run: Runner) -> Asking:
             kill_note.follow(me)
     if not run.dry and kill_switch.is_open(me, run):
         kill_switch.lay(me, run)
+    if not (run.dry or state.tells_laid(me.network)):
+        with suppress(NmkError):
+            own_place.leave_others(me, run)
     local = local_settings(me.network, me)
     dump = interface.look(me, run)
     news = liveness.look(me, dump)

@@ -23,8 +23,9 @@ from nmk.agent.doctor import check_leftovers
 from nmk.agent.join import _make_state, join
 from nmk.agent.leave import leave_lost
 from nmk.agent.membership import Wishes
+from nmk.agent.own_place import next_order
 from nmk.agent.places import CHOICES, NOTES, forget_runtime, runtime_directories, runtime_directory
-from nmk.agent.salvage import leftovers, next_order
+from nmk.agent.salvage import leftovers
 from nmk.cli import machine, machine_seeing, main, wishes
 from nmk.core import units
 from nmk.core.route_table import table_of

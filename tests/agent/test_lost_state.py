@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmk.agent import state
+from nmk.agent import own_place, state
 from nmk.agent.leave import leave, leave_lost
 from nmk.agent.salvage import leftovers, remove_leftovers, salvage
-from nmk.agent.tick import _in_own_place
 from nmk.core.route_table import order_of, orders_of, rules_of, table_of
 from nmk.core.tunnel import MARK, Command
 from nmk.errors import CommandFailed
@@ -311,6 +310,19 @@ def test_of_a_damaged_state_no_rules_are_guessed_that_may_be_anothers(
     assert (found.order if "routes" in found.laid else None) == order
 
 
+def test_a_file_tells_what_is_laid_as_long_as_nobody_else_writes_it(state_dir: Path) -> None:
+    state.save(joined())
+    assert not state.tells_laid("home"), "nobody has looked yet"
+    state.note_laid("home")
+    state.save(replace(joined(), order=2))
+    assert state.tells_laid("home")
+    path = state_dir / "home.json"
+    path.write_bytes(path.read_bytes())
+    assert not state.tells_laid("home")
+    state.save(replace(joined(), order=3))
+    assert not state.tells_laid("home"), "it is as it was"
+
+
 def test_of_two_networks_in_one_place_the_later_moves_at_its_check_in(state_dir: Path) -> None:
     """As after a state that was put back from a backup, where another has joined meanwhile."""
     assert not list(state_dir.iterdir())
@@ -320,7 +332,7 @@ def test_of_two_networks_in_one_place_the_later_moves_at_its_check_in(state_dir:
     for me in (first, second):
         state.save(me)
     run = Ruled(o1="nmk-a")
-    assert _in_own_place(first, run).order == 1
-    assert _in_own_place(second, run).order == 2
+    assert own_place.settle(first, run).order == 1
+    assert own_place.settle(second, run).order == 2
     assert state.load("b").order == 2
-    assert _in_own_place(state.load("b"), run).order == 2
+    assert own_place.settle(state.load("b"), run).order == 2

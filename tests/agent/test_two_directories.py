@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import elsewhere, kill_note, others, state, surroundings, tick
+from nmk.agent import elsewhere, kill_note, others, own_place, state, surroundings, tick
 from nmk.agent.desired import desired
 from nmk.agent.doctor import _examine_network
 from nmk.agent.leave import leave
@@ -138,9 +138,9 @@ def test_of_two_networks_in_one_place_the_later_moves_whose_directory_it_is(
     state.save(me)
     if is_damaged:
         cut_short(there)
-    assert tick._in_own_place(me, Ruled(o1="mesh0")).order == 2
+    assert own_place.settle(me, Ruled(o1="mesh0")).order == 2
     monkeypatch.setenv("NMK_STATE_DIR", str(there))
-    assert tick._in_own_place(HOME, Ruled(o1="mesh0")).order == 1
+    assert own_place.settle(HOME, Ruled(o1="mesh0")).order == 1
 
 
 def test_what_is_left_behind_of_a_state_that_has_moved_gives_nothing_of_it_up(

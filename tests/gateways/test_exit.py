@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
@@ -1007,6 +1008,33 @@ def test_a_state_that_cannot_be_read_keeps_nobody_shut_in(trip: Trip, full: bool
     reaches(laptop, trip.web.address)
     assert laptop.run("ls", "-A", "/var/lib/nmk", check=False).stdout == ""
     trip.mesh.admin("node", "delete", "laptop", "--yes")
+    trip.rejoin()
+
+
+def test_what_a_state_that_is_put_back_does_not_know_of_goes(trip: Trip) -> None:
+    """Of before the exit node, of when the network had another place, and of another identity."""
+    laptop, before = trip.laptop, trip.laptop.read(STATE)
+    for old in (before, re.sub(r'"order": ?1\b', '"order":7', before)):
+        trip.set("exit-node=home", "kill-switch=on")
+        assert laptop.read(STATE) != old
+        laptop.write(STATE, old, mode=0o600)
+        laptop.run("nmk", "checkin")
+        reaches(laptop, trip.web.address)
+        assert "chain kill" not in laptop.run("nft", "list", "ruleset").stdout
+        rules = laptop.run("ip", "rule").stdout
+        assert "fwmark" not in rules, rules
+    trip.set("exit-node=home")
+    laptop.run("nmk", "leave")
+    trip.rejoin()
+    trip.set("exit-node=home")
+    laptop.write(STATE, before, mode=0o600)
+    assert "deleted" in failure(laptop, "checkin").message
+    assert not _has_tunnel(laptop)
+    reaches(laptop, trip.web.address)
+    laptop.run("nmk", "leave", "--force")
+    for node in trip.mesh.nodes():
+        if node.startswith("laptop"):
+            trip.mesh.admin("node", "delete", node, "--yes")
     trip.rejoin()
 
 

@@ -1,0 +1,58 @@
+"""The place of a network among all of this machine: the number that its rules and tables go by.
+
+No two networks may have the same one. A file that was put back may name one that is another's by
+now, or one that the network has left since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nmk.agent import state
+from nmk.agent.membership import Membership
+from nmk.agent.others import places_of
+from nmk.core.route_table import FIRST_ORDER, NO_ORDER, NO_TABLE, RouteTable, plan_table, table_of
+from nmk.system import routes
+from nmk.system.runner import Runner
+
+
+def next_order(network: str, run: Runner) -> int:
+    """The place of a network that is new: above those of all others, wherever their states are.
+
+    And one of which the machine has no rules: whoever's they are, they would be taken for its own.
+    """
+    last = max(places_of(network).values(), default=FIRST_ORDER - 1)
+    laid = routes.orders(run)
+    free = (n for n in range(last + 1, last + 10 + len(laid)) if n not in laid)
+    return next((n for n in free if not routes.is_lan_rule_taken(run, n)), last + 1)
+
+
+def settle(me: Membership, run: Runner) -> Membership:
+    """The membership in a place that no other network has.
+
+    Of two the one that is later by its name moves. Its routes go from the table of the other, and
+    what else is laid there becomes that one's. Hold the lock. Raises StateUnwritable.
+    """
+    places = places_of(me.network).items()
+    same = [name for name, order in places if order == me.order != NO_ORDER]
+    if not same or me.network < min(same):
+        return me
+    live = routes.probe_table(run, me.order, me.interface)
+    _make(me, me.order, replace(live, led=frozenset()), live, run)
+    moved = replace(me, order=next_order(me.network, run))
+    if not run.dry:
+        state.save(moved)
+    return moved
+
+
+def leave_others(me: Membership, run: Runner) -> None:
+    """What the network has laid in places that are no network's goes. Raises CommandFailed."""
+    taken = {me.order, *places_of(me.network).values()}
+    for order in routes.orders(run) - taken:
+        if routes.leads_into(run, table_of(order), me.interface):
+            _make(me, order, NO_TABLE, routes.probe_table(run, order, me.interface), run)
+
+
+def _make(me: Membership, order: int, want: RouteTable, live: RouteTable, run: Runner) -> None:
+    for command in plan_table(order, me.interface, want, live):
+        run.change(command)
