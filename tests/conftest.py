@@ -31,7 +31,13 @@ os.environ |= {
     "NMK_STATE_DIR": f"{_NOWHERE.name}/state",
     "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
 }
-places._RUNTIME = Path(_NOWHERE.name, "run")  # where a note is written and read whatever was chosen
+_PATCH = pytest.MonkeyPatch()  # of what is looked at whatever was chosen
+_PATCH.setattr(places, "_RUNTIME", Path(_NOWHERE.name, "run"))
+_PATCH.setattr(places, "DEFAULT_STATE", Path(_NOWHERE.name, "nowhere"))
+_PATCH.setattr(elsewhere, "DEFAULT_STATE", Path(_NOWHERE.name, "nowhere"))
+_PATCH.setattr(elsewhere, "agent_environments", lambda: iter(()))
+_PATCH.setattr(starters, "_CRONTABS", ())
+_PATCH.setattr(starters, "_SERVICES", ())
 
 
 @pytest.fixture
@@ -42,10 +48,5 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NMK_STATE_DIR", str(directory))
     monkeypatch.setenv("NMK_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("NMK_RUNTIME_DIR", str(tmp_path / "run"))
-    for module in (places, elsewhere):
-        monkeypatch.setattr(module, "DEFAULT_STATE", tmp_path / "nowhere")
     monkeypatch.setattr(places, "_RUNTIME", tmp_path / "run")
-    monkeypatch.setattr(starters, "_CRONTABS", ())
-    monkeypatch.setattr(starters, "_SERVICES", ())
-    monkeypatch.setattr(elsewhere, "agent_environments", lambda: iter(()))
     return directory
