@@ -51,6 +51,24 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
+@contextmanager
+def open_of_root_alone(path: Path) -> Iterator[IO[bytes]]:
+    """As `open_regular`, and nobody but root can have written it, or given it its name.
+
+    Raises PermissionError of any other.
+    """
+    with open_regular(path) as file:
+        if not is_of_root_alone(os.fstat(file.fileno())):
+            raise PermissionError(errno.EPERM, "it is not a file of root's alone", str(path))
+        yield file
+
+
+def is_of_root_alone(info: os.stat_result) -> bool:
+    """Whether a regular file is root's, with one name, and nobody else can write it."""
+    is_roots = info.st_uid == 0 and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return is_roots and stat.S_ISREG(info.st_mode) and info.st_nlink == 1
+
+
 def read_whole(file: IO[bytes], most: int) -> bytes:
     """What is left of a file. Raises OSError where that has more bytes than `most`."""
     raw = file.read(most + 1)

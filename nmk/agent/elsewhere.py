@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories
 from nmk.core.parse import parse_label
 from nmk.core.text import parse_json
 from nmk.errors import AlreadyJoined, BadInput, NmkError
-from nmk.files import open_regular, read_file, write_private
+from nmk.files import is_of_root_alone, open_regular, read_file, write_private
 from nmk.system.foreign import Fault, find_foreign, find_replaceable, follow
 from nmk.system.starters import agent_environments, start_lines
 
@@ -314,9 +313,7 @@ def _files(directory: Path, suffix: str) -> list[str]:
 
 def _is_own_file(path: Path) -> bool:
     """Whether nobody but root has written it, nor given it its name. Raises OSError."""
-    info = path.lstat()
-    is_roots = info.st_uid == 0 and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return is_roots and stat.S_ISREG(info.st_mode) and info.st_nlink == 1
+    return is_of_root_alone(path.lstat())
 
 
 def _is_noted(network: str, state: Path, runtime: Path) -> bool:

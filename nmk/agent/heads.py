@@ -15,7 +15,7 @@ from nmk.core.nesting import read_json
 from nmk.core.parse import parse_interface, parse_label
 from nmk.core.tunnel import MARK
 from nmk.errors import BadInput, NmkError, StateUnwritable
-from nmk.files import open_regular, read_file, write_private
+from nmk.files import open_of_root_alone, open_regular, read_file, write_private
 from nmk.system import wireguard
 from nmk.system.runner import Runner
 
@@ -37,9 +37,12 @@ def interface_for(network: str) -> str:
 
 
 def head_of(network: str, directory: Path | None = None) -> bytes:
-    """The beginning of its file, as far as there is one and it is the network's."""
+    """The beginning of its file, as far as there is one and it is the network's.
+
+    `directory`: where its state is, if elsewhere; there only of a file of root's alone.
+    """
     path = (directory or state_directory()) / f"{network}.json"
-    with suppress(OSError), open_regular(path) as file:
+    with suppress(OSError), open_of_root_alone(path) if directory else open_regular(path) as file:
         head = file.read(_HEAD)
         if (_named_in(head) or network) == network:
             return head.partition(b'"successor":')[0]  # which has the same fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from nmk.agent import history, hooks, kill_switch, own_link, surroundings
+from nmk.agent import history, hooks, kill_switch, own_link, own_place, surroundings
 from nmk.agent.attempts import Attempts
 from nmk.agent.desired import Local, desired, desired_when_down, listen_port
 from nmk.agent.heads import holder_of
@@ -17,7 +17,7 @@ from nmk.agent.settings import local_settings, take_note
 from nmk.core.commands import remove_link
 from nmk.core.hooks import Event, events_of
 from nmk.core.parse import quote
-from nmk.core.route_table import table_of
+from nmk.core.route_table import NO_ORDER, table_of
 from nmk.core.surroundings import NOTHING, Surroundings
 from nmk.core.traffic import Caller, encode_callers, encode_traffic, sum_up
 from nmk.core.tunnel import (
@@ -80,9 +80,11 @@ def apply(
     tried, told = Attempts(), list[Change]()
     with history.recording(me, reason, told, run, tried):
         is_shut = kill_switch.settle_first(me, wish.surroundings, run, tried, told)
-        if renamed := _name_again(me, run):
-            told += renamed
-            wish, is_shut = desired(me, local, lan), False  # its subnets were another's until now
+        placed = own_place.settle(me, run)
+        renamed = _name_again(me, run)
+        if renamed or placed != me:  # its subnets, and rules, were another's until now
+            me, is_shut, told = placed, False, told + renamed
+            wish = desired(me, local, lan)
         live = wireguard.probe(run, me.interface, dump)
         if not is_ours(me, live):
             raise _taken(me)
@@ -242,12 +244,16 @@ def remove(
     tried, told, before = Attempts(), list[Change](), me
     with history.recording(me, reason or Reason("down"), told if reason else (), run, tried):
         is_shut = kill_switch.settle_first(me, keep, run, tried, told)
+        with tried.step():
+            placed = own_place.settle(me, run)
+            if placed != me:
+                me, keep = placed, desired_when_down(placed) if keep != NOTHING else NOTHING
         told += _name_again(me, run)
         try:
             work = surroundings.plan(me, keep, run, is_shut=is_shut)
         except ToolMissing as error:  # `ip`: what of the rest needs none goes
             tried.errors.append(error)
-            rest = replace(me, laid=me.laid - {"routes"})
+            rest = replace(me, laid=me.laid - {"routes"}, order=NO_ORDER)
             work = surroundings.plan(rest, keep, run, is_shut=is_shut)
         live = None
         with tried.step():

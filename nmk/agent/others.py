@@ -7,7 +7,9 @@ be elsewhere, too.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from nmk.agent import kill_note, state
@@ -19,6 +21,10 @@ from nmk.errors import StateDamaged
 from nmk.system import wireguard
 from nmk.system.runner import Runner
 
+_LIMIT = 1.0  # seconds that `wg` is waited for; another program's WireGuard may hang
+_STILL_TRUE = 5.0  # seconds that what it said is taken to be so
+_marked: dict[frozenset[str], tuple[float, set[str]]] = {}  # by what was known, and when
+
 Place = tuple[str, Path | None]  # a network, and the directory of its state, if elsewhere
 
 
@@ -28,7 +34,8 @@ def others_of(network: str) -> list[Membership]:
     names = {network, *state.networks()}
     for name, directory in _elsewhere(names):
         with suppress(OSError, StateDamaged):
-            found.append(state.read(directory / f"{name}.json", name))
+            if directory:
+                found.append(state.read(directory / f"{name}.json", name))
     return found
 
 
@@ -45,14 +52,23 @@ def interfaces_of(me: Membership) -> set[str]:
 
     Of a damaged one its own interface, or the usual name where that is free.
     """
-    run = Runner()
+    run = Runner(limit=_LIMIT)
     found = {other.interface for other in others_of(me.network)}
     untold = untold_of(me.network)
     for name, directory in untold:
         found |= interfaces_in(head_of(name, directory), name, run)
     if untold or wireguard.is_there_other({me.interface, *found}):
-        found |= marked(run, {me.interface, *found})
+        found |= _marked_beside(frozenset({me.interface, *found}), run)
     return found - {me.interface}
+
+
+def _marked_beside(known: frozenset[str], run: Runner) -> set[str]:
+    at, found = _marked.get(known, (-inf, set[str]()))
+    if time.monotonic() - at > _STILL_TRUE:
+        found = marked(run, known)
+        _marked.clear()
+        _marked[known] = time.monotonic(), found
+    return found
 
 
 def places_of(network: str) -> dict[str, int]:
@@ -70,5 +86,7 @@ def is_any_noted_shut(network: str) -> bool:
     return any(kill_note.noted(name, directory) for name, directory in untold_of(network))
 
 
-def _elsewhere(here: set[str]) -> list[tuple[str, Path]]:
-    return [(e.network, e.directory) for e in noted() if e.network and e.network not in here]
+def _elsewhere(here: set[str]) -> list[Place]:
+    """Of one that is only noted, and is not there, the name is all that is believed."""
+    there = [e for e in noted() if e.network and e.network not in here]
+    return [(str(e.network), None if e.missing else e.directory) for e in there]

@@ -1,7 +1,7 @@
 """The place of a network among all of this machine: the number that its rules and tables go by.
 
-No two networks may have the same one. A file that was put back may name one that is another's by
-now, or one that the network has left since.
+No two networks may have the same one. A state file that was put back may name one that is another's
+by now, or one that the network has left since.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ def next_order(network: str, run: Runner) -> int:
 
 
 def settle(me: Membership, run: Runner) -> Membership:
-    """The membership in a place that no other network has.
+    """The membership in a place that no other network has, to be written before it is laid.
 
-    Of two the one that is later by its name moves. Its routes go from the table of the other, and
-    what else is laid there becomes that one's. Hold the lock. Raises StateUnwritable.
+    Of two that have the same one that moves whose file was put back; else the later by its name.
+    Its routes go from the table of the other, and what else is laid there is that one's. Hold the
+    lock. Raises CommandFailed.
     """
-    places = places_of(me.network).items()
-    same = [name for name, order in places if order == me.order != NO_ORDER]
-    if not same or me.network < min(same):
+    if me.order == NO_ORDER or state.tells_laid(me.network):
+        return me
+    here = state.networks()
+    same = [name for name, order in places_of(me.network).items() if order == me.order]
+    if all(name in here and not state.tells_laid(name) and me.network < name for name in same):
         return me
     live = routes.probe_table(run, me.order, me.interface)
     _make(me, me.order, replace(live, led=frozenset()), live, run)
-    moved = replace(me, order=next_order(me.network, run))
-    if not run.dry:
-        state.save(moved)
-    return moved
+    return replace(me, order=next_order(me.network, run))
 
 
 def leave_others(me: Membership, run: Runner) -> None:
-    """What the network has laid in places that are no network's goes. Raises CommandFailed."""
+    """What the network has laid in places that are no network's goes. Raises CommandFailed.
+
+    While its interface is there: whose they are is told by routes that lead into that.
+    """
     taken = {me.order, *places_of(me.network).values()}
     for order in routes.orders(run) - taken:
         if routes.leads_into(run, table_of(order), me.interface):

@@ -29,7 +29,14 @@ from nmk.errors import (
     StateNewer,
     StateUnwritable,
 )
-from nmk.files import open_regular, read_file, read_whole, temporary_of, write_private
+from nmk.files import (
+    open_of_root_alone,
+    open_regular,
+    read_file,
+    read_whole,
+    temporary_of,
+    write_private,
+)
 
 MOST_BYTES = 32 * 1024 * 1024  # above the state of the largest network that is taken in
 _HEAD = 4096  # bytes, in which a state has fields that nothing else has
@@ -151,8 +158,12 @@ def find(network: str) -> Membership | None:
 
 
 def read(path: Path, network: str) -> Membership:
-    """What a network's file holds, wherever it is. Raises OSError, StateDamaged, StateNewer."""
-    with open_regular(path) as file:
+    """What a network's file holds. Raises OSError, StateDamaged, StateNewer.
+
+    In another directory it is read only where nobody but root can have written it.
+    """
+    is_here = path.parent == state_directory()
+    with open_regular(path) if is_here else open_of_root_alone(path) as file:
         version = _version(os.fstat(file.fileno()))
         before = _read.get(path)
         if before and before[0] == version:

@@ -1,7 +1,7 @@
 """What a network needs beside its interface: packet filter, kernel settings, routes.
 
-Each kind is looked at only where it is wanted or may have been laid before; all, where the state
-does not tell. What is about to be laid is on disk first, so that a crash leaves nothing that the
+Each kind is looked at only where it is wanted or may have been laid before, or the state does not
+tell, and it is told from what others lay. What is about to be laid is on disk first, so that a crash leaves nothing that the
 next run does not know of.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from nmk.agent import state
+from nmk.agent import own_place, state
 from nmk.agent.attempts import Attempts
 from nmk.agent.kernel_settings import (
     SETTLED,
@@ -65,6 +65,7 @@ _unwritten: dict[Path, bytes] = {}  # digests that could not be written to their
 _SHUT = b" shut"
 RENEW = "renew the packet filter"
 _KINDS: tuple[Kind, ...] = ("filter", "routes", "docker")
+_TOLD_APART: frozenset[Kind] = frozenset({"filter", "routes"})  # from what the owner has laid
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def plan(
     laid = frozenset(kind for kind in _KINDS if wanted[kind])
     looks = laid | me.laid
     if me.order != NO_ORDER and not state.tells_laid(me.network):
-        looks = frozenset(_KINDS)
+        looks |= _TOLD_APART
     live = NO_TABLE
     if "routes" in looks:
         live = routes.probe_table(run, me.order, me.interface)
@@ -163,6 +164,9 @@ def begin(me: Membership, work: Work, run: Runner, tried: Attempts) -> tuple[Mem
 
     Raises StateUnwritable.
     """
+    if me.order != NO_ORDER and not state.tells_laid(me.network):
+        with tried.step():
+            own_place.leave_others(me, run)
     if work.unmarked:
         tried.errors.append(work.unmarked)
     if work.lacks:

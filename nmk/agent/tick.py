@@ -17,7 +17,6 @@ from nmk.agent import (
     kill_switch,
     last_check_in,
     liveness,
-    own_place,
     salvage,
     state,
     surroundings,
@@ -100,7 +99,7 @@ def begin(
     noted as the check-in's.
     """
     with _noting(network, run), machine_lock(run, seconds):
-        return _begin(dry_me or own_place.settle(_member(network, run), run), run)
+        return _begin(dry_me or _member(network, run), run)
 
 
 def ask(asking: Asking, run: Runner) -> Membership | NmkError:
@@ -274,9 +273,6 @@ def _begin(me: Membership, run: Runner) -> Asking:
             kill_note.follow(me)
     if not run.dry and kill_switch.is_open(me, run):
         kill_switch.lay(me, run)
-    if not (run.dry or state.tells_laid(me.network)):
-        with suppress(NmkError):
-            own_place.leave_others(me, run)
     local = local_settings(me.network, me)
     dump = interface.look(me, run)
     news = liveness.look(me, dump)

@@ -41,14 +41,19 @@ class Runner:
     """Runs commands on this machine.
 
     `show` is told of each one that changes it, `warn` what its owner must hear in any case, `note`
-    what somebody who looks on may like to know.
+    what somebody who looks on may like to know. `limit`: seconds that a command is waited for.
     """
 
     dry = False
 
     def __init__(
-        self, show: Show | None = None, warn: Show | None = None, note: Show | None = None
+        self,
+        show: Show | None = None,
+        warn: Show | None = None,
+        note: Show | None = None,
+        limit: float = _LIMIT,
     ) -> None:
+        self._limit = limit
         self.show = show or _say_nothing
         self.warn = warn or _say_nothing
         self.note = note or _say_nothing
@@ -75,7 +80,7 @@ class Runner:
 
     def _run(self, argv: Sequence[str], stdin: str | None) -> str:
         program = argv[0]
-        limit = _AGAIN if program in self._silent else _LIMITS.get(program, _LIMIT)
+        limit = _AGAIN if program in self._silent else _LIMITS.get(program, self._limit)
         try:
             said = _run(argv, stdin, limit)
         except CommandUnanswered:

@@ -323,16 +323,21 @@ def test_a_file_tells_what_is_laid_as_long_as_nobody_else_writes_it(state_dir: P
     assert not state.tells_laid("home"), "it is as it was"
 
 
-def test_of_two_networks_in_one_place_the_later_moves_at_its_check_in(state_dir: Path) -> None:
-    """As after a state that was put back from a backup, where another has joined meanwhile."""
+def test_of_two_networks_in_one_place_the_one_that_was_put_back_moves(state_dir: Path) -> None:
+    """The later by its name, where nobody knows which that is."""
     assert not list(state_dir.iterdir())
     first, second = (
         replace(joined(), network=name, interface=f"nmk-{name}", order=1) for name in ("a", "b")
     )
     for me in (first, second):
         state.save(me)
-    run = Ruled(o1="nmk-a")
+    run = Ruled(o1="nmk-other")
     assert own_place.settle(first, run).order == 1
-    assert own_place.settle(second, run).order == 2
-    assert state.load("b").order == 2
-    assert own_place.settle(state.load("b"), run).order == 2
+    moved = own_place.settle(second, run)
+    assert moved.order == 2
+    state.note_laid("b")  # which was here, and has laid what it has in place 1
+    assert own_place.settle(second, run).order == 1
+    assert own_place.settle(first, run).order == 2
+    state.save(moved)
+    assert own_place.settle(moved, run).order == 2
+    assert own_place.settle(first, run).order == 1

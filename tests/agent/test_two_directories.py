@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -130,7 +131,7 @@ def test_a_gateway_names_a_range_that_a_network_elsewhere_has(
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
-def test_of_two_networks_in_one_place_the_later_moves_whose_directory_it_is(
+def test_of_two_networks_in_one_place_one_moves_whose_directory_it_is(
     there: Path, is_damaged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to 0.2.0 each directory had a first one."""
@@ -138,9 +139,30 @@ def test_of_two_networks_in_one_place_the_later_moves_whose_directory_it_is(
     state.save(me)
     if is_damaged:
         cut_short(there)
-    assert own_place.settle(me, Ruled(o1="mesh0")).order == 2
+    moved = own_place.settle(me, Ruled(o1="mesh0"))
+    assert moved.order == 2
+    state.save(moved)
     monkeypatch.setenv("NMK_STATE_DIR", str(there))
     assert own_place.settle(HOME, Ruled(o1="mesh0")).order == 1
+
+
+def test_of_what_others_can_write_elsewhere_the_name_alone_is_believed(
+    there: Path, tmp_path: Path
+) -> None:
+    """Its owner would say which interface a kill switch lets everything out by."""
+    state.save(LAB)
+    assert [me.interface for me in others.others_of("lab")] == ["mesh0"]
+    path = there / "home.json"
+    for mode, owner, names in ((0o666, 0, 1), (0o600, 1000, 1), (0o600, 0, 2)):
+        path.chmod(mode)
+        os.chown(path, owner, owner)
+        if names == 2:
+            (tmp_path / "second").hardlink_to(path)
+        assert others.others_of("lab") == []
+        assert others.interfaces_of(LAB) == {"nmk-home"}, "as it is usually called"
+        assert others.untold_of("lab") == [("home", None)]
+    (tmp_path / "second").unlink()
+    assert [me.interface for me in others.others_of("lab")] == ["mesh0"]
 
 
 def test_what_is_left_behind_of_a_state_that_has_moved_gives_nothing_of_it_up(

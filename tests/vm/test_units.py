@@ -15,7 +15,12 @@ from tests.mesh import CACHE, INTERFACE, NMK, has_interface, reaches, unpacked
 
 ADDRESS, PEER = "192.0.2.1", "192.0.2.2"
 PROGRAM = Path("/usr/local/bin/nmk")
-ENVIRONMENT = {"HOME": "/root", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": os.environ["PATH"],
+    "SYSTEMD_BUS_TIMEOUT": "600",  # seconds; a busy machine needs more than the usual 25
+}
 
 
 def run(*command: str, typed: str = "", check: bool = True) -> str:
