@@ -1,8 +1,8 @@
 """What a network needs beside its interface: packet filter, kernel settings, routes.
 
 Each kind is looked at only where it is wanted or may have been laid before, or the state does not
-tell, and it is told from what others lay. What is about to be laid is on disk first, so that a crash leaves nothing that the
-next run does not know of.
+tell, and it is told from what others lay. What is about to be laid is on disk first, so that a
+crash leaves nothing that the next run does not know of.
 """
 
 from __future__ import annotations

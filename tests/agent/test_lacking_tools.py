@@ -135,11 +135,13 @@ def test_nft_alone_opens_it(tool: str, way: Callable[[Lacking], None], run: Lack
     assert "kill-" not in run.there
 
 
+@pytest.mark.parametrize("is_told", [True, False])
 @pytest.mark.parametrize("tool", ["wg", "ip"])
 def test_leaving_by_force_leaves_no_state_that_shuts_again(
-    tool: str, run: Lacking, monkeypatch: pytest.MonkeyPatch
+    tool: str, is_told: bool, run: Lacking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though there is an interface that may be ours: that it stays is said."""
+    monkeypatch.setattr(state, "tells_laid", lambda _: is_told)
     monkeypatch.setattr("nmk.system.wireguard.exists", lambda name: name == "nmk-none")
     monkeypatch.setattr(own_link, "is_noted", lambda _: False)
     run.lacks(tool)

@@ -1014,10 +1014,12 @@ def test_a_state_that_cannot_be_read_keeps_nobody_shut_in(trip: Trip, full: bool
 def test_what_a_state_that_is_put_back_does_not_know_of_goes(trip: Trip) -> None:
     """Of before the exit node, of when the network had another place, and of another identity."""
     laptop, before = trip.laptop, trip.laptop.read(STATE)
-    for old in (before, re.sub(r'"order": ?1\b', '"order":7', before)):
+    moved = re.sub(r'"order": ?1\b', '"order":7', before)
+    for old, command in ((before, ["checkin"]), (moved, ["checkin"]), (moved, ["set", "mtu=1400"])):
         trip.set("exit-node=home", "kill-switch=on")
         assert laptop.read(STATE) != old
         laptop.write(STATE, old, mode=0o600)
+        laptop.run("nmk", *command)
         laptop.run("nmk", "checkin")
         reaches(laptop, trip.web.address)
         assert "chain kill" not in laptop.run("nft", "list", "ruleset").stdout
