@@ -80,7 +80,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lacking:
     found = Lacking(programs)
     monkeypatch.setattr("nmk.system.runner.Runner", lambda **_: found)
     monkeypatch.setattr("nmk.agent.desired.Runner", lambda: found)
-    state.save(member())
+    state.save(replace(member(), order=1))
     found.key = state.load("home").private_key
     with suppress(NmkError):
         put_right("home", found)
