@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
-from nmk.agent.others import places_of
+from nmk.agent.others import interfaces_of, places_of
 from nmk.core.route_table import FIRST_ORDER, NO_ORDER, NO_TABLE, RouteTable, plan_table, table_of
 from nmk.system import routes
 from nmk.system.runner import Runner
@@ -31,14 +31,17 @@ def settle(me: Membership, run: Runner) -> Membership:
     """The membership in a place that no other network has, to be written before it is laid.
 
     Of two that have the same one that moves whose file was put back; else the later by its name.
-    Its routes go from the table of the other, and what else is laid there is that one's. Hold the
-    lock. Raises CommandFailed.
+    One that only its interface tells of, as a container's beside this one, stays where it is. What
+    moves takes its routes along, and what else is laid there is the other's. Hold the lock. Raises
+    CommandFailed.
     """
     if me.order == NO_ORDER or state.tells_laid(me.network):
         return me
     here = state.networks()
     same = [name for name, order in places_of(me.network).items() if order == me.order]
-    if all(name in here and not state.tells_laid(name) and me.network < name for name in same):
+    is_first = all(n in here and not state.tells_laid(n) and me.network < n for n in same)
+    table, theirs = table_of(me.order), interfaces_of(me)
+    if is_first and not any(routes.leads_into(run, table, name) for name in theirs):
         return me
     live = routes.probe_table(run, me.order, me.interface)
     _make(me, me.order, replace(live, led=frozenset()), live, run)

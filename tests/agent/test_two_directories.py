@@ -146,6 +146,19 @@ def test_of_two_networks_in_one_place_one_moves_whose_directory_it_is(
     assert own_place.settle(HOME, Ruled(o1="mesh0")).order == 1
 
 
+def test_a_place_is_left_to_a_network_that_only_its_interface_tells_of(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a container, which has joined as this one did, in the first place."""
+    me = replace(LAB, order=1)
+    state.save(me)
+    monkeypatch.setattr(wireguard, "_may_be", lambda _: True)
+    monkeypatch.setattr(others, "marked", lambda _, but: {"nmk-boxed"} - {*but})
+    assert state_dir.exists()
+    assert own_place.settle(me, Ruled(o1="nmk-boxed")).order == 2
+    assert own_place.settle(me, Ruled(o1="wg9")).order == 1, "somebody's exception"
+
+
 def test_of_what_others_can_write_elsewhere_the_name_alone_is_believed(
     there: Path, tmp_path: Path
 ) -> None:
