@@ -86,6 +86,7 @@ def test_what_carries_our_mark_is_a_network_though_nothing_else_tells_of_it(
     """As that of a container, which shares the machine's network and not its files."""
     assert not list(state_dir.iterdir())
     monkeypatch.setattr(wireguard, "_may_be", lambda _: True)
+    monkeypatch.setattr(others, "_marked", {})
     monkeypatch.setattr(others, "marked", lambda _, but: {"nmk-lab", "nmk-boxed"} - {*but})
     found = desired(playing(LAB, Gateway(exit=Exit())), {}, ()).surroundings
     if asked == "filter":
@@ -153,6 +154,7 @@ def test_a_place_is_left_to_a_network_that_only_its_interface_tells_of(
     me = replace(LAB, order=1)
     state.save(me)
     monkeypatch.setattr(wireguard, "_may_be", lambda _: True)
+    monkeypatch.setattr(others, "_marked", {})
     monkeypatch.setattr(others, "marked", lambda _, but: {"nmk-boxed"} - {*but})
     assert state_dir.exists()
     assert own_place.settle(me, Ruled(o1="nmk-boxed")).order == 2
