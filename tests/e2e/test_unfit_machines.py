@@ -15,7 +15,7 @@ from tests.tiers import sample
 TO_TRY_AGAIN = {
     *(f"file /var/lib/nmk{name}" for name in ("", "/home.json", "/home.log", "/lock")),
     "file /var/lib/nmk/home.kill-switch",
-    *("run /run/nmk", "run /run/nmk/instance"),
+    *("run /run/nmk", "run /run/nmk/home.laid", "run /run/nmk/instance"),
 }
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 

@@ -20,7 +20,12 @@ from tests.tiers import sample
 STATE = "/var/lib/nmk/home.json"
 LEFT = {
     *(f"file {STATE}", "file /var/lib/nmk", "file /var/lib/nmk/lock"),
-    *("run /run/nmk", "run /run/nmk/home.health", "run /run/nmk/instance"),
+    *(
+        "run /run/nmk",
+        "run /run/nmk/home.health",
+        "run /run/nmk/home.laid",
+        "run /run/nmk/instance",
+    ),
 }
 NO_PROXY = "is that URL nmk's node API, with no proxy page before it?"
 IS_IT_RUNNING = "is `nmk server` running there, and its port open?"

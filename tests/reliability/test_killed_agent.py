@@ -19,7 +19,7 @@ NOTE = "/var/lib/nmk/home.kill-switch"  # whether one was wanted
 UNFINISHED = "/var/lib/nmk/.home.json.tmp"
 SEEN = {
     *("/var/lib/nmk/home.log", "/var/lib/nmk/.home.log.tmp"),
-    *("/run/nmk/home.health", "/run/nmk/home.link", "/run/nmk/instance"),
+    *("/run/nmk/home.health", "/run/nmk/home.laid", "/run/nmk/home.link", "/run/nmk/instance"),
 }
 """What `nmk log` and `nmk doctor` look at, which interface is ours; gone with the state."""
 
