@@ -247,7 +247,8 @@ def remove(
         with tried.step():
             placed = own_place.settle(me, run)
             if placed != me:
-                me, keep = placed, desired_when_down(placed) if keep != NOTHING else NOTHING
+                before = me = placed
+                keep = desired_when_down(me) if keep != NOTHING else NOTHING
         told += _name_again(me, run)
         try:
             work = surroundings.plan(me, keep, run, is_shut=is_shut)

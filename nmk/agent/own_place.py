@@ -6,12 +6,14 @@ by now, or one that the network has left since.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from nmk.agent import state
 from nmk.agent.membership import Membership
 from nmk.agent.others import interfaces_of, places_of
 from nmk.core.route_table import FIRST_ORDER, NO_ORDER, NO_TABLE, RouteTable, plan_table, table_of
+from nmk.errors import StateDamaged
 from nmk.system import routes
 from nmk.system.runner import Runner
 
@@ -28,12 +30,12 @@ def next_order(network: str, run: Runner) -> int:
 
 
 def settle(me: Membership, run: Runner) -> Membership:
-    """The membership in a place that no other network has, to be written before it is laid.
+    """The membership in a place that no other network has; its file says so before it is laid.
 
     Of two that have the same one that moves whose file was put back; else the later by its name.
     One that only its interface tells of, as a container's beside this one, stays where it is. What
     moves takes its routes along, and what else is laid there is the other's. Hold the lock. Raises
-    CommandFailed.
+    CommandFailed, StateUnwritable.
     """
     if me.order == NO_ORDER or state.tells_laid(me.network):
         return me
@@ -45,7 +47,11 @@ def settle(me: Membership, run: Runner) -> Membership:
         return me
     live = routes.probe_table(run, me.order, me.interface)
     _make(me, me.order, replace(live, led=frozenset()), live, run)
-    return replace(me, order=next_order(me.network, run))
+    order = next_order(me.network, run)
+    if not run.dry:
+        with suppress(StateDamaged):  # what can be read of it is made out anew each time
+            state.save(replace(state.load(me.network), order=order))
+    return replace(me, order=order)
 
 
 def leave_others(me: Membership, run: Runner) -> None:

@@ -333,11 +333,10 @@ def test_of_two_networks_in_one_place_the_one_that_was_put_back_moves(state_dir:
         state.save(me)
     run = Ruled(o1="nmk-other")
     assert own_place.settle(first, run).order == 1
-    moved = own_place.settle(second, run)
-    assert moved.order == 2
+    assert own_place.settle(second, run).order == 2
+    assert state.load("b").order == 2
+    state.save(second)
     state.note_laid("b")  # which was here, and has laid what it has in place 1
     assert own_place.settle(second, run).order == 1
     assert own_place.settle(first, run).order == 2
-    state.save(moved)
-    assert own_place.settle(moved, run).order == 2
-    assert own_place.settle(first, run).order == 1
+    assert (state.load("a").order, state.load("b").order) == (2, 1)

@@ -1103,6 +1103,25 @@ def test_an_exit_node_is_no_way_into_its_other_networks_wherever_their_states_ar
         trip.home.run("nmk", "leave", "-n", "lab")
 
 
+def test_a_state_that_is_put_back_in_the_place_of_another_takes_nothing_of_that(trip: Trip) -> None:
+    laptop, file = trip.laptop, "/var/lib/nmk/cabin.json"
+    trip.mesh.admin("network", "create", "cabin", "10.47.0.0/24")
+    trip.set("exit-node=home")
+    laptop.run("nmk", "join", "-", input=trip.mesh.admin("key", "create", "-n", "cabin"))
+    place = re.search(r'"order": ?\d+', laptop.read(STATE))
+    assert place
+    old = re.sub(r'"order": ?\d+', place[0], laptop.read(file))
+    old = re.sub(r'"laid": ?\[[^]]*\]', '"laid":["filter","routes"]', old)
+    for command in ("down", "up", "checkin", "leave"):
+        laptop.write(file, old, mode=0o600)
+        laptop.run("nmk", command, "-n", "cabin")
+        assert f"dev {INTERFACE}" in laptop.run("ip", "route", "get", trip.web.address).stdout
+        laptop.run("nmk", "checkin")
+        assert f"dev {INTERFACE}" in laptop.run("ip", "route", "get", trip.web.address).stdout
+    trip.set("exit-node=")
+    reaches(laptop, trip.web.address)
+
+
 def _stays_shut_to_who_calls_from_outside(trip: Trip) -> None:
     """What another network asks of the machine opens no kill switch."""
     laptop, file = trip.laptop, "/etc/nmk/home.toml"
