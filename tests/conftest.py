@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from nmk.agent import elsewhere, places
-from nmk.system import starters
+from nmk.agent import places
+from tests.isolation import see_nothing_here
 
 pytest_plugins = [
     "tests.engines.plugin",
@@ -31,13 +31,7 @@ os.environ |= {
     "NMK_STATE_DIR": f"{_NOWHERE.name}/state",
     "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
 }
-_PATCH = pytest.MonkeyPatch()  # of what is looked at whatever was chosen
-_PATCH.setattr(places, "_RUNTIME", Path(_NOWHERE.name, "run"))
-_PATCH.setattr(places, "DEFAULT_STATE", Path(_NOWHERE.name, "nowhere"))
-_PATCH.setattr(elsewhere, "DEFAULT_STATE", Path(_NOWHERE.name, "nowhere"))
-_PATCH.setattr(elsewhere, "agent_environments", lambda: iter(()))
-_PATCH.setattr(starters, "_CRONTABS", ())
-_PATCH.setattr(starters, "_SERVICES", ())
+see_nothing_here(Path(_NOWHERE.name))
 
 
 @pytest.fixture

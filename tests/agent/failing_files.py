@@ -28,6 +28,7 @@ from nmk.system.runner import Runner
 from nmk.wire.token import encode_token
 from tests.agent.controllers import RealController
 from tests.agent.memberships import joined, peer
+from tests.isolation import see_nothing_here
 
 EVENTS = {
     *("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link"),
@@ -101,6 +102,7 @@ def sweep(fault: Fault, directory: Path, command: list[str]) -> None:
 def prepare(directory: Path) -> None:
     for variable, name in (("STATE", "state"), ("RUNTIME", "run"), ("CONFIG", "etc")):
         os.environ[f"NMK_{variable}_DIR"] = str(directory / "ours" / name)
+    see_nothing_here(directory / "ours")
     for module in (machine, machine_seeing, wishes):
         vars(module)["runner"] = lambda *_, **__: Deaf()
         vars(module)["check_root"] = lambda _: None

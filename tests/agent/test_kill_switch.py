@@ -15,6 +15,7 @@ import pytest
 from nmk.agent import state
 from nmk.agent.desired import desired
 from nmk.agent.doctor import examine
+from nmk.agent.heads import marked
 from nmk.agent.membership import Membership, Wishes
 from nmk.agent.mend import mend_network, shut_network, shut_networks
 from nmk.agent.salvage import salvage
@@ -228,7 +229,9 @@ def test_no_other_network_lets_anything_past_a_kill_switch_whose_state_is_damage
 ) -> None:
     run = Nft()
     monkeypatch.setattr("nmk.agent.desired.Runner", lambda: run)
-    monkeypatch.setattr("nmk.agent.others.Runner", lambda: run)
+    monkeypatch.setattr("nmk.agent.others.Runner", lambda **_: run)
+    monkeypatch.setattr("nmk.agent.others.marked", marked)
+    monkeypatch.setattr("nmk.agent.others._marked", {})
     state.save(guarded())
     damage(state_dir, "cut")
     assert not answers(), "one is noted"
@@ -313,7 +316,9 @@ def test_what_a_damaged_file_names_opens_no_kill_switch(
     """Nor is it taken for the network's own, and removed or left in its place."""
     run = Wg(**live)
     monkeypatch.setattr("nmk.system.wireguard.exists", lambda name: name == "eth0")
-    monkeypatch.setattr("nmk.agent.others.Runner", lambda: run)
+    monkeypatch.setattr("nmk.agent.others.Runner", lambda **_: run)
+    monkeypatch.setattr("nmk.agent.others.marked", marked)
+    monkeypatch.setattr("nmk.agent.others._marked", {})
     begins = '"version":1,"network":"alpha","remote_name":"alpha"'
     text = f'{{{begins},"interface":"{named}","private_key":"{OURS}","order":1'
     (state_dir / "alpha.json").write_text(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nmk.agent import state
+from nmk.agent import salvage, state
 from nmk.agent.lock import locked
 from nmk.agent.membership import encode
 from nmk.errors import Ambiguous, Locked, NotJoined, StateDamaged, StateUnwritable
@@ -96,6 +96,7 @@ def test_a_network_that_is_mistyped_is_told_from_none_at_all(
         "leave --dry-run",
     )
     monkeypatch.setattr("nmk.system.facts.os.geteuid", lambda: 0)
+    monkeypatch.setattr(salvage, "leftovers", lambda _: salvage.Leftovers())
     for known in ((), ("home", "lab")):
         for network in known:
             state.save(replace(joining(), network=network))

@@ -21,6 +21,7 @@ from nmk.core.problems import problem_of
 from nmk.core.routes import Routing
 from nmk.core.tunnel import Tunnel, TunnelPeer
 from nmk.errors import NmkError, RangesRefused, Unreachable
+from nmk.system import starters
 from nmk.system.dump import Dump, LivePeer
 from nmk.system.runner import Runner
 from tests.agent.memberships import joined, joining, peer
@@ -62,6 +63,7 @@ def test_a_join_says_who_keeps_the_machine_up_to_date(
     kept = {"installed": True, "manager": manager}
     monkeypatch.setattr(service, "status", lambda *_: kept)
     monkeypatch.setattr(service, "idle_cron", lambda _: None)
+    monkeypatch.setattr(starters, "agent_runs", lambda: False)
     assert told in machine.next_steps(joined())
 
 

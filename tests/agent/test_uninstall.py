@@ -149,9 +149,10 @@ def test_a_controller_with_its_data_anywhere_is_found_by_its_settings(
 def test_whose_process_looks_like_a_controller_keeps_nobody_from_a_purge_but_its_owner(
     monkeypatch: pytest.MonkeyPatch, user: int, is_believed: bool
 ) -> None:
-    monkeypatch.delenv("NMK_CONFIG_DIR", raising=False)
     with TemporaryDirectory() as name:  # which everybody can reach
         place = Path(name)
+        settings = {"NMK_CONFIG_DIR": str(place / "etc")}
+        monkeypatch.setenv(*next(iter(settings.items())))
         place.chmod(0o755)
         monkeypatch.setenv("NMK_DATA_DIR", str(place / "data"))
         (place / "data").mkdir()
@@ -159,7 +160,7 @@ def test_whose_process_looks_like_a_controller_keeps_nobody_from_a_purge_but_its
         os.chown(place / "data/controller.key", SERVICE, SERVICE)
         (place / "server").write_text("echo here; read x\n")
         with subprocess.Popen(
-            ("nmk", "server"), executable="/bin/sh", cwd=place, user=user, env={},
+            ("nmk", "server"), executable="/bin/sh", cwd=place, user=user, env=settings,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         ) as process:  # fmt: skip
             assert process.stdout

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nmk.agent import ping, state
+from nmk.agent import ping, salvage, state
 from nmk.cli import machine
 from nmk.core.invitation import SSH_FAILED, Talk
 from nmk.core.routes import Route, Routing
@@ -32,6 +32,7 @@ BY_HAND = "ssh -o Port=2222 -o 'User=x y' web"
 def root(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nmk.system.facts.os.geteuid", lambda: 0)
     monkeypatch.setenv("NMK_STATE_DIR", str(state_dir))
+    monkeypatch.setattr(salvage, "leftovers", lambda _: salvage.Leftovers())
 
 
 @pytest.mark.parametrize(
