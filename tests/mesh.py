@@ -130,6 +130,12 @@ class Failure(NamedTuple):
     hint: str
 
 
+def install_cron(host: Host) -> None:
+    """A cron that reads /etc/cron.d, as most machines have, and the one of the tests may not."""
+    host.run("mkdir", "-p", "/etc/cron.d")
+    host.run("sh", "-c", "command -v cron || install -m 755 /bin/true /usr/sbin/cron")
+
+
 def failure(host: Host, *command: str, **options: Any) -> Failure:
     """The failure of an `nmk` command that must not succeed."""
     done = host.run("nmk", *command, check=False, **options)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab import Host, Lab, Network, Process
+from tests.mesh import install_cron
 
 NMK = (sys.executable, "-m", "nmk.cli.main")
 SOURCE = str(Path(__file__).parents[2])
@@ -81,7 +82,7 @@ def state_of(host: Host) -> dict[str, Any]:
 
 def test_a_join_says_what_it_does_and_what_comes_next(place: Place) -> None:
     host = place.machine("talks")
-    host.run("mkdir", "-p", "/etc/cron.d")
+    install_cron(host)
     done = nmk(host, "join", "-", stdin=place.token())
     assert done.returncode == 0
     assert done.stdout == ""

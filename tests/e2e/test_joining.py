@@ -11,6 +11,7 @@ from tests.mesh import (
     Mesh,
     failure,
     has_interface,
+    install_cron,
     live_addresses,
     live_peers,
     reaches,
@@ -64,7 +65,7 @@ def test_where_the_token_may_be(mesh: Mesh, bert: Host, way: str) -> None:
 
 
 def test_joining_tells_what_it_does_and_what_comes_next(mesh: Mesh, bert: Host) -> None:
-    bert.run("mkdir", "-p", "/etc/cron.d")
+    install_cron(bert)
     told = bert.run("nmk", "join", "-", input=mesh.token())
     addresses = ", ".join(live_addresses(bert))
     assert told.stdout == ""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.lab import Host, poll
-from tests.mesh import failure, live_peers
+from tests.mesh import failure, install_cron, live_peers
 from tests.seeing.conftest import Pair
 
 CHECKS = [
@@ -93,7 +93,7 @@ def test_a_machine_that_is_well(pair: Pair) -> None:
 
 
 def test_it_tells_people_the_same(pair: Pair) -> None:
-    pair.anna.run("mkdir", "-p", "/etc/cron.d")
+    install_cron(pair.anna)
     lines = pair.anna.run("nmk", "doctor").stdout.splitlines()
     findings = [line.split()[:2] for line in lines if not line.startswith(" ")]
     assert [check for _, check in findings] == CHECKS
