@@ -42,9 +42,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[IO[bytes]]:
-    """A regular file, open to be read. Raises OSError, also of a device, a pipe, a directory."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: Path, flags: int = 0) -> Iterator[IO[bytes]]:
+    """A regular file, open to be read. Raises OSError, also of a device, a pipe, a directory.
+
+    `flags`: more of those of open(2).
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     with os.fdopen(handle, "rb", closefd=True) as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -55,9 +58,9 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
 def open_of_root_alone(path: Path) -> Iterator[IO[bytes]]:
     """As `open_regular`, and nobody but root can have written it, or given it its name.
 
-    Raises PermissionError of any other.
+    Raises OSError, also of any other, and of a link to one.
     """
-    with open_regular(path) as file:
+    with open_regular(path, os.O_NOFOLLOW) as file:
         if not is_of_root_alone(os.fstat(file.fileno())):
             raise PermissionError(errno.EPERM, "it is not a file of root's alone", str(path))
         yield file

@@ -65,8 +65,8 @@ class _Turn:
     `watch`: when to look at its gateways again, and after a failure at its handshakes. `look`: when
     to look whether others have changed what is ours, `looked`: when that was done last, `quarrels`:
     how often in a row something was `amiss`, and when the last time. `said`: what was said to be
-    wrong, by what was tried. `failed_at`, `heard`: when a check-in failed last, and the newest
-    handshake before that, in seconds since 1970. `locked`: since when another run of nmk has been
+    wrong, by what was tried. `heard`: the newest handshake when a check-in failed last, in seconds
+    since 1970. `locked`: since when another run of nmk has been
     at work. `around`: the machine's addresses at the last check-in. `asking`: its controller has
     been asked, and the answer is not there yet, which is waited for until `lost`.
     """
@@ -80,7 +80,6 @@ class _Turn:
     failures: int = 0
     said: dict[str, str] = field(default_factory=dict)
     interface: str = ""
-    failed_at: float = 0.0
     heard: float = 0.0
     locked: float = inf
     around: tuple[str, ...] = ()
@@ -252,7 +251,7 @@ class Agent:
             return
         turn.failures = turn.failures + 1 if error else 0
         if error:
-            turn.failed_at, turn.heard = time.time(), self._heard(network)
+            turn.heard = self._heard(network)
         delay = next_delay(interval, turn.failures, random.random())  # noqa: S311  # jitter
         turn.due = min(turn.due, time.monotonic() + delay)
 
@@ -277,7 +276,7 @@ class Agent:
         turn.watch = inf
 
         def watch(name: str) -> None:
-            if turn.failures and is_back(turn.failed_at, turn.heard, self._heard(name)):
+            if turn.failures and is_back(turn.heard, self._heard(name)):
                 turn.failures, turn.due = 0, 0.0
             if watch_gateways(name, self._run) or turn.failures:
                 turn.watch = time.monotonic() + WATCH

@@ -26,7 +26,7 @@ from nmk.agent.places import CHOICES, DEFAULT_STATE, chosen, runtime_directories
 from nmk.core.parse import parse_label
 from nmk.core.text import parse_json
 from nmk.errors import AlreadyJoined, BadInput, NmkError
-from nmk.files import is_of_root_alone, open_regular, read_file, write_private
+from nmk.files import is_of_root_alone, open_of_root_alone, read_file, write_private
 from nmk.system.foreign import Fault, find_foreign, find_replaceable, follow
 from nmk.system.starters import agent_environments, start_lines
 
@@ -286,7 +286,7 @@ def _why_no_state(directory: Path, network: str) -> str:
     try:
         if not _is_own_file(path):
             return f"{path} is not a file of root's alone"
-        with open_regular(path) as file:
+        with open_of_root_alone(path) as file:
             found = _BEGINNING.match(file.read(_HEAD))
             is_state = found and found[1].decode() == network
             return "" if is_state else f"{path} is no state of {network}"

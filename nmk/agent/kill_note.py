@@ -14,7 +14,7 @@ from nmk.agent.membership import Membership
 from nmk.agent.places import state_directory
 from nmk.agent.settings import route_wishes
 from nmk.errors import BadInput, StateUnwritable
-from nmk.files import read_file, temporary_of, write_private
+from nmk.files import open_of_root_alone, open_regular, read_whole, temporary_of, write_private
 
 SUFFIX = ".kill-switch"
 _ON, _OFF = b"on\n", b"off\n"
@@ -24,10 +24,12 @@ def noted(network: str, directory: Path | None = None) -> bool | None:
     """Whether one was wanted; None where that was never noted.
 
     A file that holds anything but `off`, or cannot be read, says that one was. `directory`: where
-    its state is, if elsewhere.
+    its state is, if elsewhere; there one that is not root's alone says so too.
     """
+    path = file_of(network, directory)
     try:
-        return read_file(file_of(network, directory), len(_OFF)) != _OFF
+        with open_of_root_alone(path) if directory else open_regular(path) as file:
+            return read_whole(file, len(_OFF)) != _OFF
     except FileNotFoundError:
         return None
     except OSError:

@@ -13,7 +13,7 @@ from nmk.agent import state
 from nmk.agent.membership import Membership
 from nmk.agent.others import interfaces_of, places_of
 from nmk.core.route_table import FIRST_ORDER, NO_ORDER, NO_TABLE, RouteTable, plan_table, table_of
-from nmk.errors import StateDamaged
+from nmk.errors import NotJoined, StateDamaged
 from nmk.system import routes
 from nmk.system.runner import Runner
 
@@ -49,7 +49,7 @@ def settle(me: Membership, run: Runner) -> Membership:
     _make(me, me.order, replace(live, led=frozenset()), live, run)
     order = next_order(me.network, run)
     if not run.dry:
-        with suppress(StateDamaged):  # what can be read of it is made out anew each time
+        with suppress(StateDamaged, NotJoined):  # what can be read of it is made out anew each time
             state.save(replace(state.load(me.network), order=order))
     return replace(me, order=order)
 

@@ -61,11 +61,10 @@ class Damper:
         return Damper(now, min(self.pause * 2, LONGEST_PAUSE))
 
 
-def is_back(failed_at: float, heard_before: float, heard: float) -> bool:
+def is_back(heard_before: float, heard: float) -> bool:
     """Whether a handshake shows that the network is back, which a check-in did not reach.
 
-    `heard_before`, `heard`: when the newest handshake of any peer was, at that failure and now. wg
-    gives whole seconds, so that one in the second of the failure is told by being another one.
-    While peers are heard all the time, it is the controller alone that is away: they say nothing.
+    `heard_before`, `heard`: when the newest one of any peer was, at that failure and now. While
+    peers are heard all the time, it is the controller alone that is away: they say nothing.
     """
-    return failed_at - heard_before > SESSION_SECONDS and heard > heard_before
+    return heard - heard_before > SESSION_SECONDS

@@ -13,6 +13,7 @@ import pytest
 from nmk.agent import elsewhere, kill_note, others, own_place, state, surroundings, tick
 from nmk.agent.desired import desired
 from nmk.agent.doctor import _examine_network
+from nmk.agent.heads import head_of, marked
 from nmk.agent.leave import leave
 from nmk.agent.membership import Membership, encode
 from nmk.agent.salvage import load, open_way, take_down
@@ -176,6 +177,45 @@ def test_of_what_others_can_write_elsewhere_the_name_alone_is_believed(
         assert others.untold_of("lab") == [("home", None)]
     (tmp_path / "second").unlink()
     assert [me.interface for me in others.others_of("lab")] == ["mesh0"]
+
+
+def test_what_is_put_there_between_two_looks_is_not_read_either(
+    there: Path, tmp_path: Path
+) -> None:
+    """A link to a file of root's is a name that somebody else has given it."""
+    path = (there / "home.json").rename(tmp_path / "moved")
+    (there / "home.json").symlink_to(path)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        state.read(there / "home.json", "home")
+    assert not head_of("home", there)
+
+
+@pytest.mark.parametrize(("owner", "is_shut"), [(0, False), (1000, True)])
+def test_a_kill_switchs_note_elsewhere_is_believed_where_root_alone_can_have_written_it(
+    there: Path, owner: int, is_shut: bool
+) -> None:
+    note = there / "home.kill-switch"
+    note.write_text("off\n")
+    os.chown(note, owner, owner)
+    assert kill_note.noted("home", there) is is_shut
+
+
+def test_another_programs_wireguard_that_hangs_is_waited_for_once_and_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wg = tmp_path / "wg"
+    wg.write_text(
+        f"#!/bin/sh\n[ $2 = interfaces ] && exec echo wg9\necho >>{tmp_path}/asked\nexec sleep 9\n"
+    )
+    wg.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(wireguard, "_may_be", lambda _: True)
+    monkeypatch.setattr(others, "marked", marked)
+    monkeypatch.setattr(others, "_marked", {})
+    monkeypatch.setattr(others, "_LIMIT", 0.2)
+    for _ in range(3):
+        assert others.interfaces_of(LAB) == set()
+    assert (tmp_path / "asked").read_text() == "\n"
 
 
 def test_what_is_left_behind_of_a_state_that_has_moved_gives_nothing_of_it_up(
