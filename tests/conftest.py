@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from nmk.agent import places
+from nmk.cli import output
 from tests.isolation import see_nothing_here
 
 pytest_plugins = [
@@ -32,6 +33,12 @@ os.environ |= {
     "NMK_SERVER": f"unix://{_NOWHERE.name}/admin.sock",
 }
 see_nothing_here(Path(_NOWHERE.name))
+
+
+@pytest.fixture(autouse=True)
+def _spoken_to_anew() -> None:
+    """What a test's command was told, such as to be quiet, is not told to the next."""
+    output._mode.clear()
 
 
 @pytest.fixture
