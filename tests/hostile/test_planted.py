@@ -1,7 +1,8 @@
 """Modules that another user has planted where root works: no way to start nmk imports them.
 
 Each way runs in a directory that holds a module of every name there is, with PYTHONPATH leading to
-it as well. /usr/local/bin and all that nmk writes to are scratch directories.
+it as well. /usr/local/bin and all that nmk writes to are scratch directories, and no interface of
+this machine's is there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ INSTALLED = "/usr/local/bin/nmk"
 OTHERS = {"nmk", "click", "flask", "nacl", "tabulate", "waitress", "sitecustomize", "usercustomize"}
 SCRATCH = """\
 for d in /usr/local/bin /var/lib /run; do mount -t tmpfs tmpfs $d || exit 99; done
-mount --bind "$1" /var/cache && install -m 755 "$0" /usr/local/bin/nmk && shift && exec "$@"
+mount --bind "$1/etc" /etc && mount --bind "$1/cache" /var/cache || exit 99
+install -m 755 "$0" /usr/local/bin/nmk && shift && exec "$@"
 """
 PLANTED = """\
 import posix  # which is there before any other module, `open` included
@@ -42,8 +44,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="shows what root would
 class Trap:
     """A directory full of modules that tell when they are imported."""
 
-    def __init__(self, place: Path, cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, place: Path, shared: Path) -> None:
+        self.shared = shared
         self.place = place / "planted"
         self.sprung = place / "sprung"
         self.place.mkdir()
@@ -52,17 +54,23 @@ class Trap:
         self.environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.python = {"PYTHONPATH": str(self.place), "PYTHONUSERBASE": str(self.place)}
 
-    def run(self, *command: str, told: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run something there; `told`: Python's variables lead there too."""
+    def run(
+        self, *command: str, told: bool = True, network: str = "--net"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run something there; `told`: Python's variables lead there too.
+
+        `network`: the option of unshare that gives it one of its own; else empty.
+        """
         return subprocess.run(
             [
                 real("unshare"),
                 "--mount",
+                *network.split(),
                 real("sh"),
                 "-c",
                 SCRATCH,
                 str(NMK),
-                str(self.cache),
+                str(self.shared),
                 *command,
             ],
             cwd=self.place,
@@ -81,14 +89,17 @@ class Trap:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first start unpacks the file, for all."""
-    return tmp_path_factory.mktemp("cache")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of /etc, and where the first start unpacks the file, for all."""
+    place = tmp_path_factory.mktemp("shared")
+    (place / "cache").mkdir()
+    subprocess.run(["cp", "-a", "/etc", place], check=True)
+    return place
 
 
 @pytest.fixture
-def trap(tmp_path: Path, cache: Path) -> Trap:
-    return Trap(tmp_path, cache)
+def trap(tmp_path: Path, shared: Path) -> Trap:
+    return Trap(tmp_path, shared)
 
 
 @pytest.fixture
@@ -125,7 +136,7 @@ def test_the_pasted_line(trap: Trap, pasted: str, tmp_path: Path, downloader: st
     }:
         (tools / tool).symlink_to(real(tool))
     trap.environment["PATH"] = f"{tools}:/usr/local/bin"
-    done = trap.run("sh", "-c", pasted)
+    done = trap.run("sh", "-c", pasted, network="")
     assert "installed /usr/local/bin/nmk" in done.stderr
     assert done.stderr.splitlines()[-2].startswith("nmk: "), done.stderr  # it is no token
     assert trap.caught == ""
