@@ -55,17 +55,17 @@ class Trap:
         self.python = {"PYTHONPATH": str(self.place), "PYTHONUSERBASE": str(self.place)}
 
     def run(
-        self, *command: str, told: bool = True, network: str = "--net"
+        self, *command: str, told: bool = True, alone: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run something there; `told`: Python's variables lead there too.
 
-        `network`: the option of unshare that gives it one of its own; else empty.
+        `alone`: no interface is there but a loopback that is down.
         """
         return subprocess.run(
             [
                 real("unshare"),
                 "--mount",
-                *network.split(),
+                *["--net"] * alone,
                 real("sh"),
                 "-c",
                 SCRATCH,
@@ -136,7 +136,7 @@ def test_the_pasted_line(trap: Trap, pasted: str, tmp_path: Path, downloader: st
     }:
         (tools / tool).symlink_to(real(tool))
     trap.environment["PATH"] = f"{tools}:/usr/local/bin"
-    done = trap.run("sh", "-c", pasted, network="")
+    done = trap.run("sh", "-c", pasted, alone=False)
     assert "installed /usr/local/bin/nmk" in done.stderr
     assert done.stderr.splitlines()[-2].startswith("nmk: "), done.stderr  # it is no token
     assert trap.caught == ""
