@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.traces import own_files
-from tests.lab import Host
+from tests.e2e.traces import ENDED, own_files, traces
+from tests.lab import Host, poll
 from tests.mesh import Mesh, failure, reaches
 
 COMMANDS = {
@@ -27,7 +27,7 @@ def found(host: Host) -> dict[str, list[str]]:
         lines = host.run("sh", "-c", command, check=False).stdout.splitlines()
         # The time of a saved table is of the moment.
         kept = [line for line in lines if not line.startswith("#") and command not in line]
-        shown[kind] = sorted(line for line in kept if line not in LEFT)
+        shown[kind] = sorted(line for line in kept if line not in LEFT and ENDED not in line)
     written = [path for path in own_files(host) if not path.startswith("/var/log")]
     each = 'for path; do sha256sum "$path" 2>/dev/null || echo "$path"; done'
     shown["file"] = sorted(host.run("sh", "-c", each, "sh", *written).stdout.splitlines())
@@ -107,3 +107,13 @@ def test_a_filter_that_somebody_else_removed_leaves_no_trace(mesh: Mesh) -> None
     gateway.run("nft", "delete", "table", "inet", "nmk-home")
     gateway.run("nmk", "leave")
     assert found(gateway) == before
+
+
+def test_a_process_that_has_ended_is_no_trace(mesh: Mesh) -> None:
+    host = mesh.lab.host("parent")
+    before = traces(host), found(host)
+    host.start("sh", "-c", "true & exec sleep 60")
+    poll(lambda: "Z" in host.run("ps", "-e", "-o", "stat=").stdout, 10, "end of a process")
+    after = traces(host), found(host)
+    assert after[0] - before[0] == {"process sleep 60"}
+    assert after[1]["process"] == sorted([*before[1]["process"], "sleep 60"])
