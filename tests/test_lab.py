@@ -54,6 +54,18 @@ def test_a_host_captures_once_and_again(lab: Lab) -> None:
         assert [packet.source for packet in capture.packets] == [host.address, other.address]
 
 
+def test_a_host_has_all_its_addresses_from_the_beginning(lab: Lab) -> None:
+    """On a busy machine the kernel makes the routes of IPv6 addresses later."""
+    lan = lab.lan("home", "192.168.1.0/24", cidr6="2001:db8:1::/64")
+    for n in range(8):
+        routes = lab.host(f"h{n}", on=lan).run("ip", "-6", "route", "show", "table", "local").stdout
+        assert sorted(line[:11] for line in routes.splitlines() if line.startswith("local")) == [
+            "local 2001:",
+            "local ::1 d",
+            "local fe80:",
+        ]
+
+
 def test_a_failed_command_tells_all(lab: Lab) -> None:
     host = lab.host("alpha")
     with pytest.raises(CommandFailed) as caught:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .disk import Disk
 from .errors import LabError
 from .lifeline import Lifeline
-from .polling import patient
+from .polling import patient, poll
 from .process import Process, enter, run
 
 if TYPE_CHECKING:
@@ -228,6 +228,24 @@ class Host:
     def _connect(self, link: Link) -> None:
         link.network.connect(link, self.pid)
         self._ip(f"link set {link.interface} up", *self._addressing(link))
+        if link.plugged:
+            poll(lambda: self._is_settled(link), 10, f"IPv6 of {self.name}'s {link.interface}")
+
+    def _is_settled(self, link: Link) -> bool:
+        """Whether all that IPv6 has of the interface is there; the kernel is done with that later.
+
+        Its own address on the link comes once the carrier is seen, and the route of each address
+        (/128, in /proc/net/ipv6_route in hex) with that or later.
+        """
+        with self._network(), suppress(FileNotFoundError):  # a kernel without IPv6
+            if Path(f"/proc/sys/net/ipv6/conf/{link.interface}/disable_ipv6").read_text() != "0\n":
+                return True
+            entries = Path("/proc/thread-self/net/if_inet6").read_text().splitlines()
+            routes = Path("/proc/thread-self/net/ipv6_route").read_text().splitlines()
+            own = [e.split() for e in entries if e.split()[-1] == link.interface]
+            on_link = any(scope == "20" for _, _, _, scope, *_ in own)
+            return on_link and {f"{address} 80" for address, *_ in own} <= {r[:35] for r in routes}
+        return True
 
     def _addressing(self, link: Link) -> Iterator[str]:
         metric = 100 + self.links.index(link)
