@@ -57,8 +57,15 @@ class Phone:
     def off(self) -> None:
         """Turn the tunnel off."""
         if self._up:
-            self.host.run("wg-quick", "down", APP)
+            quick_down(self.host)
         self._up = False
+
+
+def quick_down(host: Host) -> None:
+    """Turn off a tunnel of wg-quick's; a userspace WireGuard ends some time after its interface."""
+    host.run("wg-quick", "down", APP)
+    gone = ("sh", "-c", f"! [ -e /run/wireguard/{APP}.sock ]")
+    poll(lambda: host.run(*gone, check=False).returncode == 0, 10, "end of the tunnel")
 
 
 def addresses(mesh: Mesh, client: str) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from tests.gateways.phone import (
     keys_in,
     make_ingress,
     memory_of,
+    quick_down,
     root_of,
     source_seen,
     unsealed,
@@ -539,7 +540,7 @@ def test_a_hub_with_another_key_than_its_file_is_left_alone(
         "put the one in use into the file: wg show wg0 private-key",
     )
     spare.write(FILE, text, mode=0o600)
-    spare.run("wg-quick", "down", "wg0")
+    quick_down(spare)
 
 
 def test_killed_in_the_middle_it_is_repeated(
@@ -732,7 +733,7 @@ def test_a_client_that_is_rotated_needs_no_preshared_key(mesh: Mesh, taken: Hub,
     phone = taken.clients.pop(0)  # the reboot finds no key of it as it was
     config = mesh.admin("extclient", "rotate", phone.name)
     check_in(taken.host)
-    phone.host.run("wg-quick", "down", "wg0")
+    quick_down(phone.host)
     Phone(phone.host).use(config)
     reaches(phone.host, mesh.address("db"))
     reaches(db, phone.addresses[0])
