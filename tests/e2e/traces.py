@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from tests.lab import Host
 
 UNPACKED = "/var/cache/nmk"
-ENDED = "<defunct>"  # ps(1): a process that its parent has not asked after yet
 COMMANDS = {
     "process": "ps -e -o args=",
     "interface": "ls /sys/class/net",
@@ -26,8 +25,14 @@ def traces(host: Host, *, program: bool = False) -> set[str]:
     found = {f"file {path}" for path in own_files(host, program=program)}
     for kind, command in COMMANDS.items():
         lines = host.run("sh", "-c", command).stdout.splitlines()
-        found |= {f"{kind} {line}" for line in lines if not line.endswith((command, ENDED))}
+        kept = (line for line in lines if not (line.endswith(command) or has_ended(line)))
+        found |= {f"{kind} {line}" for line in kept}
     return found
+
+
+def has_ended(line: str) -> bool:
+    """Whether ps(1) says so: of a process without memory it has the name alone, in brackets."""
+    return line.startswith("[")
 
 
 def own_files(host: Host, *, program: bool = False) -> Iterator[str]:
