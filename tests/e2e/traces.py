@@ -25,14 +25,14 @@ def traces(host: Host, *, program: bool = False) -> set[str]:
     found = {f"file {path}" for path in own_files(host, program=program)}
     for kind, command in COMMANDS.items():
         lines = host.run("sh", "-c", command).stdout.splitlines()
-        kept = (line for line in lines if not (line.endswith(command) or has_ended(line)))
+        kept = (line for line in lines if not (line.endswith(command) or has_ended(kind, line)))
         found |= {f"{kind} {line}" for line in kept}
     return found
 
 
-def has_ended(line: str) -> bool:
-    """Whether ps(1) says so: of a process without memory it has the name alone, in brackets."""
-    return line.startswith("[")
+def has_ended(kind: str, line: str) -> bool:
+    """Whether it is a process, and has no memory: ps(1) has its name alone then, in brackets."""
+    return kind == "process" and line.startswith("[")
 
 
 def own_files(host: Host, *, program: bool = False) -> Iterator[str]:

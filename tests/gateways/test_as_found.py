@@ -27,7 +27,9 @@ def found(host: Host) -> dict[str, list[str]]:
         lines = host.run("sh", "-c", command, check=False).stdout.splitlines()
         # The time of a saved table is of the moment.
         kept = [line for line in lines if not line.startswith("#") and command not in line]
-        shown[kind] = sorted(line for line in kept if line not in LEFT and not has_ended(line))
+        shown[kind] = sorted(
+            line for line in kept if line not in LEFT and not has_ended(kind, line)
+        )
     written = [path for path in own_files(host) if not path.startswith("/var/log")]
     each = 'for path; do sha256sum "$path" 2>/dev/null || echo "$path"; done'
     shown["file"] = sorted(host.run("sh", "-c", each, "sh", *written).stdout.splitlines())
